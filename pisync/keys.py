@@ -1,0 +1,20 @@
+"""Where the application keeps what handlers need, and a request what was found out about it."""
+
+from aiohttp import web
+
+from pisync.accounts import Accounts
+from pisync.metrics import Metrics
+from pisync.settings import Settings
+from pisync.simulator import Simulator
+from pisync.stores.base import Store
+from pisync.tokens import Claims, Tokens
+
+SETTINGS = web.AppKey("SETTINGS", Settings)
+STORE: web.AppKey[Store] = web.AppKey("STORE", Store)
+SIMULATOR = web.AppKey("SIMULATOR", Simulator)
+ACCOUNTS = web.AppKey("ACCOUNTS", Accounts)
+TOKENS = web.AppKey("TOKENS", Tokens)
+METRICS = web.AppKey("METRICS", Metrics)
+
+CLAIMS = web.RequestKey("CLAIMS", Claims)
+REQUEST_ID = web.RequestKey("REQUEST_ID", str)

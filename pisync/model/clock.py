@@ -1,0 +1,50 @@
+"""A fleet's clock: how its time follows from real time. Three numbers; a manual clock has speed 0."""
+
+from typing import NamedTuple
+
+from pisync.model.timestamp import LATEST
+
+MAX_SPEED = 100_000.0
+
+
+class Clock(NamedTuple):
+    """Fleet time was `fleet_time` at real time `real_time`, and runs at `speed` since then.
+
+    Both times are in microseconds. Real time may have any origin, so long as it never steps back.
+    """
+
+    fleet_time: int
+    real_time: int
+    speed: float = 1.0
+
+    @property
+    def is_manual(self) -> bool:
+        """Whether fleet time stands still until it is moved."""
+        return self.speed == 0
+
+    @property
+    def mode(self) -> str:
+        """`manual` or `real`."""
+        return "manual" if self.is_manual else "real"
+
+    def now(self, real_time: int) -> int:
+        """Return the fleet time at a real time; it stops at the end of the year 9999."""
+        elapsed = real_time - self.real_time
+        # Full speed is the rule, and integers keep it exact.
+        run = elapsed if self.speed == 1 else int(elapsed * self.speed)
+        return min(self.fleet_time + max(run, 0), LATEST)
+
+    def real_wait(self, due: int, real_time: int) -> float | None:
+        """Return the real microseconds from `real_time` until fleet time `due`; None for never."""
+        left = due - self.now(real_time)
+        if left <= 0:
+            return 0.0
+        return None if self.is_manual else left / self.speed
+
+    def with_speed(self, speed: float, real_time: int) -> "Clock":
+        """Go on at another speed from the present fleet time."""
+        return Clock(self.now(real_time), real_time, speed)
+
+    def moved_to(self, fleet_time: int, real_time: int) -> "Clock":
+        """Go on from another fleet time; never from an earlier one."""
+        return Clock(max(fleet_time, self.now(real_time)), real_time, self.speed)

@@ -1,0 +1,138 @@
+"""A device, and the two transitions of its life: an attempt begins, an attempt finishes."""
+
+from typing import NamedTuple
+
+from pisync.model.outcome import PENDING, SUCCESS, Outcome
+from pisync.model.timestamp import LATEST
+
+MAX_DEVICE_ID = 2**53 - 1
+
+
+class Plan(NamedTuple):
+    """What an attempt will come to, decided when it begins: an outcome, after microseconds of delay.
+
+    A plan with neither (`HOLD`) holds the attempt until somebody releases it with an outcome.
+    """
+
+    outcome: Outcome | None
+    delay: int | None
+
+
+HOLD = Plan(None, None)
+
+
+class Pending(NamedTuple):
+    """What is still to come of a device's attempt: an outcome at fleet time `due_at`.
+
+    A held attempt has neither.
+    """
+
+    outcome: Outcome | None
+    due_at: int | None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the attempt waits for its release."""
+        return self.due_at is None
+
+
+class Device(NamedTuple):
+    """A device: the five fields that everyone sees, its attempt number, and what it waits for.
+
+    Times are fleet time, in microseconds. `attempt` is the number of the last attempt, 0 before the
+    first. `pending` is there exactly while the status is 202.
+    """
+
+    device_id: int
+    last_sync_at: int | None
+    sync_status_code: int
+    error_message: str | None
+    last_attempt_at: int
+    attempt: int = 0
+    pending: Pending | None = None
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether an attempt is under way."""
+        return self.pending is not None
+
+
+class ErrorLog(NamedTuple):
+    """What a failed attempt leaves behind; `error_id` grows within its fleet."""
+
+    error_id: int
+    device_id: int
+    attempt: int
+    sync_status_code: int
+    error_message: str
+    occurred_at: int
+
+
+class Failure(NamedTuple):
+    """An error log to be, before its fleet has numbered it."""
+
+    device_id: int
+    attempt: int
+    sync_status_code: int
+    error_message: str
+    occurred_at: int
+
+    def logged_as(self, error_id: int) -> ErrorLog:
+        """Return the error log with its number."""
+        return ErrorLog(error_id, *self)
+
+
+class InvalidTransition(Exception):
+    """The device is not in the state that the transition starts from."""
+
+
+def synced(device_id: int, at: int) -> Device:
+    """Return a device that starts as synced at fleet time `at`."""
+    return Device(device_id, at, SUCCESS, None, at)
+
+
+def begin(device: Device, now: int, plan: Plan) -> Device:
+    """Begin the device's next attempt, as planned, at fleet time `now`.
+
+    An attempt's time is never before the previous one's, even if `now` is. Raises InvalidTransition
+    if an attempt is under way.
+    """
+    if device.pending is not None:
+        raise InvalidTransition(f"device {device.device_id} is pending")
+    at = max(now, device.last_attempt_at)
+    if plan.delay is None:
+        pending = Pending(None, None)
+    else:
+        pending = Pending(plan.outcome, min(at + plan.delay, LATEST))
+    return Device(
+        device.device_id, device.last_sync_at, PENDING, None, at, device.attempt + 1, pending
+    )
+
+
+def release(device: Device, outcome: Outcome, now: int) -> Device:
+    """Give a held attempt its outcome, due at once.
+
+    Raises InvalidTransition if the device holds none.
+    """
+    if device.pending is None or not device.pending.is_held:
+        raise InvalidTransition(f"device {device.device_id} holds no attempt")
+    return device._replace(pending=Pending(outcome, max(now, device.last_attempt_at)))
+
+
+def finish(device: Device) -> tuple[Device, Failure | None]:
+    """Let the attempt under way come to its planned outcome.
+
+    Returns the device as it is then, and what a failure leaves behind. Raises InvalidTransition if
+    nothing is pending or the attempt is held.
+    """
+    pending = device.pending
+    if pending is None or pending.outcome is None or pending.due_at is None:
+        raise InvalidTransition(f"device {device.device_id} has nothing to finish")
+    code, message = pending.outcome
+    at, attempt = device.last_attempt_at, device.attempt
+    if message is None:
+        return Device(device.device_id, at, SUCCESS, None, at, attempt), None
+    return (
+        Device(device.device_id, device.last_sync_at, code, message, at, attempt),
+        Failure(device.device_id, attempt, code, message, pending.due_at),
+    )

@@ -1,0 +1,113 @@
+"""A fleet: its first data, and what is told of it."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from pisync.model.device import Device, ErrorLog
+from pisync.model.outcome import SUCCESS
+from pisync.model.profile import Profile
+
+DEFAULT_FLEET = "default"
+MAX_DEVICES = 5_000_000
+
+
+class Generated(NamedTuple):
+    """First data: `count` devices, ids from 1, synced when their fleet was made."""
+
+    count: int
+
+
+class DeviceSpec(NamedTuple):
+    """A device of a list; times (fleet time, microseconds) that it leaves open are its fleet's.
+
+    A success has the same time, or none, in both fields.
+    """
+
+    device_id: int
+    last_sync_at: int | None = None
+    sync_status_code: int = SUCCESS
+    error_message: str | None = None
+    last_attempt_at: int | None = None
+
+    def made(self, at: int) -> Device:
+        """Return the device as it is in a fleet made at `at`."""
+        succeeded = self.sync_status_code == SUCCESS
+        if self.last_attempt_at is not None:
+            attempted = self.last_attempt_at
+        elif self.last_sync_at is not None:
+            attempted = self.last_sync_at if succeeded else max(at, self.last_sync_at)
+        else:
+            attempted = at
+        return Device(
+            self.device_id,
+            attempted if succeeded else self.last_sync_at,
+            self.sync_status_code,
+            self.error_message,
+            attempted,
+        )
+
+
+class Listed(NamedTuple):
+    """First data: devices by rising id, and the error logs that belong to them, oldest first."""
+
+    devices: Sequence[DeviceSpec]
+    error_logs: Sequence[ErrorLog] = ()
+
+
+FirstData = Generated | Listed
+
+
+class ClockView(NamedTuple):
+    """A fleet's clock at a moment: `mode` is `real` or `manual`, `now` fleet time."""
+
+    mode: str
+    speed: float
+    now: int
+
+
+class FleetView(NamedTuple):
+    """A fleet at a moment. Its `generation` changes when it is reset, replaced or made anew."""
+
+    name: str
+    generation: int
+    devices: int
+    profile: Profile
+    clock: ClockView
+
+
+class Stats(NamedTuple):
+    """A fleet's counts. `attempts` counts accepted syncs; `error_logs` those that are kept."""
+
+    devices: int
+    by_status: Mapping[int, int]
+    pending: int
+    attempts: int
+    succeeded: int
+    failed: int
+    error_logs: int
+
+
+class Ledger(NamedTuple):
+    """What became of every sync that a fleet was asked for since its first state.
+
+    `failed` counts by status code, then message; `held` is a part of `pending`; `error_logs` counts
+    those ever written, the first data's aside. Each is counted where it happens, so that `balanced`
+    proves something.
+    """
+
+    accepted: int
+    joined: int
+    refused: int
+    succeeded: int
+    failed: Mapping[int, Mapping[str, int]]
+    pending: int
+    held: int
+    error_logs: int
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every accepted sync is accounted for, and every failure has its error log."""
+        failed = sum(sum(messages.values()) for messages in self.failed.values())
+        return (
+            self.accepted == self.succeeded + failed + self.pending and failed == self.error_logs
+        )

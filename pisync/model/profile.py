@@ -1,0 +1,115 @@
+"""A profile: what a fleet's attempts come to, and how long they take."""
+
+import math
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from statistics import NormalDist
+
+from pisync.model.outcome import SUCCEEDED, Outcome
+
+MAX_SEED = 2**53 - 1
+MAX_DELAY = 86_400.0
+"""The longest delay, in seconds."""
+MAX_PENDING = 5_000_000
+MAX_OUTCOMES = 1_000
+
+_STANDARD_NORMAL = NormalDist()
+
+
+@dataclass(frozen=True, slots=True)
+class ConstantDelay:
+    """Every attempt takes the same time, in seconds."""
+
+    seconds: float
+
+    def quantile(self, u: float) -> float:
+        """Return the delay, in seconds, whatever `u`."""
+        return self.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class UniformDelay:
+    """Delays spread evenly from `min` to `max` seconds."""
+
+    min: float
+    max: float
+
+    def quantile(self, u: float) -> float:
+        """Return the delay, in seconds, below which a share `u` (0 < u < 1) of attempts lies."""
+        return self.min + (self.max - self.min) * u
+
+
+@dataclass(frozen=True, slots=True)
+class LognormalDelay:
+    """Delays whose logarithm is normal: many short ones, a long tail, cut off at `max` seconds."""
+
+    median: float
+    sigma: float
+    max: float
+
+    def quantile(self, u: float) -> float:
+        """Return the delay, in seconds, below which a share `u` (0 < u < 1) of attempts lies.
+
+        The normal quantile is algorithm AS 241 (Wichura 1988), as in the standard library.
+        """
+        if self.median == 0 or self.max == 0:
+            return 0.0
+        # In logarithms, so that no sigma, however large, overflows.
+        logarithm = math.log(self.median) + self.sigma * _STANDARD_NORMAL.inv_cdf(u)
+        return math.exp(logarithm) if logarithm < math.log(self.max) else self.max
+
+
+Delay = ConstantDelay | UniformDelay | LognormalDelay
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedOutcome:
+    """An outcome, and how often it comes relative to the others of its profile."""
+
+    outcome: Outcome
+    weight: float
+
+
+DEFAULT_OUTCOMES = (
+    WeightedOutcome(SUCCEEDED, 70),
+    WeightedOutcome(Outcome(400, "Authentication Failure"), 6),
+    WeightedOutcome(Outcome(400, "Storage Full"), 6),
+    WeightedOutcome(Outcome(404, "Server Not Reachable"), 6),
+    WeightedOutcome(Outcome(500, "Connection Timeout"), 6),
+    WeightedOutcome(Outcome(500, "Unknown Sync Error"), 6),
+)
+DEFAULT_DELAY = LognormalDelay(median=2.0, sigma=0.5, max=10.0)
+DEFAULT_MAX_PENDING = 1_000_000
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a fleet's attempts come to: a value; a change makes a new one.
+
+    `refuse_pending` says what a sync of a pending device gets: a refusal, or a place in the attempt
+    under way. `max_pending` bounds the fleet's pending syncs.
+    """
+
+    seed: int
+    outcomes: tuple[WeightedOutcome, ...] = DEFAULT_OUTCOMES
+    delay: Delay = DEFAULT_DELAY
+    refuse_pending: bool = False
+    max_pending: int = DEFAULT_MAX_PENDING
+
+    def choose(self, u: float) -> Outcome:
+        """Return the outcome at `u` (0 < u < 1) when [0, 1) is divided in proportion to weights."""
+        thresholds, last = self._thresholds
+        return self.outcomes[min(bisect_right(thresholds, u * thresholds[-1]), last)].outcome
+
+    @cached_property
+    def _thresholds(self) -> tuple[list[float], int]:
+        """Rising bounds, one an outcome, and the index of the last one with a weight.
+
+        Rounding may carry `u` times the total up to the total itself: that is the last one's.
+        """
+        # Scaled first: the sum of the largest floats would be infinite.
+        largest = max(each.weight for each in self.outcomes)
+        bounds = list(accumulate(each.weight / largest for each in self.outcomes))
+        return bounds, bisect_left(bounds, bounds[-1])

@@ -1,0 +1,49 @@
+"""A script: what a device's next attempts come to, whatever the profile says."""
+
+from typing import NamedTuple
+
+from pisync.model.device import HOLD, Plan
+from pisync.model.draw import draw
+from pisync.model.outcome import Outcome
+from pisync.model.profile import Profile
+
+MAX_STEPS = 1_000
+
+
+class Step(NamedTuple):
+    """One scripted attempt: an outcome, or None to hold it until it is released.
+
+    Without a delay (microseconds) it takes the one that the profile draws.
+    """
+
+    outcome: Outcome | None
+    delay: int | None = None
+
+
+class Script(NamedTuple):
+    """The steps of a device's next attempts, from `position` on; a sticky one repeats its last."""
+
+    steps: tuple[Step, ...]
+    sticky: bool = False
+    position: int = 0
+
+    @property
+    def step(self) -> Step:
+        """The next attempt's step."""
+        return self.steps[self.position]
+
+    def after(self) -> "Script | None":
+        """Return the script that is left after this step; None when it is over."""
+        if self.position + 1 < len(self.steps):
+            return self._replace(position=self.position + 1)
+        return self if self.sticky else None
+
+
+def plan(profile: Profile, script: Script | None, device_id: int, attempt: int) -> Plan:
+    """Decide an attempt: by the script's next step where there is one, else by the profile."""
+    if script is None:
+        return Plan(*draw(profile, device_id, attempt))
+    outcome, delay = script.step
+    if outcome is None:
+        return HOLD
+    return Plan(outcome, draw(profile, device_id, attempt).delay if delay is None else delay)

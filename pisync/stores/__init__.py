@@ -1,0 +1,1 @@
+"""Where fleets and accounts are kept: one protocol, several stores."""

@@ -1,0 +1,297 @@
+"""What every store promises. The docstrings are the contract; one test suite holds all stores to it.
+
+Every method is atomic: it happens wholly or not at all, and what it did is there for every call
+that starts after it has returned (and, on a store that outlives the process, after a crash). Every
+method may raise StoreUnavailable, and has then done nothing.
+
+A method that names a fleet raises NoSuchFleet where there is none of that name; one that names a
+device, NoSuchDevice. Times are fleet time in microseconds unless said otherwise.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple, Protocol
+
+from pisync.model.device import Device, ErrorLog
+from pisync.model.fleet import ClockView, FirstData, FleetView, Ledger, Stats
+from pisync.model.outcome import Outcome
+from pisync.model.profile import Profile
+from pisync.model.script import Script
+
+
+class StoreError(Exception):
+    """A store refuses, or can't do, what it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__(self.__doc__)
+
+
+class StoreUnavailable(StoreError):
+    """The store can't be reached now. Try again."""
+
+
+class NoSuchFleet(StoreError):
+    """There is no such fleet."""
+
+
+class NoSuchDevice(StoreError):
+    """There is no such device in this fleet."""
+
+
+class FleetReplaced(StoreError):
+    """The fleet was reset, replaced or deleted meanwhile."""
+
+
+class DefaultFleetStays(StoreError):
+    """The fleet `default` can't be deleted."""
+
+
+class ClockNotManual(StoreError):
+    """The fleet's clock is real: only a manual clock can be advanced."""
+
+
+class PastTheLastYear(StoreError):
+    """Fleet time would pass the end of the year 9999."""
+
+
+class NothingHeld(StoreError):
+    """The device holds no sync to release."""
+
+
+class Verdict(Enum):
+    """What came of the wish to sync a device."""
+
+    STARTED = "started"
+    JOINED = "joined"
+    """It was pending, and the wish joined the attempt under way."""
+    PENDING = "pending"
+    """It was pending, and its fleet refuses to join."""
+    FULL = "full"
+    """Its fleet has as many pending syncs as it may have."""
+    UNKNOWN = "unknown"
+    """The fleet has no such device."""
+
+
+class Begun(NamedTuple):
+    """What came of the wish to sync a device, and the device as it is then (None if unknown)."""
+
+    verdict: Verdict
+    device: Device | None
+
+
+class Finished(NamedTuple):
+    """An attempt that has finished: the device as it is now, and what a failure left behind.
+
+    `lateness` is in real seconds, finished minus due; None if time was moved to finish it, or it was
+    released.
+    """
+
+    device: Device
+    error_log: ErrorLog | None
+    lateness: float | None
+
+
+class Moved(NamedTuple):
+    """A fleet's time after it was moved, and how many syncs that finished."""
+
+    now: int
+    finished: int
+
+
+class DevicePage(NamedTuple):
+    """Devices by rising id, how many there are on all pages, and whether a page follows."""
+
+    devices: Sequence[Device]
+    total: int
+    more: bool
+
+
+class ErrorPage(NamedTuple):
+    """Error logs, newest first, and whether older ones follow."""
+
+    error_logs: Sequence[ErrorLog]
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorFilter:
+    """Which error logs: with an id below `before`, of a device, of a status, not before `since`."""
+
+    before: int | None = None
+    device_id: int | None = None
+    status: int | None = None
+    since: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who may log in. `name` is as first registered; its `key` is the same whatever the case."""
+
+    name: str
+    password_hash: bytes
+    scopes: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """What the account is found by."""
+        return account_key(self.name)
+
+
+def account_key(name: str) -> str:
+    """Return what an account of this name, in whatever case, is found by."""
+    return name.lower()
+
+
+class Guess(Enum):
+    """Whether a password may be tried now."""
+
+    ALLOWED = "allowed"
+    WAIT = "wait"
+    """As many guesses are under way as failures are left; ask again when one has ended."""
+    REFUSED = "refused"
+
+
+class GuessPermit(NamedTuple):
+    """Whether a password may be tried now; if refused, `retry_after` real seconds from now."""
+
+    guess: Guess
+    retry_after: float = 0.0
+
+
+class Observer(Protocol):
+    """Who hears what a store has committed: at once, and in the order of the commits.
+
+    A shared store also tells what other replicas have committed.
+    """
+
+    def began(self, fleet: str, begun: Sequence[Begun]) -> None:
+        """Syncs were asked for; those with the verdict STARTED are new."""
+
+    def finished(self, fleet: str, finished: Sequence[Finished]) -> None:
+        """Attempts finished, in the order in which they were due."""
+
+    def replaced(self, fleet: str) -> None:
+        """A fleet was made, reset, replaced or deleted: what was known of it holds no more."""
+
+    def due_in(self, seconds: float) -> None:
+        """`finish_due` will have something to do in so many real seconds."""
+
+
+class Store(Protocol):
+    """Fleets, their devices and error logs, and accounts."""
+
+    async def open(self, observer: Observer) -> None:
+        """Get ready: fill an empty store with its first data, and tell `observer` from now on.
+
+        Raises StoreUnavailable if it can't.
+        """
+
+    async def close(self) -> None:
+        """Let go of everything that `open` took. Pending syncs stay as they are."""
+
+    async def ping(self) -> None:
+        """Return if the store can serve; else raise StoreUnavailable."""
+
+    # Accounts
+
+    async def add_account(self, account: Account) -> bool:
+        """Add an account unless one with its key is there; say whether it was added."""
+
+    async def account(self, key: str) -> Account | None:
+        """Return the account with this key, if any."""
+
+    async def ask_to_guess(self, keys: Sequence[bytes], limit: int, window: float) -> GuessPermit:
+        """Ask whether a password may be tried, counted under each of `keys`.
+
+        Allowed while for every key the failures of its window and the guesses under way are fewer
+        than `limit` together; the guess is then under way until `guessed` says how it ended. A
+        window starts with its first failure and lasts `window` real seconds.
+        """
+
+    async def guessed(self, keys: Sequence[bytes], *, failed: bool) -> None:
+        """End a guess that was allowed; count it under each of `keys` if it failed."""
+
+    # Fleets
+
+    async def fleets(self) -> Sequence[FleetView]:
+        """Return all fleets by name."""
+
+    async def fleet(self, name: str) -> FleetView:
+        """Return a fleet."""
+
+    async def put_fleet(self, name: str, first: FirstData, profile: Profile) -> bool:
+        """Make or replace a fleet; say whether it is new. Its time is real, from the wall clock."""
+
+    async def change_profile(
+        self, name: str, change: Callable[[Profile], Profile]
+    ) -> FleetView:
+        """Apply a change to a fleet's profile, for attempts that begin from now on."""
+
+    async def delete_fleet(self, name: str) -> None:
+        """Delete a fleet with all that belongs to it. Raises DefaultFleetStays."""
+
+    async def reset_fleet(self, name: str) -> None:
+        """Take a fleet back to its first data, on a real clock, and its counts back to nothing.
+
+        Pending syncs and scripts are gone; the profile stays. Nothing that was pending finishes or
+        is told to the observer after this has been committed.
+        """
+
+    async def set_clock(self, name: str, speed: float) -> ClockView:
+        """Let a fleet's time go on from the present at another speed; 0 makes it manual."""
+
+    async def advance(self, name: str, microseconds: int) -> Moved:
+        """Move a manual clock, and finish all that falls due on the way, in due order.
+
+        Two advances at once add up. Raises ClockNotManual, or PastTheLastYear with nothing moved.
+        """
+
+    async def settle(self, name: str) -> Moved:
+        """Finish every pending sync that is not held; move a manual clock to the last one's time."""
+
+    # Devices
+
+    async def device(self, fleet: str, device_id: int) -> Device:
+        """Return a device."""
+
+    async def devices(
+        self, fleet: str, *, after: int, limit: int, statuses: frozenset[int] | None
+    ) -> DevicePage:
+        """Return devices with an id above `after` and, unless None, one of `statuses`."""
+
+    async def begin(
+        self, fleet: str, device_ids: Iterable[int], *, generation: int | None = None
+    ) -> Sequence[Begun]:
+        """Begin an attempt of each device, or join the one under way, as the profile says.
+
+        The plan of an attempt is saved with it. Answers in the order of `device_ids`, which has no
+        repeats. Raises FleetReplaced if `generation` is given and is not the fleet's any more.
+        """
+
+    async def finish_due(self, limit: int) -> int:
+        """Finish attempts that are due, of any fleet with a real clock, earliest first.
+
+        State and error log change together, and only if the device still is pending with that
+        attempt. Finishes about `limit` at the most; returns how many.
+        """
+
+    async def next_due(self) -> float | None:
+        """Return the real seconds until `finish_due` has something to do; None if not in sight."""
+
+    async def set_script(self, fleet: str, device_id: int, script: Script | None) -> None:
+        """Give a device a script for its next attempts, or (None) take it away."""
+
+    async def release(self, fleet: str, device_id: int, outcome: Outcome) -> Device:
+        """Finish a held attempt now with this outcome. Raises NothingHeld."""
+
+    # What happened
+
+    async def errors(self, fleet: str, which: ErrorFilter, limit: int) -> ErrorPage:
+        """Return error logs, newest first."""
+
+    async def stats(self, fleet: str) -> Stats:
+        """Return a fleet's counts."""
+
+    async def ledger(self, fleet: str) -> Ledger:
+        """Return what became of a fleet's syncs."""

@@ -1,0 +1,1 @@
+"""The HTTP side: routes, and handlers that parse, make one call and answer."""
