@@ -1,0 +1,85 @@
+# Two commands do all the set-up: `make run` and `make test`. They need make and Python 3.11 or newer.
+
+# The first interpreter that really runs: a name in PATH may be a version manager's shim with nothing behind it.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
+	"$$p" -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+# More arguments: make run ARGS='--port 9000', make test ARGS='-k login'
+ARGS ?=
+IMAGE ?= pisync
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: $(VENV)/.runtime ## Start the service at http://127.0.0.1:8080
+	$(BIN)/pisync serve $(ARGS)
+
+.PHONY: test
+test: $(VENV)/.dev ## Run the tests, with a coverage report
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest -n auto --dist loadgroup $(ARGS); \
+	status=$$?; $(BIN)/coverage combine --quiet && $(BIN)/coverage report; exit $$status
+
+.PHONY: check
+check: $(VENV)/.dev ## Check format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+.PHONY: format
+format: $(VENV)/.dev ## Format the code and mend what the linter can
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+# Hashes, and no word of where the packages came from. Run it on the oldest Python supported: its
+# backports are needed there and harmless on newer ones.
+COMPILE := CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/pip-compile --quiet --upgrade --generate-hashes \
+	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options --strip-extras --allow-unsafe pyproject.toml
+
+.PHONY: lock
+lock: $(VENV)/.lock ## Resolve the newest dependencies into requirements*.txt
+	$(COMPILE) --output-file requirements.txt
+	$(COMPILE) --output-file requirements-build.txt --only-build-deps --build-deps-for wheel --build-deps-for editable
+	$(COMPILE) --output-file requirements-dev.txt --extra dev --constraint requirements.txt --constraint requirements-build.txt
+
+.PHONY: image
+image: ## Build the container image
+	docker build --tag $(IMAGE) .
+
+.PHONY: up
+up: ## Start the service in a container, and wait until it is healthy
+	docker compose up --build --detach --wait
+
+.PHONY: down
+down: ## Stop it, and remove what it kept
+	docker compose down --volumes
+
+.PHONY: clean
+clean: ## Remove everything that these commands made here
+	rm -rf $(VENV) dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find pisync tests -name __pycache__ -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@[ -n "$(PYTHON)" ] || { echo "PiSync needs Python 3.11 or newer (with venv): none found in PATH" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: $(BIN)/python pyproject.toml requirements.txt requirements-build.txt
+	$(PIP) --require-hashes -r requirements.txt -r requirements-build.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
+	$(PIP) --require-hashes -r requirements-dev.txt
+	@touch $@
+
+# `make lock` must work while the lock files are missing or out of date.
+$(VENV)/.lock: $(BIN)/python
+	$(PIP) 'pip-tools>=7.6' 'pip>=26'
+	@touch $@
