@@ -290,6 +290,9 @@ class Store(Protocol):
     async def errors(self, fleet: str, which: ErrorFilter, limit: int) -> ErrorPage:
         """Return error logs, newest first."""
 
+    async def pending(self) -> int:
+        """Return how many syncs are pending in all fleets together."""
+
     async def stats(self, fleet: str) -> Stats:
         """Return a fleet's counts."""
 

@@ -1,13 +1,24 @@
 """Errors as clients see them: one shape, `{"message": …}`, with `errors` where fields are at fault."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
 import orjson
 from aiohttp import hdrs, web
 
-Errors = Mapping[str, object]
-"""What is wrong, by field: a list of texts, or the same by field again for what lies within."""
+from pisync.stores.base import (
+    ClockNotManual,
+    DefaultFleetStays,
+    FleetReplaced,
+    NoSuchDevice,
+    NoSuchFleet,
+    NothingHeld,
+    PastTheLastYear,
+    StoreError,
+)
+
+Errors = Mapping[str, Sequence[str]]
+"""What is wrong, by field; a field within another is named by its path: `profile.delay.max`."""
 
 JSON_TYPE = "application/json; charset=utf-8"
 
@@ -35,7 +46,7 @@ class Problem(Exception):
             body["errors"] = self.errors
         return web.Response(
             status=self.status,
-            body=orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS),
+            body=orjson.dumps(body),
             headers={**self.headers, hdrs.CONTENT_TYPE: JSON_TYPE},
         )
 
@@ -96,4 +107,23 @@ _MESSAGES: Mapping[int, str] = {
     405: "This path does not take this method.",
     413: "The body is too large.",
     417: "This Expect header can't be met.",
+}
+
+
+def of_store_error(error: StoreError) -> Problem:
+    """Give what a store refuses its status; its docstring is the message."""
+    status = _STATUSES.get(type(error), HTTPStatus.SERVICE_UNAVAILABLE)
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        return unavailable(str(error))
+    return Problem(status, str(error))
+
+
+_STATUSES: Mapping[type[StoreError], HTTPStatus] = {
+    NoSuchFleet: HTTPStatus.NOT_FOUND,
+    NoSuchDevice: HTTPStatus.NOT_FOUND,
+    DefaultFleetStays: HTTPStatus.CONFLICT,
+    ClockNotManual: HTTPStatus.CONFLICT,
+    NothingHeld: HTTPStatus.CONFLICT,
+    FleetReplaced: HTTPStatus.CONFLICT,
+    PastTheLastYear: HTTPStatus.UNPROCESSABLE_ENTITY,
 }

@@ -1,0 +1,138 @@
+"""Reading requests: bodies within their limits of size and time, JSON, queries, by schemas."""
+
+import asyncio
+import math
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+from aiohttp import hdrs, web
+from marshmallow import Schema, ValidationError
+
+from pisync.web.problems import Problem, bad_request, invalid
+
+BODY_LIMIT = 64 * 1024
+"""The largest body, in bytes, where a call sets no other limit."""
+BODY_SECONDS = 30.0
+"""How long a body may take to arrive."""
+
+_NUMBER_OR_STRING = re.compile(
+    rb'"(?:[^"\\]|\\.)*+"?|-?(?:NaN|Infinity|[0-9][0-9.eE+-]*+)', re.DOTALL
+)
+
+
+async def read_json(request: web.Request, schema: Schema, limit: int = BODY_LIMIT) -> Any:
+    """Return what `schema` makes of the request's JSON body of at most `limit` bytes.
+
+    Raises Problem: 400 not JSON, 408 too slow, 413 too large, 415 not `application/json`, 422
+    refused by the schema.
+    """
+    if request.content_type != "application/json" or not _is_utf8(request.charset):
+        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "The body must be application/json.")
+    body = await _read(request, limit)
+    if len(body) <= BODY_LIMIT:
+        return load(schema, decode(body))
+    # A large body takes longer than other requests should wait for.
+    return await asyncio.to_thread(lambda: load(schema, decode(body)))
+
+
+def _is_utf8(charset: str | None) -> bool:
+    return charset is None or charset.lower() in ("utf-8", "utf8")
+
+
+async def _read(request: web.Request, limit: int) -> bytes:
+    if (request.content_length or 0) > limit:
+        raise _too_large(limit)
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            # By chunks: a compressed body may be far larger than its Content-Length.
+            while chunk := await request.content.readany():
+                body += chunk
+                if len(body) > limit:
+                    raise _too_large(limit)
+    except TimeoutError:
+        raise Problem(
+            HTTPStatus.REQUEST_TIMEOUT, "The body took too long.", headers={"Connection": "close"}
+        ) from None
+    except (web.RequestPayloadError, ValueError):
+        raise bad_request("The body is broken.") from None
+    return bytes(body)
+
+
+def _too_large(limit: int) -> Problem:
+    return Problem(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is larger than {limit // 1024} KiB."
+    )
+
+
+def decode(body: bytes) -> Any:
+    """Return the value of a JSON text; raises Problem 400 where it is none.
+
+    NaN, infinities and numbers that no double can hold are not JSON's, or not ours, but people send
+    them: the schema gets to see `[[]]` there, which it allows nowhere, so that it names the field.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        if len(body) <= BODY_LIMIT:
+            return orjson.loads(_NUMBER_OR_STRING.sub(_without_infinity, body))
+    except orjson.JSONDecodeError:
+        pass
+    raise bad_request("The body is not JSON.")
+
+
+def _without_infinity(token: re.Match[bytes]) -> bytes:
+    text = token.group()
+    if text.startswith(b'"'):
+        return text
+    try:
+        return text if math.isfinite(float(text)) else b"[[]]"
+    except ValueError:
+        return text
+
+
+def load(schema: Schema, value: object) -> Any:
+    """Return what `schema` makes of a value; raises Problem 422 with the fields at fault."""
+    try:
+        # marshmallow's types speak of mappings alone; it takes lists for `many`.
+        return schema.load(value)  # type: ignore[arg-type]
+    except ValidationError as refused:
+        raise invalid(by_field(refused.messages)) from None
+
+
+def by_field(messages: object, path: str = "") -> dict[str, list[str]]:
+    """Flatten marshmallow's nested messages: `{"profile.outcomes.0.weight": ["…"]}`."""
+    if isinstance(messages, Mapping):
+        flat: dict[str, list[str]] = {}
+        for name, below in messages.items():
+            inner = path if name == "_schema" else f"{path}.{name}" if path else str(name)
+            for field, texts in by_field(below, inner).items():
+                flat.setdefault(field, []).extend(texts)
+        return flat
+    texts = messages if isinstance(messages, list) else [messages]
+    return {path or "body": [str(text) for text in texts]}
+
+
+def read_query(request: web.Request, schema: type[Schema]) -> Any:
+    """Return what `schema` makes of the request's query.
+
+    The value is shared between requests with the same query: leave it as it is. Raises Problem 422.
+    """
+    return _query(schema, request.rel_url.raw_query_string)
+
+
+@lru_cache(maxsize=1024)
+def _query(schema: type[Schema], query: str) -> Any:
+    values: dict[str, str] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name in values:
+            raise invalid({name: ["Given more than once."]})
+        values[name] = value
+    return load(schema(), values)

@@ -1,0 +1,115 @@
+"""What clients may send for accounts, devices and errors, and what it becomes.
+
+The OpenAPI document is made from the same schemas.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from marshmallow import (
+    Schema,
+    ValidationError,
+    fields,
+    post_load,
+    pre_load,
+    validate,
+    validates_schema,
+)
+
+from pisync.model.device import MAX_DEVICE_ID
+from pisync.model.outcome import FAILURES
+from pisync.stores.base import ErrorFilter
+from pisync.web.fields import DeviceIds, Flag, QueryInt, Statuses, Text, Timestamp
+
+MAX_BULK = 10_000
+MAX_PAGE = 1_000
+MAX_PASSWORD_BYTES = 72
+"""bcrypt's limit."""
+
+USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,63}")
+
+
+class NoQuery(Schema):
+    """The query of a call that takes none."""
+
+
+# Accounts
+
+
+def _within_bcrypt(password: str) -> None:
+    if len(password.encode()) > MAX_PASSWORD_BYTES:
+        raise ValidationError(f"Longer than {MAX_PASSWORD_BYTES} bytes of UTF-8.")
+
+
+class RegisterBody(Schema):
+    """A name and a password for a new account."""
+
+    username = Text(
+        required=True,
+        validate=validate.Regexp(
+            rf"{USERNAME.pattern}\Z",
+            error="Must be 3 to 64 of A-Z a-z 0-9 . _ -, starting with a letter or a digit.",
+        ),
+        metadata={"example": "alice"},
+    )
+    password = Text(
+        required=True,
+        validate=[
+            validate.Length(min=8, error="Shorter than 8 characters."),
+            _within_bcrypt,
+        ],
+        metadata={"example": "correct horse"},
+    )
+
+
+class LoginBody(Schema):
+    """A name and a password; those that no account could have are taken, and fail like others."""
+
+    username = fields.String(required=True, metadata={"example": "alice"})
+    password = fields.String(required=True, metadata={"example": "correct horse"})
+
+
+# Devices and errors
+
+
+class DevicesQuery(Schema):
+    """Which page of which devices."""
+
+    limit = QueryInt(load_default=100, validate=validate.Range(1, MAX_PAGE))
+    after = QueryInt(load_default=0, validate=validate.Range(0, MAX_DEVICE_ID))
+    status = Statuses(load_default=None)
+
+
+class SyncBody(Schema):
+    """Which devices to sync: exactly one of these says."""
+
+    device_ids = DeviceIds(MAX_BULK)
+    status = Statuses()
+    all = Flag(validate=validate.Equal(True, error="Must be true."))
+
+    @validates_schema(skip_on_field_errors=False)
+    def _exactly_one(self, data: Mapping[str, object], **_: object) -> None:
+        if len(data) > 1:
+            raise ValidationError("Give one of device_ids, status and all, not several.")
+
+    @pre_load
+    def _not_empty(self, data: Any, **_: object) -> Any:
+        if data == {}:
+            raise ValidationError("Give one of device_ids, status and all.")
+        return data
+
+
+class ErrorsQuery(Schema):
+    """Which error logs."""
+
+    limit = QueryInt(load_default=50, validate=validate.Range(1, MAX_PAGE))
+    before = QueryInt(validate=validate.Range(1, MAX_DEVICE_ID))
+    device_id = QueryInt(validate=validate.Range(1, MAX_DEVICE_ID))
+    status = QueryInt(validate=validate.OneOf(FAILURES))
+    since = Timestamp()
+
+    @post_load
+    def _filter(self, data: dict[str, Any], **_: object) -> tuple[ErrorFilter, int]:
+        limit = data.pop("limit")
+        return ErrorFilter(**data), limit
