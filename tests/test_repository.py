@@ -1,0 +1,243 @@
+"""The repository itself: who may import whom, what is locked, vendored, shipped and run."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import pisync
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "pisync"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+LOCKS = sorted(ROOT.glob("requirements*.txt"))
+VENDORED = sorted(path for path in (PACKAGE / "web/vendor").iterdir() if path.is_dir())
+
+# From the bottom up: a module imports from its own layer and from those before it.
+LAYERS = (
+    ("pisync.model",),
+    ("pisync.machine_time",),
+    ("pisync.stores", "pisync.events", "pisync.settings"),
+    ("pisync.metrics", "pisync.tokens"),
+    ("pisync.accounts", "pisync.simulator"),
+    ("pisync.keys",),
+    ("pisync.web",),
+    ("pisync.app",),
+    ("pisync.cli", "pisync.__main__", "pisync.pytest_plugin"),
+)
+KNOWS_AIOHTTP = ("pisync.web", "pisync.app", "pisync.keys", "pisync.cli", "pisync.pytest_plugin")
+READS_THE_ENVIRONMENT = ("pisync.settings",)
+PICKS_A_STORE = ("pisync.app", "pisync.stores")
+
+
+def lies_in(module: str, *packages: str) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
+
+
+def layer_of(module: str) -> int:
+    for rank, packages in enumerate(LAYERS):
+        if lies_in(module, *packages):
+            return rank
+    pytest.fail(f"{module} has no place in LAYERS yet: give it one")
+
+
+def names_imported(tree: ast.Module) -> Iterator[str]:
+    """Every dotted name that an import could mean: `from a import b` may be of module a or a.b."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module
+            assert not node.level, "a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def touches_the_environment(tree: ast.Module) -> bool:
+    return any(
+        isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv", "environb"}
+        for node in ast.walk(tree)
+    )
+
+
+def broken_rules(module: str, source: str) -> Iterator[str]:
+    tree = ast.parse(source)
+    for name in names_imported(tree):
+        if (
+            lies_in(name, "pisync")
+            and name != "pisync.__version__"
+            and layer_of(name) > layer_of(module)
+        ):
+            yield f"{module} imports {name}, from a layer above its own"
+        if name.startswith("aiohttp") and not lies_in(module, *KNOWS_AIOHTTP):
+            yield f"{module} imports {name}"
+        if lies_in(name, "environs", "os.environ", "os.getenv") and not lies_in(
+            module, *READS_THE_ENVIRONMENT
+        ):
+            yield f"{module} imports {name}"
+        if (
+            lies_in(name, "pisync.stores")
+            and not lies_in(name, "pisync.stores.base")
+            and not lies_in(module, *PICKS_A_STORE)
+        ):
+            yield f"{module} picks a store: {name}"
+    if touches_the_environment(tree) and not lies_in(module, *READS_THE_ENVIRONMENT):
+        yield f"{module} reads the environment"
+
+
+def modules() -> dict[str, Path]:
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in PACKAGE.rglob("*.py")
+    }
+
+
+def test_imports_point_one_way_and_each_outside_thing_has_its_place() -> None:
+    found = modules()
+    del found["pisync"]  # the version, for everyone
+    assert "pisync.model.device" in found
+    assert [
+        rule for name, path in found.items() for rule in broken_rules(name, path.read_text())
+    ] == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("pisync.model.device", "from pisync.stores.base import Store"),
+        ("pisync.stores.base", "import pisync.simulator"),
+        ("pisync.simulator", "from pisync.web import parsing"),
+        ("pisync.simulator", "import aiohttp"),
+        ("pisync.accounts", "def late():\n    from aiohttp_jwt import JWTMiddleware"),
+        ("pisync.cli", "import os\nos.environ['PISYNC_PORT']"),
+        ("pisync.app", "from os import getenv"),
+        ("pisync.web.devices", "from pisync.stores.memory import MemoryStore"),
+        ("pisync.web.devices", "from pisync.stores import memory"),
+    ],
+)
+def test_the_import_rules_see_a_breach(module: str, source: str) -> None:
+    assert len(list(broken_rules(module, source))) == 1
+
+
+def test_the_import_rules_allow_what_is_meant() -> None:
+    assert list(broken_rules("pisync.app", "from pisync.stores.memory import MemoryStore")) == []
+    assert list(broken_rules("pisync.web.health", "from aiohttp import web")) == []
+    assert list(broken_rules("pisync.settings", "import os\nos.environ")) == []
+
+
+def locked(path: Path) -> dict[str, str]:
+    """Name to version, of every line of a lock file that is no comment and no hash."""
+    return {
+        canonicalize_name(match["name"]): match["version"]
+        for match in re.finditer(
+            r"^(?P<name>[\w.-]+)==(?P<version>\S+)", path.read_text(), re.MULTILINE
+        )
+    }
+
+
+@pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.name)
+class TestLock:
+    def test_names_no_place_that_packages_came_from(self, path: Path) -> None:
+        assert (
+            re.findall(r".*(?:://|--(?!hash=)|^-| @ |\.(?:org|com|io)\b).*", path.read_text()) == []
+        )
+
+    def test_holds_a_hash_for_every_package(self, path: Path) -> None:
+        entries = re.sub(r"^\s*#.*\n", "", path.read_text(), flags=re.MULTILINE)
+        assert len(locked(path)) > 0
+        for entry in re.split(r"\n(?=\S)", entries.strip()):
+            assert re.fullmatch(
+                r"[\w.-]+==\S+( ; [^\\]+)?( \\\n    --hash=sha256:[0-9a-f]{64})+", entry
+            )
+
+
+def test_the_locks_agree_with_each_other() -> None:
+    runtime, build, dev = (
+        locked(ROOT / f"requirements{suffix}.txt") for suffix in ("", "-build", "-dev")
+    )
+    assert runtime.items() <= dev.items()
+    assert {name: build[name] for name in build.keys() & dev.keys()}.items() <= dev.items()
+
+
+@pytest.mark.parametrize(
+    ("declared", "lock"),
+    [
+        (PROJECT["dependencies"], "requirements.txt"),
+        (PROJECT["optional-dependencies"]["dev"], "requirements-dev.txt"),
+        (PROJECT["optional-dependencies"]["pytest"], "requirements-dev.txt"),
+    ],
+    ids=["runtime", "dev", "pytest"],
+)
+def test_a_lock_holds_what_the_project_declares(declared: list[str], lock: str) -> None:
+    versions = locked(ROOT / lock)
+    for requirement in map(Requirement, declared):
+        assert requirement.specifier.contains(versions[canonicalize_name(requirement.name)])
+
+
+@pytest.mark.parametrize("folder", VENDORED, ids=lambda path: path.name)
+def test_what_is_vendored_has_its_licence_and_version_beside_it(folder: Path) -> None:
+    assert (folder / "LICENSE").stat().st_size > 500
+    assert re.search(r"\d+\.\d+\.\d+", (folder / "VERSION").read_text())
+
+
+def test_nothing_is_vendored_outside_a_folder_of_its_own() -> None:
+    assert VENDORED
+    assert [path for path in (PACKAGE / "web/vendor").iterdir() if path.is_file()] == []
+
+
+def test_one_version_is_named_everywhere() -> None:
+    label = re.search(r'image\.version="(.+?)"', (ROOT / "Dockerfile").read_text())
+    assert label
+    assert PROJECT["version"] == pisync.__version__ == label[1]
+
+
+def test_the_wheel_ships_types_pages_vendored_files_and_their_licences(tmp_path: Path) -> None:
+    hatchling = [
+        sys.executable,
+        "-m",
+        "hatchling",
+        "build",
+        "--target",
+        "wheel",
+        "-d",
+        str(tmp_path),
+    ]
+    subprocess.run(hatchling, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.iterdir()
+    shipped = set(zipfile.ZipFile(wheel).namelist())
+    wanted = {path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    assert {str(path.relative_to(ROOT)) for path in wanted} <= shipped
+    assert "pisync/py.typed" in shipped
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in shipped)
+
+
+def test_make_help_lists_every_target() -> None:
+    targets = re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    phony = re.findall(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    # A make above this one would hand it its own options.
+    environment = {name: value for name, value in os.environ.items() if "MAKE" not in name}
+    shown = subprocess.run(
+        ["make"],
+        cwd=ROOT,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert re.findall(r"^  make ([\w-]+) +\S", shown, re.MULTILINE) == targets == phony
+    assert {"run", "test", "check", "format", "lock", "image", "up", "down", "clean"} < {*targets}
+
+
+def test_ci_runs_the_checks_and_then_the_tests() -> None:
+    script = (ROOT / ".ci/run").read_text()
+    assert os.access(ROOT / ".ci/run", os.X_OK)
+    calls = re.findall(r"^make (check|test)\b", script, re.MULTILINE)
+    assert calls == ["check", "test"]
