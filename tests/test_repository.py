@@ -25,7 +25,7 @@ VENDORED = sorted(path for path in (PACKAGE / "web/vendor").iterdir() if path.is
 # From the bottom up: a module imports from its own layer and from those before it.
 LAYERS = (
     ("pisync.model",),
-    ("pisync.machine_time",),
+    ("pisync.machine_time", "pisync.alarm"),
     ("pisync.stores", "pisync.events", "pisync.settings"),
     ("pisync.metrics", "pisync.tokens"),
     ("pisync.accounts", "pisync.simulator"),
