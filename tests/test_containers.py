@@ -1,0 +1,198 @@
+"""The image and the Compose file, built and run for real."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from aiohttp import ClientSession
+
+ROOT = Path(__file__).parent.parent
+
+pytestmark = [
+    pytest.mark.container,
+    pytest.mark.xdist_group("container"),  # one worker, so that the image is built once
+    pytest.mark.timeout(600),  # the first build downloads the dependencies
+]
+
+
+def docker(*arguments: str, environ: Mapping[str, str] | None = None) -> str:
+    """Run a docker command to its good end and return what it printed."""
+    done = subprocess.run(
+        ["docker", *arguments], cwd=ROOT, env=environ, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"docker {' '.join(arguments)}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module", autouse=True)
+def engine() -> None:
+    for needed in (["info"], ["compose", "version"], ["buildx", "version"]):
+        try:
+            docker(*needed)
+        except (AssertionError, FileNotFoundError):
+            why = f"needs Docker with BuildKit and Compose v2: `docker {' '.join(needed)}` failed"
+            if os.environ.get("CI") == "true":
+                pytest.fail(why)
+            pytest.skip(why)
+
+
+class Deployment:
+    """What `docker compose up` made: its address, its image and its one container."""
+
+    def __init__(self, project: str, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self.image = project
+        self.container = f"{project}-pisync-1"
+
+    def inspect(self, template: str) -> str:
+        return docker("inspect", "--format", template, self.container).strip()
+
+    def shell(self, script: str) -> str:
+        return docker("exec", self.container, "sh", "-c", script)
+
+
+@pytest.fixture(scope="module")
+def deployment() -> Iterator[Deployment]:
+    project, port = f"pisync-test-{uuid4().hex[:8]}", free_port()
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("PISYNC_")}
+    environ |= {"PISYNC_PORT": str(port), "PISYNC_IMAGE": project}
+
+    def compose(*arguments: str) -> None:
+        docker("compose", "--project-name", project, *arguments, environ=environ)
+
+    try:
+        compose("up", "--build", "--detach", "--wait")
+        yield Deployment(project, port)
+    finally:
+        compose("down", "--volumes", "--rmi", "all")
+
+
+@pytest.fixture
+def container(deployment: Deployment) -> Iterator[str]:
+    """A container of its own, for a test that ends it."""
+    started = docker("run", "--detach", "--read-only", deployment.image).strip()
+    try:
+        yield started
+    finally:
+        docker("rm", "--force", "--volumes", started)
+
+
+async def test_a_user_registers_logs_in_and_syncs_a_device(deployment: Deployment) -> None:
+    alice = {"username": "alice", "password": "correct horse"}
+    async with ClientSession(deployment.url) as client:
+        async with client.post("/register", json=alice) as answer:
+            assert answer.status == 201
+        async with client.post("/login", json=alice) as answer:
+            assert answer.status == 200
+            client.headers["Authorization"] = f"Bearer {(await answer.json())['token']}"
+        async with client.post("/devices/7/sync") as answer:
+            assert answer.status == 202
+            begun = await answer.json()
+            assert begun["sync_status_code"] == 202
+
+        device = begun
+        async with asyncio.timeout(15):  # the default profile's longest delay is 10 s
+            while device["sync_status_code"] == 202:
+                await asyncio.sleep(0.1)
+                async with client.get("/devices/7") as answer:
+                    device = await answer.json()
+        assert device["sync_status_code"] in {200, 400, 404, 500}
+        assert device["last_attempt_at"] == begun["last_attempt_at"]
+        async with client.get("/stats") as answer:
+            stats = await answer.json()
+        assert stats["attempts"] == stats["succeeded"] + stats["failed"] == 1
+
+
+async def test_the_documentation_page_and_all_that_it_loads_are_in_the_image(
+    deployment: Deployment,
+) -> None:
+    async with ClientSession(deployment.url) as client:
+        async with client.get("/docs") as page:
+            assert page.status == 200
+        async with client.get("/openapi.json") as document:
+            assert (await document.json(content_type=None))["openapi"].startswith("3.1")
+
+
+def test_it_is_healthy(deployment: Deployment) -> None:
+    assert deployment.inspect("{{.State.Health.Status}}") == "healthy"
+    deployment.shell("pisync healthcheck")
+
+
+def test_its_one_process_has_no_rights_to_lose(deployment: Deployment) -> None:
+    status = dict(
+        line.split(":\t", 1) for line in deployment.shell("cat /proc/1/status").splitlines()
+    )
+    assert status["Name"].startswith("pisync")
+    assert status["Uid"].split() == ["10001"] * 4
+    assert status["Gid"].split() == ["10001"] * 4
+    assert int(status["CapEff"], 16) == int(status["CapBnd"], 16) == 0
+    assert status["NoNewPrivs"] == "1"
+
+
+def test_its_root_is_read_only_and_its_resources_are_bounded(deployment: Deployment) -> None:
+    root = next(
+        line.split()
+        for line in deployment.shell("cat /proc/1/mounts").splitlines()
+        if " / " in line
+    )
+    assert "ro" in root[3].split(",")
+    assert deployment.inspect("{{.HostConfig.Memory}} {{.HostConfig.PidsLimit}}") == "536870912 64"
+
+
+def test_it_is_published_on_loopback_alone(deployment: Deployment) -> None:
+    addresses = deployment.inspect(
+        "{{range .NetworkSettings.Ports}}{{range .}}{{.HostIp}} {{end}}{{end}}"
+    )
+    assert addresses.split() == ["127.0.0.1"]
+
+
+def test_nothing_that_built_it_is_left_inside(deployment: Deployment) -> None:
+    tools = "cc gcc c++ g++ clang make ld pip pip3 hatchling"
+    assert deployment.shell(f"for tool in {tools}; do command -v $tool || true; done") == ""
+    traces = "-name pip -o -name 'pip-*' -o -name '*.whl' -o -name .cache -o -name '.*_history'"
+    # Some of Debian's folders are closed to this user; nothing of ours is in them.
+    assert deployment.shell(f"find / -xdev '(' {traces} ')' 2>/dev/null || true") == ""
+
+
+def test_its_code_is_compiled_already(deployment: Deployment) -> None:
+    uncompiled = deployment.shell(
+        "python -c 'import pathlib, pisync;"
+        ' print([str(path) for path in pathlib.Path(pisync.__file__).parent.rglob("*.py")'
+        ' if not (path.parent / "__pycache__" / f"{path.stem}.cpython-313.pyc").exists()])\''
+    )
+    assert uncompiled.strip() == "[]"
+
+
+def test_stopping_it_drains_and_ends_well_within_8_seconds(container: str) -> None:
+    deadline = time.monotonic() + 30
+    while docker("inspect", "--format", "{{.State.Health.Status}}", container).strip() != "healthy":
+        assert time.monotonic() < deadline, docker("logs", container)
+        time.sleep(0.2)
+    started = time.monotonic()
+    docker("stop", "--time", "20", container)
+    assert time.monotonic() - started < 8
+    assert docker("inspect", "--format", "{{.State.ExitCode}}", container).strip() == "0"
+
+
+def test_a_mistake_in_its_settings_ends_it_with_status_2(deployment: Deployment) -> None:
+    done = subprocess.run(
+        ["docker", "run", "--rm", "--env", "PISYNC_BCRYPT_COST=99", deployment.image],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "PISYNC_BCRYPT_COST" in done.stderr
