@@ -70,11 +70,14 @@ def deployment() -> Iterator[Deployment]:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PISYNC_")}
     environ |= {"PISYNC_PORT": str(port), "PISYNC_IMAGE": project}
 
-    def compose(*arguments: str) -> None:
-        docker("compose", "--project-name", project, *arguments, environ=environ)
+    def compose(*arguments: str) -> str:
+        return docker("compose", "--project-name", project, *arguments, environ=environ)
 
     try:
-        compose("up", "--build", "--detach", "--wait")
+        try:
+            compose("up", "--build", "--detach", "--wait")
+        except AssertionError as failure:
+            pytest.fail(f"{failure}\n{compose('logs')}")
         yield Deployment(project, port)
     finally:
         compose("down", "--volumes", "--rmi", "all")

@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import pisync
+from pisync.settings import VARIABLES
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "pisync"
@@ -25,9 +26,9 @@ VENDORED = sorted(path for path in (PACKAGE / "web/vendor").iterdir() if path.is
 # From the bottom up: a module imports from its own layer and from those before it.
 LAYERS = (
     ("pisync.model",),
-    ("pisync.machine_time", "pisync.alarm"),
+    ("pisync.alarm", "pisync.lateness", "pisync.lines", "pisync.logs", "pisync.machine_time"),
     ("pisync.stores", "pisync.events", "pisync.settings"),
-    ("pisync.metrics", "pisync.tokens"),
+    ("pisync.metrics", "pisync.passwords", "pisync.throttle", "pisync.tokens"),
     ("pisync.accounts", "pisync.simulator"),
     ("pisync.keys",),
     ("pisync.web",),
@@ -217,6 +218,15 @@ def test_the_wheel_ships_types_pages_vendored_files_and_their_licences(tmp_path:
     assert {str(path.relative_to(ROOT)) for path in wanted} <= shipped
     assert "pisync/py.typed" in shipped
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in shipped)
+
+
+def test_the_compose_file_hands_every_setting_on() -> None:
+    handed_on = re.findall(
+        r"^ +- (PISYNC_\w+)$", (ROOT / "docker-compose.yml").read_text(), re.MULTILINE
+    )
+    settings = {variable.names[0] for variable in VARIABLES}
+    # Where it listens inside the container is the image's business.
+    assert handed_on == sorted(settings - {"PISYNC_HOST", "PISYNC_PORT"})
 
 
 def test_make_help_lists_every_target() -> None:
