@@ -1,0 +1,126 @@
+"""Passwords, hashed by bcrypt in threads of its own, so that the event loop stays free."""
+
+import asyncio
+import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from hmac import compare_digest
+from time import perf_counter
+from typing import Protocol
+
+import bcrypt
+
+from pisync.lines import LONGEST, Busy
+
+MAX_BYTES = 72
+"""What bcrypt takes, in bytes of UTF-8."""
+
+# Niceness. Answers to requests that need no hash must not wait until a hash is done.
+_STEPS_BACK = 10
+
+
+class Meter(Protocol):
+    """Who is told of the hashing."""
+
+    def hashing(self, queued: int) -> None:
+        """So many passwords are hashed at this moment or wait for it."""
+
+    def hashed(self, seconds: float) -> None:
+        """A password was hashed in so many seconds."""
+
+
+class Passwords:
+    """Hashes passwords at a cost (the logarithm of bcrypt's rounds), as many at once as `threads`.
+
+    `threads` defaults to one for each core. At most `longest` passwords wait for one.
+    """
+
+    def __init__(
+        self,
+        cost: int,
+        meter: Meter | None = None,
+        *,
+        threads: int | None = None,
+        longest: int = LONGEST,
+    ) -> None:
+        self._cost = cost
+        self._meter = meter
+        threads = threads or _cores()
+        self._most = threads + longest
+        self._under_way = 0
+        self._pool = ThreadPoolExecutor(threads, "bcrypt", initializer=_step_back)
+        # A salt alone: hashing with it takes as long, and no hash is ever equal to it.
+        self._nobodys = bcrypt.gensalt(cost)
+
+    async def hash(self, password: str) -> bytes:
+        """Return the hash of a password.
+
+        Raises Busy, or ValueError if bcrypt can't take it: see `is_hashable`.
+        """
+        if not is_hashable(password):
+            raise ValueError("bcrypt can't take this password")
+        return await self._hash(password.encode(), bcrypt.gensalt(self._cost))
+
+    async def matches(self, password: str, password_hash: bytes | None) -> bool:
+        """Say whether a hash is this password's. No hash: false, and it takes as long to say so.
+
+        Raises Busy.
+        """
+        expected = password_hash or self._nobodys
+        possible = is_hashable(password)
+        actual = await self._hash(password.encode() if possible else b"", expected)
+        return compare_digest(actual, expected) and possible
+
+    async def _hash(self, password: bytes, salt: bytes) -> bytes:
+        if self._under_way >= self._most:
+            raise Busy
+        self._add_under_way(1)
+        try:
+            loop = asyncio.get_running_loop()
+            result, seconds = await loop.run_in_executor(self._pool, _timed, password, salt)
+        finally:
+            self._add_under_way(-1)
+        if self._meter:
+            self._meter.hashed(seconds)
+        return result
+
+    def _add_under_way(self, count: int) -> None:
+        self._under_way += count
+        if self._meter:
+            self._meter.hashing(self._under_way)
+
+    def close(self) -> None:
+        """Give up what still waits, and end the threads when they have done what they are at."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def is_hashable(password: str) -> bool:
+    """Say whether bcrypt can take a password: 72 bytes of UTF-8 or fewer, and no NUL."""
+    try:
+        return len(password.encode()) <= MAX_BYTES and "\0" not in password
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+
+
+def _timed(password: bytes, salt: bytes) -> tuple[bytes, float]:
+    started = perf_counter()
+    result = bcrypt.hashpw(password, salt)
+    return result, perf_counter() - started
+
+
+def _cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS and Windows have no such thing
+        return os.cpu_count() or 1
+
+
+def _step_back() -> None:
+    # Only Linux has a niceness for each thread; and an unusual place may forbid it.
+    if sys.platform == "linux":
+        thread = threading.get_native_id()
+        with suppress(OSError):
+            niceness = os.getpriority(os.PRIO_PROCESS, thread)
+            os.setpriority(os.PRIO_PROCESS, thread, niceness + _STEPS_BACK)

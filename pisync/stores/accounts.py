@@ -1,0 +1,88 @@
+"""Accounts, and the count of failed guesses at their passwords, in this process's memory.
+
+What the methods promise is written in pisync.stores.base. They are synchronous: in one event loop
+nothing comes between a check and what follows from it.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from heapq import heappop, heappush
+
+from pisync.stores.base import Account, Guess, GuessPermit
+
+
+@dataclass(slots=True)
+class _Tally:
+    """The guesses counted under one key. The window stands still until its first failure."""
+
+    window: float
+    under_way: int = 0
+    failures: int = 0
+    ends: float = 0.0
+
+
+class MemoryAccounts:
+    """Accounts by key, and tallies of guesses that are forgotten with their window.
+
+    `seconds` is a clock that never steps back.
+    """
+
+    def __init__(self, seconds: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
+        self._accounts: dict[str, Account] = {}
+        self._tallies: dict[bytes, _Tally] = {}
+        self._windows: list[tuple[float, bytes]] = []
+        """When each open window ends, and its key: a heap."""
+
+    def add_account(self, account: Account) -> bool:
+        """Add an account unless one with its key is there; say whether it was added."""
+        return self._accounts.setdefault(account.key, account) is account
+
+    def account(self, key: str) -> Account | None:
+        """Return the account with this key, if any."""
+        return self._accounts.get(key)
+
+    def ask_to_guess(self, keys: Sequence[bytes], limit: int, window: float) -> GuessPermit:
+        """Ask whether a password may be tried, counted under each of `keys`."""
+        now = self._seconds()
+        self._close_windows(now)
+        found = [tally for key in keys if (tally := self._tallies.get(key))]
+        blocked = [tally.ends - now for tally in found if tally.failures >= limit]
+        if blocked:
+            return GuessPermit(Guess.REFUSED, max(blocked))
+        if any(tally.failures + tally.under_way >= limit for tally in found):
+            return GuessPermit(Guess.WAIT)
+        for key in keys:
+            tally = self._tallies.setdefault(key, _Tally(window))
+            tally.under_way += 1
+            tally.window = window
+        return GuessPermit(Guess.ALLOWED)
+
+    def guessed(self, keys: Sequence[bytes], *, failed: bool) -> None:
+        """End a guess that was allowed; count it under each of `keys` if it failed."""
+        now = self._seconds()
+        self._close_windows(now)
+        for key in keys:
+            tally = self._tallies[key]
+            tally.under_way -= 1
+            if failed:
+                self._count_failure(key, tally, now)
+            self._forget_if_idle(key, tally)
+
+    def _count_failure(self, key: bytes, tally: _Tally, now: float) -> None:
+        if tally.failures == 0:
+            tally.ends = now + tally.window
+            heappush(self._windows, (tally.ends, key))
+        tally.failures += 1
+
+    def _close_windows(self, now: float) -> None:
+        while self._windows and self._windows[0][0] <= now:
+            key = heappop(self._windows)[1]
+            tally = self._tallies[key]
+            tally.failures = 0
+            self._forget_if_idle(key, tally)
+
+    def _forget_if_idle(self, key: bytes, tally: _Tally) -> None:
+        if tally.failures == tally.under_way == 0:
+            del self._tallies[key]
