@@ -1,5 +1,7 @@
 """Where the application keeps what handlers need, and a request what was found out about it."""
 
+import asyncio
+
 from aiohttp import web
 
 from pisync.accounts import Accounts
@@ -15,6 +17,9 @@ SIMULATOR = web.AppKey("SIMULATOR", Simulator)
 ACCOUNTS = web.AppKey("ACCOUNTS", Accounts)
 TOKENS = web.AppKey("TOKENS", Tokens)
 METRICS = web.AppKey("METRICS", Metrics)
+DRAINING = web.AppKey("DRAINING", asyncio.Event)
+"""Set when the server is about to stop: it still answers, but wants no new callers."""
+DRAWN_ADMIN_PASSWORD: web.AppKey[str | None] = web.AppKey("DRAWN_ADMIN_PASSWORD")
 
 CLAIMS = web.RequestKey("CLAIMS", Claims)
 REQUEST_ID = web.RequestKey("REQUEST_ID", str)

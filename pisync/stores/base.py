@@ -220,8 +220,13 @@ class Store(Protocol):
     async def fleet(self, name: str) -> FleetView:
         """Return a fleet."""
 
-    async def put_fleet(self, name: str, first: FirstData, profile: Profile) -> bool:
-        """Make or replace a fleet; say whether it is new. Its time is real, from the wall clock."""
+    async def put_fleet(
+        self, name: str, first: FirstData, profile: Profile
+    ) -> tuple[FleetView, bool]:
+        """Make or replace a fleet; return it, and whether it is new.
+
+        Its time is real, from the wall clock.
+        """
 
     async def change_profile(
         self, name: str, change: Callable[[Profile], Profile]

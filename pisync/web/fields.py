@@ -99,7 +99,7 @@ class Statuses(fields.Field[frozenset[int]]):
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> frozenset[int]:
         texts = value.split(",") if isinstance(value, str) else value
-        if type(texts) is not list or not texts:
+        if type(texts) is not list:
             raise ValidationError("Not a list of status codes.")
         for each in texts:
             code = self._codes.get(each) if isinstance(value, str) else each

@@ -1,0 +1,133 @@
+"""The application: everything wired together, and nothing else."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+from aiohttp import web
+from marshmallow import ValidationError
+
+from pisync import keys
+from pisync.accounts import Accounts
+from pisync.machine_time import MachineTime, SystemTime
+from pisync.metrics import Metrics
+from pisync.model.first_fleet import first_fleet
+from pisync.model.fleet import DEFAULT_FLEET, FirstData, Generated
+from pisync.passwords import Passwords
+from pisync.settings import Settings
+from pisync.simulator import Simulator
+from pisync.stores.base import Store
+from pisync.stores.memory import MemoryStore
+from pisync.tokens import Tokens
+from pisync.web.auth import guard
+from pisync.web.cors import Cors
+from pisync.web.fleet_schemas import ProfileSchema
+from pisync.web.fleets import new_profile
+from pisync.web.health import event_loop_lag
+from pisync.web.observe import add_headers, observe
+from pisync.web.parsing import by_field
+from pisync.web.routes import add_routes
+
+
+class CannotStart(Exception):
+    """The settings ask for what can't be had; the text says what, and what to do."""
+
+
+class StartReport(NamedTuple):
+    """What a start has to tell: store, default fleet, and the admin's password if it was drawn."""
+
+    store: str
+    devices: int
+    seed: int
+    drawn_admin_password: str | None
+
+
+def profile_mistakes(given: Mapping[str, object]) -> dict[str, list[str]]:
+    """Say, by field, what is wrong with a profile as JSON has it."""
+    try:
+        ProfileSchema().load(given)
+    except ValidationError as refused:
+        return by_field(refused.messages)
+    return {}
+
+
+def create_app(settings: Settings, *, time: MachineTime | None = None) -> web.Application:
+    """Return the application that these settings ask for; `time` is the machine's unless given.
+
+    Raises CannotStart.
+    """
+    metrics = Metrics()
+    store = _store(settings, time or SystemTime())
+    tokens = Tokens(settings.jwt_secret or secrets.token_hex(32), settings.token_ttl)
+    cors = Cors(settings.cors_origins) if settings.cors_origins else None
+
+    app = web.Application()
+    app[keys.SETTINGS] = settings
+    app[keys.METRICS] = metrics
+    app[keys.TOKENS] = tokens
+    app[keys.STORE] = store
+    app[keys.SIMULATOR] = Simulator(store, metrics)
+    app[keys.DRAINING] = asyncio.Event()
+    access = add_routes(app)
+    app.middlewares.append(
+        observe(
+            metrics,
+            access_log=settings.access_log,
+            preflight=cors.preflight if cors else None,
+        )
+    )
+    app.middlewares.append(guard(tokens, access))
+    app.on_response_prepare.append(add_headers)
+    if cors:
+        app.on_response_prepare.append(cors.add)
+    app.cleanup_ctx.extend((_open_store, _resolve, _accounts, event_loop_lag))
+    return app
+
+
+def _store(settings: Settings, time: MachineTime) -> Store:
+    if settings.store != "memory":
+        raise CannotStart("PISYNC_STORE: only `memory` is built so far.")
+    first: FirstData = (
+        first_fleet() if settings.devices is None else Generated(settings.devices)
+    )
+    profile = new_profile(ProfileSchema().load(settings.profile))
+    return MemoryStore(first, profile, time, most_error_logs=settings.error_logs)
+
+
+async def _open_store(app: web.Application) -> AsyncIterator[None]:
+    await app[keys.STORE].open(app[keys.SIMULATOR])
+    yield
+    await app[keys.STORE].close()
+
+
+async def _resolve(app: web.Application) -> AsyncIterator[None]:
+    resolver = asyncio.create_task(app[keys.SIMULATOR].run())
+    yield
+    await app[keys.SIMULATOR].drain()
+    resolver.cancel()
+    with suppress(asyncio.CancelledError):
+        await resolver
+
+
+async def _accounts(app: web.Application) -> AsyncIterator[None]:
+    settings = app[keys.SETTINGS]
+    passwords = Passwords(settings.bcrypt_cost, app[keys.METRICS])
+    accounts = Accounts(app[keys.STORE], passwords, settings.login_failures)
+    app[keys.ACCOUNTS] = accounts
+    app[keys.DRAWN_ADMIN_PASSWORD] = await accounts.start(settings.admin_password, draw=True)
+    yield
+    await accounts.close()
+    passwords.close()
+
+
+async def start_report(app: web.Application) -> StartReport:
+    """Return what a start has to tell; the application has been started up."""
+    fleet = await app[keys.STORE].fleet(DEFAULT_FLEET)
+    return StartReport(
+        app[keys.SETTINGS].store,
+        fleet.devices,
+        fleet.profile.seed,
+        app[keys.DRAWN_ADMIN_PASSWORD],
+    )

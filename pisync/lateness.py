@@ -1,0 +1,36 @@
+"""How late attempts finished: finished minus due, in real seconds."""
+
+from collections import deque
+from typing import NamedTuple
+
+REMEMBERED = 10_000
+"""The percentiles are of the newest so many."""
+
+
+class LatenessView(NamedTuple):
+    """Median, 99th percentile and maximum, in seconds; zeros if nothing has finished by itself."""
+
+    p50: float
+    p99: float
+    max: float
+
+
+class Lateness:
+    """The lateness of a fleet's attempts in this process."""
+
+    def __init__(self) -> None:
+        self._newest: deque[float] = deque(maxlen=REMEMBERED)
+        self._max = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Note the lateness of an attempt."""
+        self._newest.append(seconds)
+        self._max = max(self._max, seconds)
+
+    def view(self) -> LatenessView:
+        """Return what is told of it, by nearest rank."""
+        if not self._newest:
+            return LatenessView(0.0, 0.0, 0.0)
+        ranked = sorted(self._newest)
+        last = len(ranked) - 1
+        return LatenessView(ranked[round(last * 0.5)], ranked[round(last * 0.99)], self._max)

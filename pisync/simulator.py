@@ -1,0 +1,167 @@
+"""The simulator: begins attempts, and one loop that finishes them, however many are pending."""
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from pisync.alarm import Alarm
+from pisync.lateness import Lateness, LatenessView
+from pisync.logs import get_logger
+from pisync.metrics import Metrics
+from pisync.model.draw import Draw, draw
+from pisync.stores.base import Begun, Finished, Moved, Store, StoreUnavailable, Verdict
+
+BATCH = 256
+"""How many syncs begin or finish in one turn of the event loop, so that requests get in between."""
+RETRY = 1.0
+"""Seconds until the loop tries again after the store failed."""
+
+_log = get_logger()
+_Result = TypeVar("_Result")
+
+
+class BulkResult(NamedTuple):
+    """What came of syncing many devices: three counts, and the ids that the fleet does not have."""
+
+    started: int
+    joined: int
+    refused: int
+    not_found: list[int]
+
+
+class Simulator:
+    """Begins and finishes attempts in a store, counts them, and is the store's observer."""
+
+    def __init__(self, store: Store, metrics: Metrics) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._alarm = Alarm()
+        self._lateness: defaultdict[str, Lateness] = defaultdict(Lateness)
+        self._under_way: set[asyncio.Task[Any]] = set()
+
+    async def run(self) -> None:
+        """Finish attempts as they fall due, until cancelled."""
+        while True:
+            try:
+                if await self._store.finish_due(BATCH):
+                    await asyncio.sleep(0)
+                    continue
+                wait = await self._store.next_due()
+            except StoreUnavailable:
+                wait = RETRY
+            except Exception:
+                # Whatever it was, the next syncs must finish.
+                _log.exception("resolver failed")
+                wait = RETRY
+            if wait is not None:
+                self._alarm.set(wait)
+            await self._alarm.wait()
+
+    async def drain(self) -> None:
+        """Wait for the calls under way that a client's hanging up does not end."""
+        while self._under_way:
+            await asyncio.wait(self._under_way)
+
+    async def start(self, fleet: str, device_id: int) -> Begun:
+        """Begin an attempt of a device, or join the one under way. Raises NoSuchFleet."""
+        (begun,) = await self._store.begin(fleet, (device_id,))
+        return begun
+
+    async def start_listed(self, fleet: str, device_ids: Sequence[int]) -> BulkResult:
+        """Begin an attempt of each of these devices; a repeated id counts once."""
+        return await self._to_the_end(self._start(fleet, _batches(device_ids)))
+
+    async def start_all(self, fleet: str, statuses: frozenset[int] | None) -> BulkResult:
+        """Begin an attempt of every device that has one of these statuses; of all if None."""
+        return await self._to_the_end(self._start(fleet, self._having(fleet, statuses)))
+
+    async def _start(self, fleet: str, batches: AsyncIterator[Sequence[int]]) -> BulkResult:
+        # A reset meanwhile must not let the rest start in the new state.
+        generation = (await self._store.fleet(fleet)).generation
+        came: Counter[Verdict] = Counter()
+        not_found: list[int] = []
+        async for device_ids in batches:
+            begun = await self._store.begin(fleet, device_ids, generation=generation)
+            came.update(each.verdict for each in begun)
+            not_found += [
+                device_id
+                for device_id, each in zip(device_ids, begun, strict=True)
+                if each.device is None
+            ]
+            await asyncio.sleep(0)
+        refused = came[Verdict.PENDING] + came[Verdict.FULL]
+        return BulkResult(came[Verdict.STARTED], came[Verdict.JOINED], refused, not_found)
+
+    async def _having(
+        self, fleet: str, statuses: frozenset[int] | None
+    ) -> AsyncIterator[Sequence[int]]:
+        after, more = 0, True
+        while more:
+            devices, _, more = await self._store.devices(
+                fleet, after=after, limit=BATCH, statuses=statuses
+            )
+            if devices:
+                after = devices[-1].device_id
+                yield [each.device_id for each in devices]
+
+    async def advance(self, fleet: str, microseconds: int) -> Moved:
+        """Move a manual clock; see `Store.advance`."""
+        return await self._to_the_end(self._store.advance(fleet, microseconds))
+
+    async def settle(self, fleet: str) -> Moved:
+        """Finish every pending sync that is not held; see `Store.settle`."""
+        return await self._to_the_end(self._store.settle(fleet))
+
+    async def forecast(
+        self, fleet: str, device_id: int, attempts: int, first: int | None
+    ) -> list[tuple[int, Draw]]:
+        """Return what a device's attempts from `first` (None: its next) do by seed and profile."""
+        profile = (await self._store.fleet(fleet)).profile
+        device = await self._store.device(fleet, device_id)
+        start = device.attempt + 1 if first is None else first
+        return [
+            (attempt, draw(profile, device_id, attempt))
+            for attempt in range(start, start + attempts)
+        ]
+
+    def lateness(self, fleet: str) -> LatenessView:
+        """Return how late a fleet's syncs finished, those that finished by themselves."""
+        return self._lateness[fleet].view() if fleet in self._lateness else Lateness().view()
+
+    # As the store's observer
+
+    def began(self, _fleet: str, begun: Sequence[Begun]) -> None:
+        """Count what came of wishes to sync."""
+        for each in begun:
+            self._metrics.began(each.verdict)
+
+    def finished(self, fleet: str, finished: Sequence[Finished]) -> None:
+        """Count finished attempts."""
+        lateness = self._lateness[fleet]
+        for each in finished:
+            self._metrics.finished(each.device.sync_status_code)
+            if each.lateness is not None:
+                lateness.add(each.lateness)
+                self._metrics.late(each.lateness)
+
+    def replaced(self, fleet: str) -> None:
+        """Forget what was known of a fleet."""
+        self._lateness.pop(fleet, None)
+
+    def due_in(self, seconds: float) -> None:
+        """Look at the store again by then."""
+        self._alarm.set(seconds)
+
+    async def _to_the_end(self, call: Coroutine[Any, Any, _Result]) -> _Result:
+        """Finish a call of many steps even if the client that made it hangs up."""
+        task = asyncio.create_task(call)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return await asyncio.shield(task)
+
+
+async def _batches(device_ids: Sequence[int]) -> AsyncIterator[Sequence[int]]:
+    unique = list(dict.fromkeys(device_ids))
+    for first in range(0, len(unique), BATCH):
+        yield unique[first : first + BATCH]

@@ -1,0 +1,64 @@
+"""A fleet's error logs: the newest ones, found by id, and through a device's own without a search."""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+from pisync.model.device import ErrorLog
+from pisync.stores.base import ErrorFilter, ErrorPage
+
+
+class ErrorHistory:
+    """Error logs with consecutive ids; beyond `most` the oldest go."""
+
+    def __init__(self, first: Sequence[ErrorLog], most: int) -> None:
+        self._most = most
+        self._logs: dict[int, tuple[ErrorLog, int]] = {}
+        """By id: the log, and the id of the same device's log before it (0: none)."""
+        self._newest_of: dict[int, int] = {}
+        self._next_id = 1
+        for log in first:
+            self.append(log)
+
+    def __len__(self) -> int:
+        return len(self._logs)
+
+    @property
+    def next_id(self) -> int:
+        """The id that the next error log must have."""
+        return self._next_id
+
+    def append(self, log: ErrorLog) -> None:
+        """Add the newest log; the oldest goes if there are too many."""
+        self._logs[log.error_id] = log, self._newest_of.get(log.device_id, 0)
+        self._newest_of[log.device_id] = log.error_id
+        self._next_id = log.error_id + 1
+        if len(self._logs) > self._most:
+            oldest, _ = self._logs.pop(self._next_id - 1 - self._most)
+            if self._newest_of[oldest.device_id] == oldest.error_id:
+                del self._newest_of[oldest.device_id]
+
+    def page(self, which: ErrorFilter, limit: int) -> ErrorPage:
+        """Return the newest `limit` logs that the filter lets through."""
+        logs = self._newest_first(which) if which.device_id is None else self._of_device(which)
+        found = list(islice((log for log in logs if _passes(log, which)), limit + 1))
+        return ErrorPage(found[:limit], len(found) > limit)
+
+    def _newest_first(self, which: ErrorFilter) -> Iterator[ErrorLog]:
+        newest = self._next_id - 1
+        if which.before is not None:
+            newest = min(newest, which.before - 1)
+        for error_id in range(newest, self._next_id - 1 - len(self._logs), -1):
+            yield self._logs[error_id][0]
+
+    def _of_device(self, which: ErrorFilter) -> Iterator[ErrorLog]:
+        error_id = self._newest_of.get(which.device_id or 0, 0)
+        while entry := self._logs.get(error_id):
+            log, error_id = entry
+            if which.before is None or log.error_id < which.before:
+                yield log
+
+
+def _passes(log: ErrorLog, which: ErrorFilter) -> bool:
+    return (which.status is None or log.sync_status_code == which.status) and (
+        which.since is None or log.occurred_at >= which.since
+    )

@@ -1,0 +1,253 @@
+"""One fleet in memory, and a unit of work on it: computed first, applied as a whole."""
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from heapq import heappop, heappush
+from typing import NamedTuple
+
+from pisync.model import device as transitions
+from pisync.model.clock import Clock
+from pisync.model.device import Device, ErrorLog
+from pisync.model.fleet import ClockView, FirstData, FleetView, Ledger, Listed, Stats
+from pisync.model.outcome import PENDING, STATUS_CODES, SUCCESS, Outcome
+from pisync.model.profile import Profile
+from pisync.model.script import Script, plan
+from pisync.stores.base import Begun, Finished, NoSuchDevice, NothingHeld, Verdict
+from pisync.stores.device_table import DeviceTable
+from pisync.stores.error_history import ErrorHistory
+
+_POSITION_BITS = 23
+"""Enough for the positions of the largest fleet."""
+_POSITION = (1 << _POSITION_BITS) - 1
+_PENDING_STATUS = frozenset((PENDING,))
+
+
+class Due(NamedTuple):
+    """A pending sync in the queue: when it is due, in fleet time, and its device's position."""
+
+    moment: int
+    position: int
+
+
+def _packed(due: Due) -> int:
+    return due.moment << _POSITION_BITS | due.position
+
+
+def _unpacked(entry: int) -> Due:
+    return Due(entry >> _POSITION_BITS, entry & _POSITION)
+
+
+class MemoryFleet:
+    """A fleet's state. A reset makes a new one, and what was pending goes with the old."""
+
+    def __init__(
+        self,
+        name: str,
+        generation: int,
+        first: FirstData,
+        made_at: int,
+        profile: Profile,
+        clock: Clock,
+        most_error_logs: int,
+    ) -> None:
+        self.name = name
+        self.generation = generation
+        self.first = first
+        self.made_at = made_at
+        self.profile = profile
+        self.clock = clock
+        self.moving = asyncio.Lock()
+        """Held while the clock is moved or its speed is changed."""
+        self.scripts: dict[int, Script] = {}
+        self.devices = DeviceTable(first, made_at)
+        logs = first.error_logs if isinstance(first, Listed) else ()
+        self.errors = ErrorHistory(logs, most_error_logs)
+        # One integer a pending sync, due time and position: 52 bytes where a tuple takes 150.
+        # Entries that a release has overtaken stay until they come up, and are passed over then.
+        self._queue: list[int] = []
+        self._accepted = self._joined = self._refused = self._succeeded = self._error_logs = 0
+        self._failed: Counter[Outcome] = Counter()
+
+    # Reading
+
+    def view(self, real_time: int) -> FleetView:
+        """Return what is told of the fleet at a real time."""
+        return FleetView(
+            self.name,
+            self.generation,
+            len(self.devices),
+            self.profile,
+            self.clock_view(real_time),
+        )
+
+    def clock_view(self, real_time: int) -> ClockView:
+        """Return the fleet's clock at a real time."""
+        return ClockView(self.clock.mode, self.clock.speed, self.clock.now(real_time))
+
+    def stats(self) -> Stats:
+        """Return the fleet's counts."""
+        return Stats(
+            devices=len(self.devices),
+            by_status={code: self.devices.count(frozenset((code,))) for code in STATUS_CODES},
+            pending=self.pending,
+            attempts=self._accepted,
+            succeeded=self._succeeded,
+            failed=self._failed.total(),
+            error_logs=len(self.errors),
+        )
+
+    def ledger(self) -> Ledger:
+        """Return what became of the fleet's syncs."""
+        failed: defaultdict[int, dict[str, int]] = defaultdict(dict)
+        for (code, message), count in self._failed.items():
+            failed[code][message or ""] = count
+        return Ledger(
+            accepted=self._accepted,
+            joined=self._joined,
+            refused=self._refused,
+            succeeded=self._succeeded,
+            failed=failed,
+            pending=self.pending,
+            held=self.devices.held,
+            error_logs=self._error_logs,
+        )
+
+    @property
+    def pending(self) -> int:
+        """How many syncs are pending, held ones included."""
+        return self.devices.count(_PENDING_STATUS)
+
+    def position(self, device_id: int) -> int:
+        """Return a device's position; raises NoSuchDevice."""
+        position = self.devices.position(device_id)
+        if position is None:
+            raise NoSuchDevice
+        return position
+
+    # What is due
+
+    def next_due(self) -> int | None:
+        """Return the earliest fleet time at which a sync falls due."""
+        while self._queue:
+            moment, position = _unpacked(self._queue[0])
+            if self.devices.is_due(position, moment):
+                return moment
+            heappop(self._queue)
+        return None
+
+    def last_due(self) -> int | None:
+        """Return the latest fleet time at which a pending sync falls due."""
+        dues = map(_unpacked, self._queue)
+        return max((due for due, at in dues if self.devices.is_due(at, due)), default=None)
+
+    def take_due(self, until: int, limit: int) -> list[Due]:
+        """Take at most `limit` syncs that are due at `until` or before, in due order."""
+        taken: list[Due] = []
+        while len(taken) < limit:
+            moment = self.next_due()
+            if moment is None or moment > until:
+                break
+            due = _unpacked(heappop(self._queue))
+            # A sync that was released and begun again may be queued twice for the same time.
+            if due not in taken[-1:]:
+                taken.append(due)
+        return taken
+
+    def give_back(self, due: Iterable[Due]) -> None:
+        """Put back what was taken and could not be finished."""
+        for each in due:
+            heappush(self._queue, _packed(each))
+
+    # Writing
+
+    def apply(self, work: "Work") -> None:
+        """Make a unit of work true."""
+        for position, device in work.devices.items():
+            self.devices.save(position, device)
+            if device.pending is not None and device.pending.due_at is not None:
+                heappush(self._queue, _packed(Due(device.pending.due_at, position)))
+        for device_id, script in work.scripts.items():
+            if script is None:
+                self.scripts.pop(device_id, None)
+            else:
+                self.scripts[device_id] = script
+        for log in work.error_logs:
+            self.errors.append(log)
+        self._error_logs += len(work.error_logs)
+        self._accepted += work.accepted
+        self._joined += work.joined
+        self._refused += work.refused
+        self._succeeded += work.succeeded
+        self._failed.update(work.failed)
+
+
+class Work:
+    """Transitions of a fleet's devices that become true together, once they are applied.
+
+    Reads see what the work has done so far, so that one unit may touch a device twice.
+    """
+
+    def __init__(self, fleet: MemoryFleet) -> None:
+        self.fleet = fleet
+        self.devices: dict[int, Device] = {}
+        self.scripts: dict[int, Script | None] = {}
+        self.error_logs: list[ErrorLog] = []
+        self.accepted = self.joined = self.refused = self.succeeded = 0
+        self.failed: list[Outcome] = []
+
+        self._room = fleet.profile.max_pending - fleet.pending
+
+    def begin(self, device_ids: Iterable[int], now: int) -> list[Begun]:
+        """Begin an attempt of each device at fleet time `now`, or join, as the profile says."""
+        return [self._begin(device_id, now) for device_id in device_ids]
+
+    def _begin(self, device_id: int, now: int) -> Begun:
+        fleet = self.fleet
+        position = fleet.devices.position(device_id)
+        if position is None:
+            return Begun(Verdict.UNKNOWN, None)
+        device = self._device(position)
+        if device.pending is not None:
+            if fleet.profile.refuse_pending:
+                self.refused += 1
+                return Begun(Verdict.PENDING, device)
+            self.joined += 1
+            return Begun(Verdict.JOINED, device)
+        if self._room <= 0:
+            self.refused += 1
+            return Begun(Verdict.FULL, device)
+        script = self.scripts.get(device_id, fleet.scripts.get(device_id))
+        planned = plan(fleet.profile, script, device_id, device.attempt + 1)
+        if script is not None:
+            self.scripts[device_id] = script.after()
+        self._room -= 1
+        self.accepted += 1
+        self.devices[position] = device = transitions.begin(device, now, planned)
+        return Begun(Verdict.STARTED, device)
+
+    def finish(self, position: int, lateness: float | None) -> Finished:
+        """Let a device's attempt come to its planned outcome, `lateness` real seconds late."""
+        device, failure = transitions.finish(self._device(position))
+        self.devices[position] = device
+        log = None
+        if failure is not None:
+            log = failure.logged_as(self.fleet.errors.next_id + len(self.error_logs))
+            self.error_logs.append(log)
+        # By the device, not by the failure: were the two to differ, the ledger must not balance.
+        if device.sync_status_code == SUCCESS:
+            self.succeeded += 1
+        else:
+            self.failed.append(Outcome(device.sync_status_code, device.error_message))
+        return Finished(device, log, lateness)
+
+    def release(self, position: int, outcome: Outcome, now: int) -> Finished:
+        """Finish a held attempt with this outcome; raises NothingHeld."""
+        try:
+            self.devices[position] = transitions.release(self._device(position), outcome, now)
+        except transitions.InvalidTransition:
+            raise NothingHeld from None
+        return self.finish(position, lateness=None)
+
+    def _device(self, position: int) -> Device:
+        return self.devices.get(position) or self.fleet.devices.load(position)

@@ -1,0 +1,83 @@
+"""Devices: list, look, sync."""
+
+from http import HTTPStatus
+
+from aiohttp import hdrs, web
+
+from pisync import keys
+from pisync.model.fleet import DEFAULT_FLEET
+from pisync.stores.base import NoSuchDevice, Verdict
+from pisync.web import render
+from pisync.web.parsing import read_json, read_query
+from pisync.web.problems import conflict, unavailable
+from pisync.web.schemas import DevicesQuery, SyncBody
+
+FLEET_HEADER = "Pisync-Fleet"
+ATTEMPT_HEADER = "Pisync-Attempt"
+TOTAL_HEADER = "X-Total-Count"
+BULK_LIMIT = 256 * 1024
+"""The largest body of a bulk sync, in bytes."""
+
+_BULK = SyncBody()
+
+
+def fleet_of(request: web.Request) -> str:
+    """Return the fleet that a request acts on."""
+    return request.headers.get(FLEET_HEADER, DEFAULT_FLEET)
+
+
+def device_of(request: web.Request) -> int:
+    """Return the device that a request's path names."""
+    return int(request.match_info["device_id"])
+
+
+async def list_devices(request: web.Request) -> web.Response:
+    query = read_query(request, DevicesQuery)
+    limit, statuses = query["limit"], query["status"]
+    page = await request.app[keys.STORE].devices(
+        fleet_of(request), after=query["after"], limit=limit, statuses=statuses
+    )
+    headers = {TOTAL_HEADER: str(page.total)}
+    if page.more:
+        chosen = statuses and ",".join(map(str, sorted(statuses)))
+        last = page.devices[-1].device_id
+        headers[hdrs.LINK] = render.next_page(
+            "/devices", {"limit": limit, "after": last, "status": chosen}
+        )
+    return render.answer_unless_known(request, render.devices(page.devices), headers)
+
+
+async def get_device(request: web.Request) -> web.Response:
+    device = await request.app[keys.STORE].device(fleet_of(request), device_of(request))
+    return render.answer_unless_known(request, render.device(device))
+
+
+async def sync_device(request: web.Request) -> web.Response:
+    verdict, device = await request.app[keys.SIMULATOR].start(
+        fleet_of(request), device_of(request)
+    )
+    if device is None:
+        raise NoSuchDevice
+    if verdict is Verdict.PENDING:
+        raise conflict("A sync of this device is pending already.")
+    if verdict is Verdict.FULL:
+        raise unavailable("The fleet has as many pending syncs as it may have.")
+    headers = {
+        hdrs.LOCATION: f"/devices/{device.device_id}",
+        ATTEMPT_HEADER: str(device.attempt),
+    }
+    return render.answer(render.device(device), HTTPStatus.ACCEPTED, headers)
+
+
+async def sync_devices(request: web.Request) -> web.Response:
+    wanted = await read_json(request, _BULK, BULK_LIMIT)
+    simulator, fleet = request.app[keys.SIMULATOR], fleet_of(request)
+    if "device_ids" in wanted:
+        result = await simulator.start_listed(fleet, wanted["device_ids"])
+    else:
+        result = await simulator.start_all(fleet, wanted.get("status"))
+    return render.answer(render.bulk_result(result), HTTPStatus.ACCEPTED)
+
+
+async def get_stats(request: web.Request) -> web.Response:
+    return render.answer(render.stats(await request.app[keys.STORE].stats(fleet_of(request))))

@@ -1,0 +1,162 @@
+"""Values as clients see them, and the answers that carry them."""
+
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from http import HTTPStatus
+from urllib.parse import urlencode
+
+import orjson
+from aiohttp import hdrs, web
+
+from pisync.lateness import LatenessView
+from pisync.model import timestamp
+from pisync.model.device import Device, ErrorLog
+from pisync.model.draw import Draw
+from pisync.model.fleet import ClockView, FleetView, Ledger, Stats
+from pisync.model.profile import ConstantDelay, Delay, LognormalDelay, Profile, UniformDelay
+from pisync.model.timestamp import SECOND
+from pisync.simulator import BulkResult
+from pisync.stores.base import Moved
+from pisync.web.problems import JSON_TYPE
+
+Json = Mapping[str, object]
+
+
+def answer(
+    value: object, status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """Return a value as JSON."""
+    return web.Response(
+        status=status,
+        # Status codes are keys where counts are by status.
+        body=orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS),
+        headers={**(headers or {}), hdrs.CONTENT_TYPE: JSON_TYPE},
+    )
+
+
+def answer_unless_known(
+    request: web.Request, value: object, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """Return a value as JSON with its ETag, or 304 if the client's `If-None-Match` has that."""
+    response = answer(value, headers=headers)
+    assert isinstance(response.body, bytes)
+    tag = blake2b(response.body, digest_size=12).hexdigest()
+    known = request.if_none_match
+    if known and any(each.value in (tag, "*") for each in known):
+        response = web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+    response.etag = tag
+    return response
+
+
+def next_page(path: str, query: Mapping[str, object]) -> str:
+    """Return a `Link` to the page that follows; parts of the query that are None are left out."""
+    given = {name: value for name, value in query.items() if value is not None}
+    return f'<{path}?{urlencode(given, safe=",:")}>; rel="next"'
+
+
+def device(of: Device) -> Json:
+    """Return the five fields of a device."""
+    synced = of.last_sync_at
+    return {
+        "device_id": of.device_id,
+        "last_sync_at": None if synced is None else timestamp.render(synced),
+        "sync_status_code": of.sync_status_code,
+        "error_message": of.error_message,
+        "last_attempt_at": timestamp.render(of.last_attempt_at),
+    }
+
+
+def devices(of: Sequence[Device]) -> list[Json]:
+    """Return devices."""
+    return [device(each) for each in of]
+
+
+def error_log(of: ErrorLog) -> Json:
+    """Return an error log."""
+    return {**of._asdict(), "occurred_at": timestamp.render(of.occurred_at)}
+
+
+def stats(of: Stats) -> Json:
+    """Return a fleet's counts."""
+    return {
+        "devices": of.devices,
+        "pending": of.pending,
+        "by_status": of.by_status,
+        "attempts": of.attempts,
+        "succeeded": of.succeeded,
+        "failed": of.failed,
+        "error_logs": of.error_logs,
+    }
+
+
+def bulk_result(of: BulkResult) -> Json:
+    """Return what came of syncing many devices."""
+    return of._asdict()
+
+
+def profile(of: Profile) -> Json:
+    """Return a profile, the seed that was drawn for it included."""
+    return {
+        "seed": of.seed,
+        "outcomes": [
+            {**each.outcome._asdict(), "weight": each.weight} for each in of.outcomes
+        ],
+        "delay": _delay(of.delay),
+        "when_pending": "refuse" if of.refuse_pending else "join",
+        "max_pending": of.max_pending,
+    }
+
+
+def _delay(of: Delay) -> Json:
+    match of:
+        case ConstantDelay(seconds):
+            return {"distribution": "constant", "seconds": seconds}
+        case UniformDelay(least, most):
+            return {"distribution": "uniform", "min": least, "max": most}
+        case LognormalDelay(median, sigma, most):
+            return {"distribution": "lognormal", "median": median, "sigma": sigma, "max": most}
+
+
+def clock(of: ClockView) -> Json:
+    """Return a fleet's clock."""
+    return {"mode": of.mode, "speed": of.speed, "now": timestamp.render(of.now)}
+
+
+def fleet(of: FleetView) -> Json:
+    """Return a fleet; `seed` is the effective one, as in its profile."""
+    return {
+        "name": of.name,
+        "devices": of.devices,
+        "seed": of.profile.seed,
+        "profile": profile(of.profile),
+        "clock": clock(of.clock),
+    }
+
+
+def moved(of: Moved) -> Json:
+    """Return a fleet's time after it was moved."""
+    return {"now": timestamp.render(of.now), "finished": of.finished}
+
+
+def forecast(of: Sequence[tuple[int, Draw]]) -> list[Json]:
+    """Return what attempts will do."""
+    return [
+        {"attempt": attempt, **drawn.outcome._asdict(), "delay": drawn.delay / SECOND}
+        for attempt, drawn in of
+    ]
+
+
+def ledger(of: Ledger, lateness: LatenessView) -> Json:
+    """Return what became of a fleet's syncs."""
+    return {
+        "accepted": of.accepted,
+        "joined": of.joined,
+        "refused": of.refused,
+        "succeeded": of.succeeded,
+        "failed": of.failed,
+        "pending": of.pending,
+        "held": of.held,
+        "error_logs": of.error_logs,
+        "lateness": lateness._asdict(),
+        "balanced": of.balanced,
+    }
