@@ -1,0 +1,138 @@
+"""Logs: one way out, to stderr, for all that PiSync and its libraries log."""
+
+import logging
+import math
+import re
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, TextIO, cast
+
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+
+from pisync.model.timestamp import render
+
+HIDDEN = "***"
+
+_SECRET_KEY = re.compile(r"password|token|secret|authorization|cookie", re.IGNORECASE)
+# A net below that, for what slips into a text: tokens, and the passwords of databases' URLs.
+_SECRET_TEXT = re.compile(
+    r"\beyJ[\w-]*\.[\w-]*\.[\w-]*|(?<=\bbearer )[^\s'\"]+|(?<=://)[^\s/@:]*:[^\s/@]*(?=@)",
+    re.IGNORECASE,
+)
+
+# aiohttp-jwt logs a traceback for every bad token; the access log of aiohttp has the query.
+_SILENCED = ("aiohttp_jwt", "aiohttp.access")
+
+
+def get_logger() -> FilteringBoundLogger:
+    """Return a logger, for `log.info("what happened", key=value)`."""
+    return cast("FilteringBoundLogger", structlog.get_logger())
+
+
+def configure(level: str, form: str) -> None:
+    """Log what is at `level` or above, as `text` or as `json`, one line an event.
+
+    With `auto` it is text on a terminal, else JSON. Python's warnings are logged, too.
+    """
+    on_terminal = sys.stderr.isatty()
+    as_text = form == "text" or (form == "auto" and on_terminal)
+    processors: list[Processor] = [
+        structlog.stdlib.add_log_level,
+        _add_timestamp,
+        structlog.processors.format_exc_info,
+        _hide_secrets,
+        *(_text(colors=on_terminal) if as_text else [structlog.processors.JSONRenderer()]),
+    ]
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    output = cast("TextIO", _Output(sys.stderr))
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.WriteLoggerFactory(output),
+        cache_logger_on_first_use=True,
+    )
+    _configure_libraries(threshold, processors, output)
+
+
+def _configure_libraries(threshold: int, processors: list[Processor], output: TextIO) -> None:
+    """Let what comes by the standard library's way, from aiohttp and asyncio, go the same one."""
+    forms = structlog.stdlib.ProcessorFormatter
+    handler = logging.StreamHandler(output)
+    handler.setFormatter(
+        forms(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name],
+            processors=[forms.remove_processors_meta, *processors],
+        )
+    )
+    logging.basicConfig(level=threshold, handlers=[handler], force=True)
+    logging.captureWarnings(True)
+    for name in _SILENCED:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
+class _Output:
+    """Writes to a stream. If the disk is full or nobody reads, lines are lost, but no requests."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+
+def _add_timestamp(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    # What lines have in common comes first.
+    moment, level = render(time.time_ns() // 1000), event.pop("level")
+    return {"timestamp": moment, "level": level, "event": event.pop("event"), **event}
+
+
+def _hide_secrets(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    return {key: _harmless(key, value) for key, value in event.items()}
+
+
+def _harmless(key: str, value: object) -> Any:
+    """Return a value that shows no secret and that every renderer can render."""
+    if _SECRET_KEY.search(key):
+        return HIDDEN
+    match value:
+        case None | int() | float() if value is None or math.isfinite(value):
+            return value
+        case Mapping():
+            return {str(name): _harmless(str(name), each) for name, each in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_harmless("", each) for each in value]
+        case _:
+            text = value if isinstance(value, str) else repr(value)
+            # JSON has no place for a lone surrogate.
+            return _SECRET_TEXT.sub(HIDDEN, text.encode(errors="backslashreplace").decode())
+
+
+def _text(*, colors: bool) -> list[Processor]:
+    # Its repr of strings escapes what would move the cursor or begin a line of its own.
+    return [
+        _escape,
+        structlog.dev.ConsoleRenderer(colors=colors, repr_native_str=True, sort_keys=False),
+    ]
+
+
+def _escape(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Escape control characters where the renderer does not, and set a traceback's lines off."""
+    event["event"] = _printable(str(event["event"]))
+    if "exception" in event:
+        lines = event["exception"].split("\n")
+        event["exception"] = "\n".join(f"    {_printable(line)}" for line in lines)
+    return event
+
+
+def _printable(text: str) -> str:
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
+    )

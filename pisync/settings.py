@@ -1,0 +1,432 @@
+"""Settings: every PISYNC_* variable, read and checked in this one place."""
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from pathlib import Path
+from typing import Any, NamedTuple, Self, cast
+from urllib.parse import urlsplit
+
+import orjson
+from environs import Env, EnvValidationError, ValidationError
+
+from pisync.model.fleet import MAX_DEVICES
+
+PREFIX = "PISYNC_"
+FILE_SUFFIX = "_FILE"
+MAX_TOKEN_TTL = 2**31 - 1
+"""The longest that a token may be valid, in seconds: 68 years."""
+
+Network = IPv4Network | IPv6Network
+CheckProfile = Callable[[Mapping[str, object]], Mapping[str, Sequence[str]]]
+"""Takes a profile as JSON has it; returns what is wrong with it, by field."""
+
+
+class InvalidSettings(Exception):
+    """Settings are not valid. `mistakes` are all of them, each naming its variable or option."""
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = tuple(mistakes)
+
+
+class LoginFailures(NamedTuple):
+    """So many failed logins within so many seconds are too many."""
+
+    limit: int
+    seconds: float
+
+    def __str__(self) -> str:
+        """Write it as the variable has it."""
+        return f"{self.limit}/{self.seconds:g}"
+
+
+DEFAULT_LOGIN_FAILURES = LoginFailures(10, 60)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How this process is to run. `VARIABLES` says what each field means.
+
+    `profile` is a JSON object as given: what it leaves out has its default. `devices` is None for
+    the hard-coded ones, `login_failures` for no limit. An unset `jwt_secret` or `admin_password` is
+    for the store to draw, or to do without. What may hold a password is not shown.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    store: str = field(default="memory", repr=False)
+    jwt_secret: str | None = field(default=None, repr=False)
+    token_ttl: int = 3600
+    admin_password: str | None = field(default=None, repr=False)
+    bcrypt_cost: int = 12
+    devices: int | None = None
+    profile: Mapping[str, object] = field(default_factory=dict)
+    error_logs: int = 100_000
+    max_streams: int = 10_000
+    login_failures: LoginFailures | None = DEFAULT_LOGIN_FAILURES
+    trusted_proxies: tuple[Network, ...] = ()
+    cors_origins: tuple[str, ...] = ()
+    log_level: str = "info"
+    log_format: str = "auto"
+    access_log: bool = False
+
+    @classmethod
+    def from_env(
+        cls,
+        environ: Mapping[str, str] = os.environ,
+        options: Mapping[str, str] | None = None,
+        check_profile: CheckProfile | None = None,
+    ) -> Self:
+        """Read settings from variables, and from options (by the same names), which win.
+
+        Raises InvalidSettings with every mistake there is.
+        """
+        options = options or {}
+        env = _Given(_overridden(environ, options))
+        values = {
+            variable.field: variable.read(env)
+            for variable in VARIABLES
+            if variable.names_in(env.given)
+        }
+        mistakes = env.mistakes()
+        profile = values.get("profile")
+        if profile is not None and check_profile is not None:
+            wrong = check_profile(profile)
+            mistakes["PISYNC_PROFILE"] = [f"{at}: {text}" for at in wrong for text in wrong[at]]
+        lines = [
+            f"{option_of(name) if name in options else name}: {text}"
+            for variable in VARIABLES
+            for name in variable.names
+            for text in mistakes.get(name, ())
+        ]
+        if lines:
+            raise InvalidSettings(lines)
+        return cls(**values)
+
+
+def option_of(name: str) -> str:
+    """Return the command line's option for a variable: `--bcrypt-cost` for PISYNC_BCRYPT_COST."""
+    return "--" + name.removeprefix(PREFIX).lower().replace("_", "-")
+
+
+def unknown_variables(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Return the names that look like a setting and are none."""
+    known = {name for variable in VARIABLES for name in variable.names}
+    return sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
+
+
+def _overridden(environ: Mapping[str, str], options: Mapping[str, str]) -> dict[str, str]:
+    """Put options over variables: one for a secret goes over the variable for its file, too."""
+    beaten = {
+        name for variable in VARIABLES if variable.names_in(options) for name in variable.names
+    }
+    return {name: text for name, text in environ.items() if name not in beaten} | dict(options)
+
+
+class _Given(Env):
+    """Reads the variables it is given, where its base would look at the process's own."""
+
+    def __init__(self, given: Mapping[str, str]) -> None:
+        super().__init__(eager=False)
+        self.given = given
+        self.add_parser("parsed", lambda text, parse: parse(text))
+
+    def _get_value(self, env_key: str, default: Any) -> Any:
+        return self.given.get(env_key, default)
+
+    def mistakes(self) -> dict[str, list[str]]:
+        """End the reading; return what was wrong, by variable."""
+        try:
+            self.seal()
+        except EnvValidationError as exc:
+            # A list is what an eager reader would raise.
+            return dict(cast("Mapping[str, list[str]]", exc.error_messages))
+        return {}
+
+
+class Variable(NamedTuple):
+    """A setting as its users meet it: help texts and the table of settings are made from these.
+
+    `parse` takes its text and raises ValidationError. `unset` says what goes where it is not set,
+    if the default's value does not say it. `or_file`: `names` has a second one, for the path of a
+    file that holds the text.
+    """
+
+    field: str
+    parse: Callable[[str], object]
+    meaning: str
+    unset: str | None = None
+    or_file: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What it is called in the environment."""
+        name = PREFIX + self.field.upper()
+        return (name, name + FILE_SUFFIX) if self.or_file else (name,)
+
+    @property
+    def default(self) -> str:
+        """What goes where it is not set, as a text to read."""
+        return self.unset or _as_text(getattr(Settings(), self.field))
+
+    def names_in(self, given: Mapping[str, str]) -> list[str]:
+        """Return those of its names that are set."""
+        return [name for name in self.names if name in given]
+
+    def read(self, env: _Given) -> Any:
+        """Return its value; `env` keeps what is wrong with it."""
+        name, *others = self.names_in(env.given)
+        if others:
+            parse: Callable[[str], object] = partial(_refuse_beside, others[0])
+        elif name.endswith(FILE_SUFFIX):
+            parse = self._parse_file
+        else:
+            parse = self._parse
+        return env.parsed(name, parse=parse)
+
+    def _parse(self, text: str) -> object:
+        if not text:
+            raise ValidationError("is set, but empty")
+        return self.parse(text)
+
+    def _parse_file(self, path: str) -> object:
+        if not path:
+            raise ValidationError("is set, but empty")
+        try:
+            # Editors and `echo` end a file with a newline that nobody means.
+            text = Path(path).read_bytes().decode().rstrip("\r\n")
+        # The path is not repeated: it may be the secret itself, put into the wrong variable.
+        except UnicodeDecodeError:
+            raise ValidationError("the file must be UTF-8 text") from None
+        except OSError as exc:
+            raise ValidationError(f"can't read the file: {exc.strerror}") from None
+        except ValueError:
+            raise ValidationError("must be the path of a file") from None
+        if not text:
+            raise ValidationError("the file is empty")
+        return self.parse(text)
+
+
+def _refuse_beside(other: str, _: str) -> object:
+    raise ValidationError(f"set it or {other}, not both")
+
+
+def _as_text(value: object) -> str:
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
+
+
+# What a text must be. A text that may hold a password is never repeated.
+
+
+def _quoted(text: str) -> str:
+    return ascii(text if len(text) <= 60 else f"{text[:57]}...")
+
+
+def _whole_number(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        # int() would take spaces, underscores and the digits of every script.
+        if re.fullmatch(r"[0-9]{1,15}", text) and least <= int(text) <= most:
+            return int(text)
+        raise ValidationError(f"must be a whole number from {least} to {most}, not {_quoted(text)}")
+
+    return parse
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValidationError(f"must be one of {', '.join(choices)}, not {_quoted(text)}")
+        return text
+
+    return parse
+
+
+def _switch(text: str) -> bool:
+    return _one_of("on", "off")(text) == "on"
+
+
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_NAME = rf"{_LABEL}(?:\.{_LABEL})*"
+_ORIGIN = rf"[a-z][a-z0-9+.-]*://(?:{_NAME}|\[[0-9a-f:.]+\])(?::[0-9]{{1,5}})?"
+
+
+def _host(text: str) -> str:
+    if _is_address(text) or (len(text) < 254 and re.fullmatch(_NAME, text)):
+        return text
+    raise ValidationError(
+        f"must be an address (IPv6 without brackets) or a host name, not {_quoted(text)}"
+    )
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return text.isascii()  # an IPv6 scope may be anything
+
+
+def _store(text: str) -> str:
+    if text == "memory" or re.fullmatch(r"sqlite:///.*[^/]", text) or _is_postgresql(text):
+        return text
+    raise ValidationError(
+        "must be memory, sqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE"
+    )
+
+
+def _is_postgresql(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        # Asking for a port that is none raises, too.
+        return url.scheme == "postgresql" and len(url.path) > 1 and url.port != 0
+    except ValueError:
+        return False
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise ValidationError("must be UTF-8 text") from None
+
+
+def _jwt_secret(text: str) -> str:
+    length = len(_utf8(text))
+    if length < 32:
+        raise ValidationError(f"must be 32 bytes or more, not {length}")
+    return text
+
+
+def _admin_password(text: str) -> str:
+    if len(_utf8(text)) > 72:
+        raise ValidationError("must be 72 bytes of UTF-8 or fewer")
+    if len(text) < 8:
+        raise ValidationError("must be 8 characters or more")
+    if "\0" in text:
+        raise ValidationError("must not contain NUL")
+    return text
+
+
+def _profile(text: str) -> Mapping[str, object]:
+    try:
+        profile = orjson.loads(text)
+    except orjson.JSONDecodeError as exc:
+        raise ValidationError(f"must be JSON: {exc}") from None
+    if not isinstance(profile, dict):
+        raise ValidationError('must be a JSON object, such as {"seed": 7}')
+    return profile
+
+
+def _login_failures(text: str) -> LoginFailures | None:
+    if text == "off":
+        return None
+    match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9}(?:\.[0-9]{1,6})?)", text)
+    if match and int(match[1]) > 0 and float(match[2]) > 0:
+        return LoginFailures(int(match[1]), float(match[2]))
+    raise ValidationError(
+        f"must be off, or failures per seconds, such as 10/60, both above 0, not {_quoted(text)}"
+    )
+
+
+def _listed(text: str) -> list[str]:
+    return [each.strip(" ") for each in text.split(",")]
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    return tuple(map(_network, _listed(text)))
+
+
+def _network(text: str) -> Network:
+    try:
+        return ip_network(text)
+    except ValueError:
+        raise ValidationError(
+            f"must be addresses or networks, comma-separated; {_quoted(text)} is neither"
+        ) from None
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    return ("*",) if text == "*" else tuple(map(_origin, _listed(text)))
+
+
+def _origin(text: str) -> str:
+    # Lower case and without the scheme's own port, as browsers send it.
+    origin = text.lower()
+    if not re.fullmatch(_ORIGIN, origin):
+        raise ValidationError(
+            "must be *, or origins such as https://example.org:8443, comma-separated, without a"
+            f" path or a slash at the end; {_quoted(text)} is none"
+        )
+    return re.sub(r"\A(http://.*):80\Z|\A(https://.*):443\Z", r"\1\2", origin)
+
+
+_MANY = 1_000_000_000
+
+VARIABLES = (
+    Variable("host", _host, "address or host name to listen on"),
+    Variable("port", _whole_number(0, 65_535), "port to listen on; 0 draws a free one"),
+    Variable(
+        "store",
+        _store,
+        "memory, sqlite:///relative.db, sqlite:////absolute.db"
+        " or postgresql://user:password@host/database",
+    ),
+    Variable(
+        "jwt_secret",
+        _jwt_secret,
+        "what tokens are signed with, 32 bytes or more",
+        "memory: drawn at every start; SQLite: drawn at the first and kept; PostgreSQL: needed",
+        or_file=True,
+    ),
+    Variable("token_ttl", _whole_number(1, MAX_TOKEN_TTL), "seconds that a token is valid"),
+    Variable(
+        "admin_password",
+        _admin_password,
+        "password of the account admin",
+        "memory, SQLite: drawn and printed once, if there is no admin yet; PostgreSQL: no admin",
+        or_file=True,
+    ),
+    Variable(
+        "bcrypt_cost", _whole_number(4, 15), "cost of a password's hash, 4 to 15; below 10 it warns"
+    ),
+    Variable(
+        "devices",
+        _whole_number(0, MAX_DEVICES),
+        f"how many devices to fill the store with at first, at most {MAX_DEVICES:,}",
+        "ten hard-coded ones",
+    ),
+    Variable("profile", _profile, "the default fleet's profile, as JSON, when it is first made"),
+    Variable(
+        "error_logs", _whole_number(0, _MANY), "error logs kept per fleet; the oldest go first"
+    ),
+    Variable("max_streams", _whole_number(0, _MANY), "open event streams; beyond it 503"),
+    Variable("login_failures", _login_failures, "failed logins per seconds before 429, or off"),
+    Variable(
+        "trusted_proxies",
+        _networks,
+        "addresses or networks, comma-separated, whose X-Forwarded-For is believed",
+        "none",
+    ),
+    Variable(
+        "cors_origins",
+        _origins,
+        "origins, comma-separated, that browsers may call from, or *",
+        "none",
+    ),
+    Variable(
+        "log_level",
+        _one_of("debug", "info", "warning", "error", "critical"),
+        "what to log at least: debug, info, warning, error or critical",
+    ),
+    Variable(
+        "log_format",
+        _one_of("auto", "text", "json"),
+        "text, json (one line an event), or auto: text on a terminal, else json",
+    ),
+    Variable("access_log", _switch, "a line for each request: on or off"),
+)
+"""Every setting there is."""
