@@ -1,0 +1,147 @@
+"""A whole application for each test, on a real socket, and short ways to talk to it."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+import pytest
+from aiohttp import ClientResponse, web
+from aiohttp.test_utils import TestClient
+from pytest_aiohttp.plugin import AiohttpClient
+
+from pisync import keys
+from pisync.app import create_app
+from pisync.settings import Settings
+
+SETTINGS = Settings(
+    jwt_secret="a secret that only tests know, long enough",
+    bcrypt_cost=4,
+    admin_password="the admin's password",
+    profile={"seed": 7, "delay": {"distribution": "constant", "seconds": 0.05}},
+)
+
+
+class ManualTime:
+    """Both of the machine's clocks, in microseconds, moved by hand."""
+
+    def __init__(self, wall: int = 1_763_800_000_000_000) -> None:
+        self.wall_time = wall
+        self.monotonic_time = 1_000_000
+
+    def wall(self) -> int:
+        return self.wall_time
+
+    def monotonic(self) -> int:
+        return self.monotonic_time
+
+    def pass_seconds(self, seconds: float) -> None:
+        """Let time go by on both clocks."""
+        self.wall_time += round(seconds * 1e6)
+        self.monotonic_time += round(seconds * 1e6)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a call was answered."""
+
+    response: ClientResponse
+    body: bytes
+
+    @property
+    def status(self) -> int:
+        return self.response.status
+
+    @property
+    def headers(self) -> Any:
+        return self.response.headers
+
+    @property
+    def json(self) -> Any:
+        return orjson.loads(self.body)
+
+    def assert_problem(self, status: int, *fields: str) -> "Answer":
+        """Assert that this is an error answer in the one shape, with just these fields at fault."""
+        assert self.status == status, self.body
+        assert self.headers["Content-Type"] == "application/json; charset=utf-8"
+        assert set(self.json) == ({"message", "errors"} if fields else {"message"}), self.body
+        assert self.json["message"]
+        assert set(self.json.get("errors", ())) == set(fields)
+        return self
+
+
+@dataclass(frozen=True)
+class Api:
+    """Calls the application as somebody: with their token, and on a fleet."""
+
+    client: "TestClient[Any, Any]"
+    token: str | None = None
+    fleet: str | None = None
+
+    def as_(self, *scopes: str, name: str = "tester") -> "Api":
+        """Return the same with a token that has these scopes."""
+        assert self.client.app is not None
+        return replace(self, token=self.client.app[keys.TOKENS].issue(name, scopes))
+
+    def on(self, fleet: str | None) -> "Api":
+        """Return the same on a fleet."""
+        return replace(self, fleet=fleet)
+
+    async def call(self, method: str, path: str, **options: Any) -> "Answer":
+        """Make a call and read its answer."""
+        headers = dict(options.pop("headers", {}))
+        if self.token is not None:
+            headers.setdefault("Authorization", f"Bearer {self.token}")
+        if self.fleet is not None:
+            headers.setdefault("Pisync-Fleet", self.fleet)
+        async with self.client.request(
+            method, path, headers=headers, allow_redirects=False, **options
+        ) as response:
+            return Answer(response, await response.read())
+
+    async def get(self, path: str, **options: Any) -> "Answer":
+        return await self.call("GET", path, **options)
+
+    async def post(self, path: str, json: Any = None, **options: Any) -> "Answer":
+        return await self.call("POST", path, json=json, **options)
+
+    async def put(self, path: str, json: Any = None, **options: Any) -> "Answer":
+        return await self.call("PUT", path, json=json, **options)
+
+    async def patch(self, path: str, json: Any = None, **options: Any) -> "Answer":
+        return await self.call("PATCH", path, json=json, **options)
+
+    async def delete(self, path: str, **options: Any) -> "Answer":
+        return await self.call("DELETE", path, **options)
+
+
+MakeApi = Callable[..., Awaitable[Api]]
+
+
+@pytest.fixture
+async def make_api(aiohttp_client: AiohttpClient) -> MakeApi:
+    """Start an application with settings that differ so from those of all tests."""
+
+    async def make(*, time: ManualTime | None = None, **settings: Any) -> Api:
+        app: web.Application = create_app(replace(SETTINGS, **settings), time=time)
+        return Api(await aiohttp_client(app))
+
+    return make
+
+
+@pytest.fixture
+async def api(make_api: MakeApi) -> Api:
+    """An application, called without a token."""
+    return await make_api()
+
+
+@pytest.fixture
+def user(api: Api) -> Api:
+    """The application, called by a registered user."""
+    return api.as_("devices")
+
+
+@pytest.fixture
+def admin(api: Api) -> Api:
+    """The application, called by one who may do everything."""
+    return api.as_("devices", "admin", name="admin")
