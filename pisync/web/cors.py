@@ -1,0 +1,69 @@
+"""Lets pages of other origins call the service from a browser.
+
+Written out here, because the headers belong on every answer: what the router does not know, what
+the guard refuses and what fails must be as readable to a page as a device is, and a preflight is
+answered at any path. A list of routes that take part, as libraries keep it, covers none of these.
+
+No `Access-Control-Allow-Credentials`: a page sends its token itself, never a cookie.
+"""
+
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import hdrs, web
+
+_ANY: Final = "*"
+_METHODS: Final = "GET, HEAD, POST, PUT, PATCH, DELETE"
+_HEADERS: Final = (
+    "Authorization, Content-Type, Pisync-Fleet, If-None-Match, Last-Event-ID, X-Request-ID"
+)
+_EXPOSED: Final = "Link, X-Total-Count, Location, Pisync-Attempt, ETag, Retry-After, X-Request-ID"
+_MAX_AGE: Final = "7200"  # seconds; Chromium remembers a preflight for no longer
+
+
+class Cors:
+    """The rules for pages of `origins`: each as a browser names it, or `*` for all."""
+
+    def __init__(self, origins: Iterable[str]) -> None:
+        self._origins = frozenset(origins)
+        self._any = _ANY in self._origins
+
+    def preflight(self, request: web.Request) -> web.Response | None:
+        """Return the answer to an allowed page that asks whether it may call; else None.
+
+        `add` gives it the headers that every answer to that page has.
+        """
+        asks = (
+            request.method == hdrs.METH_OPTIONS
+            and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
+        )
+        if not asks or self._allowed(request) is None:
+            return None
+        return web.Response(
+            status=HTTPStatus.NO_CONTENT,
+            headers={
+                hdrs.ACCESS_CONTROL_ALLOW_METHODS: _METHODS,
+                hdrs.ACCESS_CONTROL_ALLOW_HEADERS: _HEADERS,
+                hdrs.ACCESS_CONTROL_MAX_AGE: _MAX_AGE,
+            },
+        )
+
+    async def add(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Let allowed pages read an answer (`on_response_prepare`)."""
+        if not self._any:
+            # Also where no page asked: a cache must not hand that answer to one.
+            response.headers.add(hdrs.VARY, hdrs.ORIGIN)
+        allowed = self._allowed(request)
+        if allowed is not None:
+            response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = allowed
+            response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = _EXPOSED
+
+    def _allowed(self, request: web.Request) -> str | None:
+        """Return what Access-Control-Allow-Origin is to say; None if the page is not allowed."""
+        origin = request.headers.get(hdrs.ORIGIN)
+        if origin is None:
+            return None
+        if self._any:
+            return _ANY
+        return origin if origin in self._origins else None

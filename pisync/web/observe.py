@@ -1,0 +1,131 @@
+"""Around every request: its id, its error answers, its metrics, its log line, its headers.
+
+One flat middleware and one signal handler, because each further layer costs every request several
+microseconds.
+"""
+
+import re
+from collections.abc import Callable
+from http import HTTPStatus
+from itertools import count
+from secrets import token_hex
+from time import perf_counter
+from typing import Final
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+
+from pisync.keys import REQUEST_ID
+from pisync.logs import get_logger
+from pisync.metrics import Metrics
+from pisync.stores.base import StoreError
+from pisync.web import problems
+from pisync.web.problems import Problem
+
+UNMATCHED: Final = "unmatched"
+"""The route in metrics of a request that the router knows no place for."""
+
+_CLIENT_GONE: Final = (
+    499  # nobody is sent this: metrics say by it that no answer was needed any more
+)
+
+_is_request_id = re.compile(r"[A-Za-z0-9._-]{1,128}").fullmatch
+
+# A request id tells requests apart; it need not be hard to guess. Random per process and counted
+# from there, it costs a tenth of one that is random as a whole.
+_process = token_hex(6)
+_numbers = count(1)
+
+_log = get_logger()
+
+Preflight = Callable[[web.Request], web.Response | None]
+"""Answers a request of a browser that asks whether it may call; None if it is none."""
+
+
+def new_request_id() -> str:
+    """Return an id that no other request has, here or on another replica."""
+    return f"{_process}-{next(_numbers):x}"
+
+
+def observe(
+    metrics: Metrics, *, access_log: bool, preflight: Preflight | None = None
+) -> Middleware:
+    """Return the outermost middleware. What lies within it may raise whatever it likes.
+
+    `access_log` writes a line for each request. `preflight` is asked before anything else, so that
+    browsers need no token for it.
+    """
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        began = perf_counter()
+        given = request.headers.get(hdrs.X_REQUEST_ID)
+        request_id = given if given is not None and _is_request_id(given) else new_request_id()
+        request[REQUEST_ID] = request_id
+        status = _CLIENT_GONE
+        try:
+            response = (preflight and preflight(request)) or await handler(request)
+            status = response.status
+        except web.HTTPRedirection as exc:
+            status = exc.status
+            raise
+        except Exception as exc:  # noqa: BLE001 - no error gets past here without its answer
+            response = _problem_of(exc, request).response()
+            status = response.status
+        finally:
+            seconds = perf_counter() - began
+            resource = request.match_info.route.resource
+            route = UNMATCHED if resource is None else resource.canonical
+            metrics.request(route, request.method, status, seconds)
+            if access_log:
+                _log.info(
+                    "request",
+                    method=request.method,
+                    path=request.rel_url.raw_path,
+                    status=status,
+                    seconds=round(seconds, 6),
+                    request_id=request_id,
+                )
+        return response
+
+    return middleware
+
+
+def _problem_of(exc: Exception, request: web.Request) -> Problem:
+    """Return what to answer to a request that `exc` ended.
+
+    Raises ConnectionError when there is no answering: its client has gone, or has a part of another
+    answer already, which is then seen to be cut off.
+    """
+    transport = request.transport
+    if transport is None or transport.is_closing():
+        raise ConnectionError from exc
+    if request.writer.output_size:
+        _report(exc, request)
+        raise ConnectionError from exc
+    if isinstance(exc, Problem):
+        return exc
+    if isinstance(exc, StoreError):
+        return problems.of_store_error(exc)
+    if isinstance(exc, web.HTTPException):
+        return problems.of_http_exception(exc)
+    _report(exc, request)
+    return unexpected()
+
+
+def unexpected() -> Problem:
+    """Return the answer to a request that met a mistake of ours."""
+    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong on our side.")
+
+
+def _report(exc: Exception, request: web.Request) -> None:
+    _log.error("unexpected error", request_id=request[REQUEST_ID], exc_info=exc)
+
+
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Give every answer, streams too, the headers that all have (`on_response_prepare`)."""
+    headers = response.headers
+    # What the middleware has not seen has no id yet: an Expect header that can't be met.
+    headers[hdrs.X_REQUEST_ID] = request.get(REQUEST_ID) or new_request_id()
+    headers[hdrs.X_CONTENT_TYPE_OPTIONS] = "nosniff"
+    headers.popall(hdrs.SERVER, None)
