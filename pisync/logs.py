@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any, TextIO, cast
 
 import structlog
@@ -100,9 +101,11 @@ def _hide_secrets(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 def _harmless(key: str, value: object) -> Any:
     """Return a value that shows no secret and that every renderer can render."""
-    if _SECRET_KEY.search(key):
+    if _names_secret(key):
         return HIDDEN
     match value:
+        case str():
+            return _harmless_text(value)
         case None | int() | float() if value is None or math.isfinite(value):
             return value
         case Mapping():
@@ -110,9 +113,19 @@ def _harmless(key: str, value: object) -> Any:
         case list() | tuple() | set() | frozenset():
             return [_harmless("", each) for each in value]
         case _:
-            text = value if isinstance(value, str) else repr(value)
-            # JSON has no place for a lone surrogate.
-            return _SECRET_TEXT.sub(HIDDEN, text.encode(errors="backslashreplace").decode())
+            return _harmless_text(repr(value))
+
+
+@lru_cache
+def _names_secret(key: str) -> bool:
+    return _SECRET_KEY.search(key) is not None
+
+
+def _harmless_text(text: str) -> str:
+    if not text.isascii():
+        # JSON has no place for a lone surrogate.
+        text = text.encode(errors="backslashreplace").decode()
+    return _SECRET_TEXT.sub(HIDDEN, text)
 
 
 def _text(*, colors: bool) -> list[Processor]:

@@ -1,0 +1,61 @@
+"""What `pisync serve` tells whoever started it."""
+
+from collections.abc import Sequence
+from ipaddress import ip_address
+
+import click
+
+from pisync import __version__
+
+
+def banner(
+    addresses: Sequence[tuple[str, int]],
+    store: str,
+    devices: int,
+    seed: int,
+    drawn_admin_password: str | None,
+) -> str:
+    """Say where it listens, what it serves, and what to try next.
+
+    `addresses` are hosts and ports, one at least; `devices` and `seed` are the default fleet's. The
+    text has colours: print it with `click.echo`, which takes them out where nobody would see them.
+    """
+    base = url(*addresses[0])
+    rows = [
+        ("docs", f"{base}/docs"),
+        ("store", store),
+        ("fleet", f"default: {devices:,} device{'s' * (devices != 1)}, seed {seed}"),
+    ]
+    if drawn_admin_password is not None:
+        rows.append(("admin", f"password {drawn_admin_password} (just drawn, shown only now)"))
+    places = click.style(" and ".join(url(*each) for each in addresses), bold=True)
+    table = "\n".join(f"  {click.style(f'{name:<7}', dim=True)}{text}" for name, text in rows)
+    return f"""\
+PiSync {__version__} listens on {places}
+
+{table}
+
+Next, register, and use the token that you get:
+
+  curl {base}/register -H 'Content-Type: application/json' \\
+    -d '{{"username": "alice", "password": "correct horse"}}'
+  curl {base}/devices -H "Authorization: Bearer $TOKEN"
+  curl -X POST {base}/devices/2/sync -H "Authorization: Bearer $TOKEN"
+"""
+
+
+def url(host: str, port: int) -> str:
+    """Return the URL by which this machine reaches what listens on an address or a host name."""
+    reachable = reachable_host(host)
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+
+
+def reachable_host(host: str) -> str:
+    """Return a host to connect to: the loopback where `host` means every address there is."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    if not address.is_unspecified:
+        return host
+    return "127.0.0.1" if address.version == 4 else "::1"

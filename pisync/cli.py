@@ -1,0 +1,217 @@
+"""The `pisync` command.
+
+What only one of its commands needs is imported in there: the others, and the help, are there at
+once.
+"""
+# ruff: noqa: PLC0415 - the imports above
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+import click
+
+from pisync import __version__
+from pisync.banner import banner, reachable_host, url
+from pisync.settings import (
+    MAX_TOKEN_TTL,
+    VARIABLES,
+    CheckProfile,
+    InvalidSettings,
+    Settings,
+    option_of,
+    unknown_variables,
+)
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+FAILED = 1
+MISTAKEN = 2
+"""The exit status for mistakes in options, settings, and how it is called."""
+
+LOW_BCRYPT_COST = 10
+"""Below it, guessing passwords from their hashes is cheap."""
+
+_HEALTHCHECK_SECONDS = 3.0
+
+_Command = TypeVar("_Command", bound=Callable[..., None])
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="pisync")
+def main() -> None:
+    """PiSync: a device-sync backend that stands in for the real one."""
+
+
+def _setting_options(*fields: str) -> Callable[[_Command], _Command]:
+    """Add the options for settings, all if none are named; they arrive by the variables' names."""
+
+    def add(command: _Command) -> _Command:
+        for variable in reversed(VARIABLES):
+            if fields and variable.field not in fields:
+                continue
+            for name in reversed(variable.names):
+                is_file = name != variable.names[0]
+                meaning = "file that holds it, instead" if is_file else variable.meaning
+                note = f"  [{name}]" if is_file else f"  [{name}; default: {variable.default}]"
+                command = click.option(
+                    option_of(name),
+                    name,
+                    metavar="PATH" if is_file else "VALUE",
+                    help=meaning + note,
+                )(command)
+        return command
+
+    return add
+
+
+@main.command()
+@_setting_options()
+def serve(**options: str | None) -> None:
+    """Run the service.
+
+    Every option can be given as an environment variable, too; options win.
+    """
+    from pisync import logs
+    from pisync.app import CannotStart, create_app, profile_mistakes
+    from pisync.web.server import UncompiledParser
+
+    settings = _settings(options, profile_mistakes)
+    logs.configure(settings.log_level, settings.log_format)
+    log = logs.get_logger()
+    for name in unknown_variables():
+        log.warning("unknown variable", variable=name)
+    if settings.bcrypt_cost < LOW_BCRYPT_COST:
+        log.warning("bcrypt cost is low", cost=settings.bcrypt_cost)
+    try:
+        app = create_app(settings)
+        with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
+            runner.run(_serve(app, settings))
+    except CannotStart as exc:
+        _exit(MISTAKEN, str(exc))
+    except (_CannotListen, UncompiledParser) as exc:
+        _exit(FAILED, str(exc))
+    log.info("stopped")
+
+
+class _CannotListen(Exception):
+    """The address is in use, not this machine's, or not for everyone."""
+
+
+async def _serve(app: "web.Application", settings: Settings) -> None:
+    from pisync import logs
+    from pisync.app import start_report
+    from pisync.web.server import serve
+
+    listening = asyncio.get_running_loop().create_future()
+    serving = asyncio.create_task(
+        serve(app, host=settings.host, port=settings.port, started=listening.set_result)
+    )
+    await asyncio.wait((serving, listening), return_when=asyncio.FIRST_COMPLETED)
+    if listening.done():
+        addresses: Sequence[tuple[str, int]] = listening.result()
+        report = await start_report(app)
+        logs.get_logger().info(
+            "listening",
+            urls=[url(*each) for each in addresses],
+            store=report.store,
+            devices=report.devices,
+            seed=report.seed,
+            loop=type(asyncio.get_running_loop()).__module__,
+        )
+        click.echo(banner(addresses, *report))
+    try:
+        await serving
+    except OSError as exc:
+        if listening.done():
+            raise
+        raise _CannotListen(f"Can't listen on {settings.host}:{settings.port}: {exc}") from exc
+
+
+def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # there is none for Windows
+        return None
+    return uvloop.new_event_loop
+
+
+@main.command()
+@click.option("--name", required=True, help="whom the token is for")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    default=("devices",),
+    show_default=True,
+    type=click.Choice(("devices", "admin")),
+    help="what it is good for; repeatable",
+)
+@click.option(
+    "--ttl",
+    type=click.IntRange(1, MAX_TOKEN_TTL),
+    help="seconds that it is valid  [default: PISYNC_TOKEN_TTL, or 3600]",
+)
+def token(name: str, scopes: tuple[str, ...], ttl: int | None) -> None:
+    """Print a token, signed with PISYNC_JWT_SECRET (or _FILE), which must be the server's."""
+    from pisync.tokens import Tokens
+
+    if not (name.isprintable() and 1 <= len(name) <= 64):
+        raise click.BadParameter("must be 1 to 64 printable characters", param_hint="--name")
+    settings = _settings({})
+    if settings.jwt_secret is None:
+        _exit(
+            MISTAKEN,
+            "Set PISYNC_JWT_SECRET or PISYNC_JWT_SECRET_FILE, here and for the server, to the same"
+            " secret.",
+        )
+    click.echo(Tokens(settings.jwt_secret, settings.token_ttl).issue(name, scopes, ttl))
+
+
+@main.command()
+def openapi() -> None:
+    """Print the OpenAPI document."""
+    import orjson
+
+    from pisync.web.openapi import document
+
+    click.echo(orjson.dumps(document(), option=orjson.OPT_INDENT_2))
+
+
+@main.command()
+@_setting_options("host", "port")
+def healthcheck(**options: str | None) -> None:
+    """Exit with status 0 if the service on this machine can serve, else with 1."""
+    from http.client import HTTPConnection, HTTPException
+
+    settings = _settings(options)
+    connection = HTTPConnection(
+        reachable_host(settings.host), settings.port, timeout=_HEALTHCHECK_SECONDS
+    )
+    try:
+        connection.request("GET", "/readyz")
+        status = connection.getresponse().status
+    except (OSError, HTTPException) as exc:
+        _exit(FAILED, f"No answer from {url(settings.host, settings.port)}: {exc}")
+    finally:
+        connection.close()
+    if status != HTTPStatus.OK:
+        _exit(FAILED, f"Not ready: {url(settings.host, settings.port)}/readyz answers {status}")
+
+
+def _settings(
+    options: Mapping[str, str | None], check_profile: CheckProfile | None = None
+) -> Settings:
+    given = {name: text for name, text in options.items() if text is not None}
+    try:
+        return Settings.from_env(options=given, check_profile=check_profile)
+    except InvalidSettings as exc:
+        _exit(MISTAKEN, *exc.mistakes)
+
+
+def _exit(status: int, *lines: str) -> NoReturn:
+    for line in lines:
+        click.echo(line, err=True)
+    raise SystemExit(status)
