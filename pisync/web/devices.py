@@ -32,6 +32,10 @@ def device_of(request: web.Request) -> int:
 
 
 async def list_devices(request: web.Request) -> web.Response:
+    """List a page of devices by rising id, of all statuses or of some.
+
+    The header `Link` leads to the next page, and is there while one follows.
+    """
     query = read_query(request, DevicesQuery)
     limit, statuses = query["limit"], query["status"]
     page = await request.app[keys.STORE].devices(
@@ -48,11 +52,17 @@ async def list_devices(request: web.Request) -> web.Response:
 
 
 async def get_device(request: web.Request) -> web.Response:
+    """Look at a device."""
     device = await request.app[keys.STORE].device(fleet_of(request), device_of(request))
     return render.answer_unless_known(request, render.device(device))
 
 
 async def sync_device(request: web.Request) -> web.Response:
+    """Start a sync of a device, or join the one under way.
+
+    The answer shows the device pending (202). After its delay the sync finishes exactly once, and
+    the device then shows 200, 400, 404 or 500.
+    """
     verdict, device = await request.app[keys.SIMULATOR].start(
         fleet_of(request), device_of(request)
     )
@@ -70,6 +80,10 @@ async def sync_device(request: web.Request) -> web.Response:
 
 
 async def sync_devices(request: web.Request) -> web.Response:
+    """Start syncs of many devices: of those listed, of those in some state, or of all.
+
+    A repeated id counts once. The body may have up to 256 KiB.
+    """
     wanted = await read_json(request, _BULK, BULK_LIMIT)
     simulator, fleet = request.app[keys.SIMULATOR], fleet_of(request)
     if "device_ids" in wanted:
@@ -80,4 +94,5 @@ async def sync_devices(request: web.Request) -> web.Response:
 
 
 async def get_stats(request: web.Request) -> web.Response:
+    """Count the fleet's devices, syncs and error logs."""
     return render.answer(render.stats(await request.app[keys.STORE].stats(fleet_of(request))))

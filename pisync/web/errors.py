@@ -11,6 +11,10 @@ from pisync.web.schemas import ErrorsQuery
 
 
 async def list_errors(request: web.Request) -> web.Response:
+    """List a page of error logs, newest first.
+
+    The header `Link` leads to the next page, and is there while one follows.
+    """
     which, limit = read_query(request, ErrorsQuery)
     page = await request.app[keys.STORE].errors(fleet_of(request), which, limit)
     headers = {}

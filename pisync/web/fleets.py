@@ -42,15 +42,22 @@ def _name(request: web.Request) -> str:
 
 
 async def list_fleets(request: web.Request) -> web.Response:
+    """List all fleets by name."""
     fleets = await request.app[keys.STORE].fleets()
     return render.answer([render.fleet(each) for each in fleets])
 
 
 async def get_fleet(request: web.Request) -> web.Response:
+    """Look at a fleet: its size, its profile with the effective seed, its clock."""
     return render.answer(render.fleet(await request.app[keys.STORE].fleet(_name(request))))
 
 
 async def put_fleet(request: web.Request) -> web.Response:
+    """Make a fleet, or replace it.
+
+    Devices that are only counted, and what a listed one leaves out, start as synced when the fleet
+    was made. The body may have up to 16 MiB.
+    """
     body = await read_json(request, _FLEET, FLEET_LIMIT)
     fleet, is_new = await request.app[keys.STORE].put_fleet(
         _name(request), body["devices"], new_profile(body["profile"])
@@ -62,6 +69,7 @@ async def put_fleet(request: web.Request) -> web.Response:
 
 
 async def patch_fleet(request: web.Request) -> web.Response:
+    """Change a fleet's profile, for attempts that start from now on."""
     given = (await read_json(request, _PROFILE))["profile"]
     fleet = await request.app[keys.STORE].change_profile(
         _name(request), lambda profile: dataclasses.replace(profile, **given)
@@ -70,16 +78,23 @@ async def patch_fleet(request: web.Request) -> web.Response:
 
 
 async def delete_fleet(request: web.Request) -> web.Response:
+    """Delete a fleet, its pending syncs with it. The fleet `default` stays."""
     await request.app[keys.STORE].delete_fleet(_name(request))
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
 async def reset_fleet(request: web.Request) -> web.Response:
+    """Take a fleet back to its first state: data, attempt numbers, error log, clock.
+
+    No sync that was pending before finishes after the answer. Scripts and the ledger go too; the
+    profile stays as it is now.
+    """
     await request.app[keys.STORE].reset_fleet(_name(request))
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
 async def put_clock(request: web.Request) -> web.Response:
+    """Say how a fleet's time runs. It goes on from the fleet's present time."""
     speed = await read_json(request, _CLOCK)
     return render.answer(
         render.clock(await request.app[keys.STORE].set_clock(_name(request), speed))
@@ -87,33 +102,47 @@ async def put_clock(request: web.Request) -> web.Response:
 
 
 async def advance(request: web.Request) -> web.Response:
+    """Move a manual clock, and finish all that falls due on the way, in order."""
     microseconds = await read_json(request, _ADVANCE)
     moved = await request.app[keys.SIMULATOR].advance(_name(request), microseconds)
     return render.answer(render.moved(moved))
 
 
 async def settle(request: web.Request) -> web.Response:
+    """Finish all pending syncs that are not held.
+
+    A manual clock moves to the last one's due time; a real one stays as it is.
+    """
     return render.answer(render.moved(await request.app[keys.SIMULATOR].settle(_name(request))))
 
 
 async def put_script(request: web.Request) -> web.Response:
+    """Write down what a device's next attempts come to.
+
+    They follow the script, one step each, then the profile again. A step without `delay` takes the
+    profile's. A step that holds leaves the attempt pending until it is released. A sticky step, which
+    only the last can be, repeats for ever. The body may have up to 1 MiB.
+    """
     script = await read_json(request, _SCRIPT, SCRIPT_LIMIT)
     await request.app[keys.STORE].set_script(_name(request), device_of(request), script)
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
 async def delete_script(request: web.Request) -> web.Response:
+    """End a device's script: its next attempts follow the profile."""
     await request.app[keys.STORE].set_script(_name(request), device_of(request), None)
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
 async def release(request: web.Request) -> web.Response:
+    """Finish a held sync with an outcome."""
     outcome = await read_json(request, _OUTCOME)
     device = await request.app[keys.STORE].release(_name(request), device_of(request), outcome)
     return render.answer(render.device(device))
 
 
 async def forecast(request: web.Request) -> web.Response:
+    """Tell what a device's attempts will do, or did, by seed and profile; scripts aside."""
     query = read_query(request, ForecastQuery)
     attempts = await request.app[keys.SIMULATOR].forecast(
         _name(request), query["device_id"], query["attempts"], query["first"]
@@ -122,6 +151,7 @@ async def forecast(request: web.Request) -> web.Response:
 
 
 async def get_ledger(request: web.Request) -> web.Response:
+    """Tell what became of every sync that the fleet was asked for, and whether it balances."""
     name = _name(request)
     ledger = await request.app[keys.STORE].ledger(name)
     return render.answer(render.ledger(ledger, request.app[keys.SIMULATOR].lateness(name)))
