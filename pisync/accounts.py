@@ -57,11 +57,10 @@ class Accounts:
         return None if admin_password else password
 
     async def close(self) -> None:
-        """End what `start` began, and the threads that hash."""
+        """End what `start` began."""
         if self._admin_added:
             self._admin_added.cancel()
             await asyncio.wait([self._admin_added])
-        self._passwords.close()
 
     async def register(self, username: str, password: str) -> Account:
         """Add an account, if the name is free, and return it.
