@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -68,9 +69,9 @@ async def serve(
 ) -> None:
     """Serve `app` until SIGTERM or SIGINT, then drain and return; a second signal skips the waits.
 
-    `started` is told the addresses once connections are accepted. Needs `DRAINING` and `METRICS` in
-    `app`. Raises UncompiledParser, OSError if it can't listen there, and what the start of `app`
-    raises.
+    `started` is told the addresses once connections are accepted. Needs `METRICS` and `DRAINING` in
+    `app`; setting the latter is as good as a signal. Raises UncompiledParser, OSError if it can't
+    listen there, and what the start of `app` raises.
     """
     if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
         raise UncompiledParser
@@ -105,8 +106,12 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
 
 @contextmanager
 def _on_signal(stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` for each SIGTERM and SIGINT."""
-    if sys.platform == "win32":  # no signals there: Ctrl+C cancels the task that awaits `serve`
+    """Call `stop` for each SIGTERM and SIGINT, where there are any to be had.
+
+    Not on Windows, where Ctrl+C cancels the task that awaits `serve`, and not outside the main
+    thread, where whoever started it sets `DRAINING` to stop it.
+    """
+    if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
         yield
         return
     loop = asyncio.get_running_loop()
