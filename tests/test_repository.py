@@ -28,14 +28,15 @@ LAYERS = (
     ("pisync.model",),
     ("pisync.alarm", "pisync.lateness", "pisync.lines", "pisync.logs", "pisync.machine_time"),
     ("pisync.stores", "pisync.events", "pisync.settings"),
-    ("pisync.metrics", "pisync.passwords", "pisync.throttle", "pisync.tokens"),
+    ("pisync.banner", "pisync.metrics", "pisync.passwords", "pisync.throttle", "pisync.tokens"),
     ("pisync.accounts", "pisync.simulator"),
     ("pisync.keys",),
     ("pisync.web",),
     ("pisync.app",),
-    ("pisync.cli", "pisync.__main__", "pisync.pytest_plugin"),
+    ("pisync.client",),
+    ("pisync.cli", "pisync.__main__", "pisync.in_process", "pisync.pytest_plugin"),
 )
-KNOWS_AIOHTTP = ("pisync.web", "pisync.app", "pisync.keys", "pisync.cli", "pisync.pytest_plugin")
+KNOWS_AIOHTTP = ("pisync.web", "pisync.app", "pisync.keys", "pisync.cli")
 READS_THE_ENVIRONMENT = ("pisync.settings",)
 PICKS_A_STORE = ("pisync.app", "pisync.stores")
 
