@@ -1,0 +1,167 @@
+import math
+from itertools import pairwise
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from pisync.model.outcome import SUCCEEDED, Outcome, why_not_an_outcome
+from pisync.model.profile import (
+    DEFAULT_OUTCOMES,
+    MAX_DELAY,
+    ConstantDelay,
+    LognormalDelay,
+    Profile,
+    UniformDelay,
+    WeightedOutcome,
+)
+
+SMALLEST_U, LARGEST_U = 2.0**-53, 1 - 2.0**-53
+"""The generator's extremes."""
+SHARES = st.floats(SMALLEST_U, LARGEST_U)
+SECONDS = st.floats(0, MAX_DELAY)
+
+
+def weighing(*weights: float) -> Profile:
+    """Return a profile whose outcomes, told apart by their messages, have these weights."""
+    return Profile(
+        seed=1,
+        outcomes=tuple(
+            WeightedOutcome(Outcome(500, str(place)), weight)
+            for place, weight in enumerate(weights)
+        ),
+    )
+
+
+def chosen(profile: Profile, u: float) -> int:
+    return int(profile.choose(u).error_message or "")
+
+
+def test_the_defaults_are_the_contracts() -> None:
+    profile = Profile(seed=1)
+    assert [(*each.outcome, each.weight) for each in profile.outcomes] == [
+        (200, None, 70),
+        (400, "Authentication Failure", 6),
+        (400, "Storage Full", 6),
+        (404, "Server Not Reachable", 6),
+        (500, "Connection Timeout", 6),
+        (500, "Unknown Sync Error", 6),
+    ]
+    assert profile.delay == LognormalDelay(median=2.0, sigma=0.5, max=10.0)
+    assert not profile.refuse_pending
+
+
+def test_the_default_outcomes_are_outcomes() -> None:
+    assert [why_not_an_outcome(*each.outcome) for each in DEFAULT_OUTCOMES] == [{}] * 6
+
+
+class TestChoose:
+    @pytest.mark.parametrize(
+        ("u", "place"),
+        [
+            (SMALLEST_U, 0),
+            (0.2499, 0),
+            (0.25, 1),
+            (0.4999, 1),
+            (0.5, 2),
+            (LARGEST_U, 2),
+        ],
+    )
+    def test_divides_the_unit_in_proportion_to_the_weights(self, u: float, place: int) -> None:
+        assert chosen(weighing(1, 1, 2), u) == place
+        assert chosen(weighing(0.001, 0.001, 0.002), u) == place
+
+    @given(SHARES)
+    @example(SMALLEST_U)
+    @example(LARGEST_U)
+    def test_never_takes_an_outcome_without_a_weight(self, u: float) -> None:
+        assert chosen(weighing(0, 0, 1, 0, 2, 0, 0), u) in {2, 4}
+
+    @pytest.mark.parametrize("u", [SMALLEST_U, 0.5, LARGEST_U])
+    def test_takes_the_only_outcome(self, u: float) -> None:
+        assert chosen(weighing(5e-324), u) == 0
+        assert Profile(1, (WeightedOutcome(SUCCEEDED, 1e308),)).choose(u) == SUCCEEDED
+
+    @pytest.mark.parametrize("u", [SMALLEST_U, 0.5, LARGEST_U])
+    def test_the_smallest_weight_beside_the_largest_is_as_good_as_none(self, u: float) -> None:
+        assert chosen(weighing(5e-324, 1e308), u) == 1
+        assert chosen(weighing(1e308, 5e-324), u) == 0
+
+    def test_the_largest_weights_do_not_overflow(self) -> None:
+        profile = weighing(1e308, 1e308, 1.7e308)
+        assert [chosen(profile, u) for u in (SMALLEST_U, 0.4, LARGEST_U)] == [0, 1, 2]
+
+    def test_the_smallest_weights_do_not_vanish(self) -> None:
+        profile = weighing(5e-324, 5e-324)
+        assert [chosen(profile, u) for u in (0.49, 0.51)] == [0, 1]
+
+    @given(
+        st.lists(st.floats(0, 1e308), min_size=1, max_size=9).filter(any),
+        st.lists(SHARES, min_size=2, max_size=9),
+    )
+    def test_takes_outcomes_in_their_order_and_only_those_with_a_weight(
+        self, weights: list[float], shares: list[float]
+    ) -> None:
+        profile = weighing(*weights)
+        places = [chosen(profile, u) for u in sorted(shares)]
+        assert places == sorted(places)
+        assert all(weights[place] > 0 for place in places)
+
+
+class TestConstantDelay:
+    @given(SECONDS, SHARES)
+    def test_is_always_the_same(self, seconds: float, u: float) -> None:
+        assert ConstantDelay(seconds).quantile(u) == seconds
+
+
+class TestUniformDelay:
+    def test_spreads_evenly(self) -> None:
+        delay = UniformDelay(1, 3)
+        assert [delay.quantile(u) for u in (0.25, 0.5, 0.75)] == [1.5, 2, 2.5]
+
+    @given(SECONDS, SECONDS, SHARES)
+    @example(0, MAX_DELAY, LARGEST_U)
+    def test_stays_within_its_bounds(self, one: float, other: float, u: float) -> None:
+        low, high = sorted((one, other))
+        assert low <= UniformDelay(low, high).quantile(u) <= high
+
+
+class TestLognormalDelay:
+    def test_has_the_median_and_the_spread_that_it_says(self) -> None:
+        delay = LognormalDelay(median=2, sigma=0.5, max=1000)
+        assert delay.quantile(0.5) == pytest.approx(2, rel=1e-15)
+        # 84.134474606854 % of a normal distribution lies below one standard deviation above its
+        # mean: a digit of every table of it.
+        assert delay.quantile(0.84134474606854) == pytest.approx(2 * math.exp(0.5), rel=1e-12)
+        assert delay.quantile(1 - 0.84134474606854) == pytest.approx(2 / math.exp(0.5), rel=1e-12)
+
+    def test_is_cut_off_at_its_maximum(self) -> None:
+        delay = LognormalDelay(median=2, sigma=0.5, max=3)
+        assert delay.quantile(0.9) == delay.quantile(LARGEST_U) == 3
+
+    @pytest.mark.parametrize("u", [SMALLEST_U, 0.5, LARGEST_U])
+    @pytest.mark.parametrize(("median", "most"), [(0, 10), (2, 0), (0, 0)])
+    def test_takes_no_time_where_median_or_maximum_is_zero(
+        self, median: float, most: float, u: float
+    ) -> None:
+        assert LognormalDelay(median, 0.5, most).quantile(u) == 0
+
+    @pytest.mark.parametrize("u", [SMALLEST_U, 0.5, LARGEST_U])
+    def test_is_its_median_without_spread(self, u: float) -> None:
+        assert LognormalDelay(2, 0, 10).quantile(u) == pytest.approx(2, rel=1e-15)
+        assert LognormalDelay(20, 0, 10).quantile(u) == 10
+
+    @pytest.mark.parametrize("sigma", [1e3, 1e300, 1.7e308])
+    def test_a_huge_spread_gives_nothing_or_the_maximum(self, sigma: float) -> None:
+        delay = LognormalDelay(2, sigma, 10)
+        assert [delay.quantile(u) for u in (SMALLEST_U, LARGEST_U)] == [0, 10]
+
+    @given(SECONDS, st.floats(0, 1.7e308), SECONDS, st.lists(SHARES, min_size=2, max_size=5))
+    @example(5e-324, 1.7e308, 5e-324, [SMALLEST_U, LARGEST_U])
+    def test_stays_within_its_bounds_and_rises(
+        self, median: float, sigma: float, most: float, shares: list[float]
+    ) -> None:
+        delay = LognormalDelay(median, sigma, most)
+        seconds = [delay.quantile(u) for u in sorted(shares)]
+        assert all(0 <= each <= most for each in seconds)
+        assert all(low <= high for low, high in pairwise(seconds))
