@@ -1,0 +1,411 @@
+"""A small client for one fleet: what its devices do, and what an admin may do to it.
+
+It needs nothing but the standard library, may be shared by threads, and blocks until the answer is
+there. What it returns is what the HTTP API says, with datetimes (UTC) for timestamps.
+"""
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from http.client import HTTPConnection, HTTPMessage, HTTPSConnection
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import quote, urlencode, urlsplit
+
+Object = Mapping[str, object]
+"""A JSON object to send: a profile, a device, a step of a script. Datetimes become timestamps."""
+
+_LARGEST_PAGE = 1000
+
+
+class CallFailed(Exception):
+    """A call was answered with an error: its status, its message, and what is wrong by field."""
+
+    def __init__(self, status: int, message: str, errors: Mapping[str, Sequence[str]]) -> None:
+        super().__init__(f"{status}: {message}{f' {dict(errors)}' if errors else ''}")
+        self.status = status
+        self.message = message
+        self.errors = errors
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device. While a sync is pending its `sync_status_code` is 202."""
+
+    device_id: int
+    last_sync_at: datetime | None
+    sync_status_code: int
+    error_message: str | None
+    last_attempt_at: datetime
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether a sync is pending."""
+        return self.sync_status_code == 202
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A sync that was accepted: the number of its attempt, and the device, pending."""
+
+    attempt: int
+    device: Device
+
+
+@dataclass(frozen=True, slots=True)
+class BulkResult:
+    """What came of syncing many devices: three counts, and the ids that the fleet does not have."""
+
+    started: int
+    joined: int
+    refused: int
+    not_found: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorLog:
+    """What a failed attempt left behind."""
+
+    error_id: int
+    device_id: int
+    attempt: int
+    sync_status_code: int
+    error_message: str
+    occurred_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """A fleet's counts; `by_status` counts devices by status code."""
+
+    devices: int
+    pending: int
+    by_status: Mapping[int, int]
+    attempts: int
+    succeeded: int
+    failed: int
+    error_logs: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClockView:
+    """A fleet's clock: `mode` is `real` or `manual`, `now` fleet time."""
+
+    mode: str
+    speed: float
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FleetView:
+    """A fleet: how many devices it has, its effective seed, its whole profile, its clock."""
+
+    name: str
+    devices: int
+    seed: int
+    profile: Mapping[str, Any]
+    clock: ClockView
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A fleet's time after it was moved, and how many syncs that finished."""
+
+    now: datetime
+    finished: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What an attempt comes to by seed and profile, after `delay` seconds."""
+
+    attempt: int
+    sync_status_code: int
+    error_message: str | None
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lateness:
+    """How late syncs finished that did so by themselves, in real seconds."""
+
+    p50: float
+    p99: float
+    max: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """What became of a fleet's syncs; `failed` counts by status code, then by message."""
+
+    accepted: int
+    joined: int
+    refused: int
+    succeeded: int
+    failed: Mapping[int, Mapping[str, int]]
+    pending: int
+    held: int
+    error_logs: int
+    lateness: Lateness
+    balanced: bool
+
+
+class _Answer(NamedTuple):
+    headers: HTTPMessage
+    value: Any
+
+
+@dataclass(frozen=True)
+class FleetClient:
+    """Calls a server at `url` on behalf of one fleet.
+
+    `token` needs the scope `devices`; `admin_token`, for the calls under `/admin`, the scope
+    `admin`: without one, `token` needs both. `timeout` is in seconds, for a connection and for each
+    wait on it. Every call raises CallFailed for an error answer, OSError or HTTPException where
+    there is no answer.
+    """
+
+    url: str
+    fleet: str = "default"
+    token: str = field(repr=False, kw_only=True)
+    admin_token: str | None = field(default=None, repr=False, kw_only=True)
+    timeout: float = field(default=60, repr=False, kw_only=True)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the code under test has to send, so that it works on this fleet."""
+        return {"Authorization": f"Bearer {self.token}", "Pisync-Fleet": self.fleet}
+
+    # Devices
+
+    def devices(self, *, status: Collection[int] = ()) -> list[Device]:
+        """Return all devices, or those that have one of these status codes, by id."""
+        query = {"status": ",".join(map(str, status))} if status else {}
+        return [_device(each) for each in self._pages("/devices", query)]
+
+    def device(self, device_id: int) -> Device:
+        return _device(self._call("GET", f"/devices/{device_id}").value)
+
+    def sync(self, device_id: int) -> Accepted:
+        """Begin a sync of a device, or join the one that is pending."""
+        headers, value = self._call("POST", f"/devices/{device_id}/sync")
+        return Accepted(int(headers["Pisync-Attempt"]), _device(value))
+
+    def sync_all(self, *, status: Collection[int] = ()) -> BulkResult:
+        """Begin a sync of every device, or of those that have one of these status codes."""
+        return self._sync_many({"status": list(status)} if status else {"all": True})
+
+    def sync_listed(self, device_ids: Sequence[int]) -> BulkResult:
+        """Begin a sync of each of these devices, at most 10,000."""
+        return self._sync_many({"device_ids": list(device_ids)})
+
+    def _sync_many(self, which: Object) -> BulkResult:
+        return _make(BulkResult, self._call("POST", "/devices/sync", which).value)
+
+    def errors(
+        self,
+        *,
+        device_id: int | None = None,
+        status: int | None = None,
+        since: datetime | None = None,
+    ) -> list[ErrorLog]:
+        """Return all error logs, newest first, or those of a device, of a code, from a time on."""
+        wanted = {
+            "device_id": device_id,
+            "status": status,
+            "since": None if since is None else _timestamp(since),
+        }
+        query = {name: value for name, value in wanted.items() if value is not None}
+        return [
+            _make(ErrorLog, each, occurred_at=_datetime(each["occurred_at"]))
+            for each in self._pages("/errors", query)
+        ]
+
+    def stats(self) -> Stats:
+        value = self._call("GET", "/stats").value
+        return _make(Stats, value, by_status=_by_code(value["by_status"]))
+
+    # The fleet
+
+    def view(self) -> FleetView:
+        """Return the fleet, with its profile, effective seed and clock."""
+        return _fleet(self._admin("GET", "").value)
+
+    def replace(
+        self, devices: int | Sequence[Object] = 10, profile: Object | None = None
+    ) -> FleetView:
+        """Make the fleet, or make it anew; what `profile` leaves out has its default.
+
+        `devices` is a count, or a list of devices with at least their `device_id`.
+        """
+        body = {"devices": devices, "profile": profile or {}}
+        return _fleet(self._admin("PUT", "", body).value)
+
+    def change_profile(self, profile: Object) -> FleetView:
+        """Change what `profile` names, for attempts that begin from now on."""
+        return _fleet(self._admin("PATCH", "", {"profile": profile}).value)
+
+    def delete(self) -> None:
+        """Delete the fleet, its pending syncs with it."""
+        self._admin("DELETE", "")
+
+    def reset(self) -> None:
+        """Take the fleet back to its first state: data, error logs, clock. The profile stays."""
+        self._admin("POST", "/reset")
+
+    # Its time
+
+    def manual_clock(self) -> ClockView:
+        """Stop the fleet's time: from now on it moves by `advance` and `settle` alone."""
+        return self._clock({"mode": "manual"})
+
+    def real_clock(self, speed: float = 1) -> ClockView:
+        """Let the fleet's time run on by itself, so many times as fast as real time."""
+        return self._clock({"mode": "real", "speed": speed})
+
+    def _clock(self, body: Object) -> ClockView:
+        return _clock(self._admin("PUT", "/clock", body).value)
+
+    def advance(self, seconds: float) -> Moved:
+        """Move a manual clock, and finish all that falls due on the way."""
+        return _moved(self._admin("POST", "/advance", {"seconds": seconds}).value)
+
+    def settle(self) -> Moved:
+        """Finish every pending sync that is not held; a manual clock moves to the last one."""
+        return _moved(self._admin("POST", "/settle").value)
+
+    # Its attempts
+
+    def script(self, device_id: int, steps: Sequence[Object]) -> None:
+        """Let a device's next attempts follow these steps; after them the profile decides again.
+
+        A step is `{"sync_status_code": 500, "error_message": "Storage Full"}`, perhaps with a
+        `"delay"` in seconds, or `{"hold": True}`. `"sticky": True` in the last one repeats it for
+        ever.
+        """
+        self._admin("PUT", f"/devices/{device_id}/script", steps)
+
+    def end_script(self, device_id: int) -> None:
+        """Let the profile decide a device's next attempts again."""
+        self._admin("DELETE", f"/devices/{device_id}/script")
+
+    def release(
+        self, device_id: int, sync_status_code: int = 200, error_message: str | None = None
+    ) -> Device:
+        """Finish a held sync with this outcome; a failure needs a message."""
+        outcome = {"sync_status_code": sync_status_code, "error_message": error_message}
+        return _device(self._admin("POST", f"/devices/{device_id}/release", outcome).value)
+
+    def forecast(
+        self, device_id: int, attempts: int = 20, first: int | None = None
+    ) -> list[Forecast]:
+        """Return what attempts will do or did by seed and profile, from `first` (default: next)."""
+        query = {"device_id": device_id, "attempts": attempts}
+        if first is not None:
+            query["from"] = first
+        answer = self._admin("GET", f"/forecast?{urlencode(query)}")
+        return [_make(Forecast, each) for each in answer.value]
+
+    def ledger(self) -> Ledger:
+        """Return what became of the fleet's syncs."""
+        value = self._admin("GET", "/ledger").value
+        return _make(
+            Ledger,
+            value,
+            failed=_by_code(value["failed"]),
+            lateness=_make(Lateness, value["lateness"]),
+        )
+
+    # HTTP
+
+    def _pages(self, path: str, query: Mapping[str, object]) -> Iterator[Any]:
+        """Yield the elements of a list, page by page."""
+        page: str | None = f"{path}?{urlencode({'limit': _LARGEST_PAGE, **query})}"
+        while page:
+            headers, value = self._call("GET", page)
+            yield from value
+            link = headers.get("Link")
+            page = link and link.partition("<")[2].partition(">")[0]
+
+    def _admin(self, method: str, path: str, body: object = None) -> _Answer:
+        token = self.token if self.admin_token is None else self.admin_token
+        path = f"/admin/fleets/{quote(self.fleet, safe='')}{path}"
+        return self._send(method, path, body, {"Authorization": f"Bearer {token}"})
+
+    def _call(self, method: str, path: str, body: object = None) -> _Answer:
+        return self._send(method, path, body, self.headers)
+
+    def _send(self, method: str, path: str, body: object, headers: Mapping[str, str]) -> _Answer:
+        parts = urlsplit(self.url)
+        kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+        # A connection for each call: nothing to share between threads, nothing to leave open.
+        connection = kind(parts.netloc, timeout=self.timeout)
+        content = None if body is None else json.dumps(body, default=_timestamp)
+        sent = {**headers, "Connection": "close"}
+        if content is not None:
+            sent["Content-Type"] = "application/json"
+        try:
+            connection.request(method, parts.path.rstrip("/") + path, content, sent)
+            response = connection.getresponse()
+            received = response.read()
+        finally:
+            connection.close()
+        if response.status >= 400:
+            raise _failure(response.status, response.reason, received)
+        return _Answer(response.headers, json.loads(received) if received else None)
+
+
+_Value = TypeVar("_Value")
+
+
+def _failure(status: int, reason: str, received: bytes) -> CallFailed:
+    try:
+        body = json.loads(received)
+        return CallFailed(status, body["message"], body.get("errors", {}))
+    except (ValueError, TypeError, KeyError):  # somebody on the way answered
+        return CallFailed(status, reason, {})
+
+
+def _make(kind: type[_Value], given: Mapping[str, Any], **converted: object) -> _Value:
+    """Make a value of the fields that it has: a newer server may send more."""
+    # Every kind is a dataclass, which type[] can't say.
+    known = {each.name for each in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{name: given[name] for name in known & given.keys()} | converted)
+
+
+def _device(given: Mapping[str, Any]) -> Device:
+    synced = given["last_sync_at"]
+    return _make(
+        Device,
+        given,
+        last_sync_at=None if synced is None else _datetime(synced),
+        last_attempt_at=_datetime(given["last_attempt_at"]),
+    )
+
+
+def _fleet(given: Mapping[str, Any]) -> FleetView:
+    return _make(FleetView, given, clock=_clock(given["clock"]))
+
+
+def _clock(given: Mapping[str, Any]) -> ClockView:
+    return _make(ClockView, given, now=_datetime(given["now"]))
+
+
+def _moved(given: Mapping[str, Any]) -> Moved:
+    return _make(Moved, given, now=_datetime(given["now"]))
+
+
+def _by_code(given: Mapping[str, _Value]) -> dict[int, _Value]:
+    return {int(code): value for code, value in given.items()}
+
+
+def _datetime(timestamp: str) -> datetime:
+    return datetime.fromisoformat(timestamp)
+
+
+def _timestamp(moment: object) -> str:
+    """Write a datetime as the API has it; anything else can't be sent."""
+    if not isinstance(moment, datetime) or moment.tzinfo is None:
+        raise TypeError(f"neither JSON nor a datetime with a time zone: {moment!r}")
+    plain = moment.astimezone(UTC).replace(tzinfo=None)
+    return plain.isoformat(timespec="microseconds") + "Z"
