@@ -40,7 +40,8 @@ Next, register, and use the token that you get:
   curl {base}/register -H 'Content-Type: application/json' \\
     -d '{{"username": "alice", "password": "correct horse"}}'
   curl {base}/devices -H "Authorization: Bearer $TOKEN"
-  curl -X POST {base}/devices/2/sync -H "Authorization: Bearer $TOKEN"
+  curl -X POST {base}/devices/2/sync \\
+    -H "Authorization: Bearer $TOKEN"
 """
 
 

@@ -127,7 +127,8 @@ async def _serve(app: "web.Application", settings: Settings) -> None:
     except OSError as exc:
         if listening.done():
             raise
-        raise _CannotListen(f"Can't listen on {settings.host}:{settings.port}: {exc}") from exc
+        place = url(settings.host, settings.port)
+        raise _CannotListen(f"Can't listen on {place}: {exc.strerror or exc}") from exc
 
 
 def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:

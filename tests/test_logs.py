@@ -1,0 +1,233 @@
+"""Logging is configured once for a process, so each of these tests has one of its own."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SETUP = """
+import asyncio, logging, os, sys, warnings
+from multidict import CIMultiDict
+from pisync import logs
+log = logs.get_logger()
+logs.configure(sys.argv[1], sys.argv[2])
+"""
+STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl"
+
+
+def logged(
+    statements: str, form: str = "json", level: str = "info", stderr: Any = subprocess.PIPE
+) -> str:
+    """Run statements in a process that logs; return what came to its stderr."""
+    process = subprocess.run(
+        [sys.executable, "-c", SETUP + statements, level, form],
+        cwd=ROOT,
+        check=True,
+        timeout=30,
+        stderr=stderr,
+    )
+    return (process.stderr or b"").decode()
+
+
+def events(statements: str, level: str = "info") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in logged(statements, level=level).splitlines()]
+
+
+def event(statements: str) -> dict[str, Any]:
+    (only,) = events(statements)
+    return only
+
+
+class TestJson:
+    def test_is_one_line_an_event_with_the_contracts_timestamp(self) -> None:
+        first, second = events("log.info('one', n=1, ratio=0.5, none=None); log.error('two')")
+        assert re.fullmatch(STAMP, first.pop("timestamp"))
+        assert first == {"level": "info", "event": "one", "n": 1, "ratio": 0.5, "none": None}
+        assert list(second) == ["timestamp", "level", "event"]
+        assert second["level"] == "error"
+
+    def test_stays_one_line_whatever_is_logged(self) -> None:
+        text = "a\\nb\\r\\x1b[2J\\x85\\u2028\\x00\\u202e"
+        line = logged(f"log.info('{text}', value='{text}')")
+        assert len(line.splitlines()) == 1
+        assert line.isascii()
+        assert json.loads(line)["value"] == json.loads(line)["event"] == eval(f"'{text}'")  # noqa: S307
+
+    def test_is_valid_whatever_is_logged(self) -> None:
+        shown = event(
+            "log.info('x', nan=float('nan'), inf=float('-inf'), half='\\udc80', data=b'\\xff',"
+            " path=sys.path.__class__, many={1}, deep={1: [None, {2: 3.5}]})"
+        )
+        del shown["timestamp"], shown["level"], shown["event"]
+        assert shown == {
+            "nan": "nan",
+            "inf": "-inf",
+            "half": "\\udc80",
+            "data": "b'\\xff'",
+            "path": "<class 'list'>",
+            "many": [1],
+            "deep": {"1": [None, {"2": 3.5}]},
+        }
+
+
+class TestText:
+    def test_is_readable(self) -> None:
+        line = logged("log.info('listening', port=80, store='memory')", "text")
+        assert re.fullmatch(rf"{STAMP} \[info +\] listening +port=80 store='memory'\n", line)
+
+    @pytest.mark.parametrize("place", ["log.info('{}')", "log.info('x', value='{}')"])
+    def test_lets_no_value_forge_a_line_or_move_the_cursor(self, place: str) -> None:
+        forged = "\\n2026-11-22 [error] forged\\r\\x1b[2J\\u2028\\u202e\\x9b\\x7f"
+        line = logged(place.format(forged), "text")
+        assert line.rstrip("\n").isprintable()
+        assert r"\n2026-11-22 [error] forged\r\x1b[2J\u2028\u202e\x9b\x7f" in line
+
+    def test_sets_a_tracebacks_lines_off(self) -> None:
+        lines = logged(
+            "try: raise ValueError('a\\n2026-11-22 forged \\x1b[2J')\n"
+            "except ValueError: log.exception('broken')",
+            "text",
+        ).splitlines()
+        assert lines[0].endswith("[error    ] broken")
+        assert lines[1] == "    Traceback (most recent call last):"
+        assert lines[-1] == r"    2026-11-22 forged \x1b[2J"
+        assert all(line.startswith("    ") and line.isprintable() for line in lines[1:])
+
+
+class TestAuto:
+    def test_is_json_unless_on_a_terminal(self) -> None:
+        assert json.loads(logged("log.info('x')", "auto"))["event"] == "x"
+
+    def test_is_text_on_a_terminal(self) -> None:
+        ours, theirs = pty.openpty()
+        logged("log.info('hello')", "auto", stderr=theirs)
+        os.close(theirs)
+        shown = os.read(ours, 10_000).decode()
+        os.close(ours)
+        assert "hello" in shown
+        assert "\x1b[" in shown
+        assert '"event"' not in shown
+
+
+class TestLevel:
+    def test_what_is_below_it_is_not_logged(self) -> None:
+        statements = "\n".join(
+            f"log.{level}('x'); logging.getLogger('other').{level}('x')"
+            for level in ("debug", "info", "warning", "error", "critical")
+        )
+        for skipped, level in enumerate(("debug", "info", "warning", "error", "critical")):
+            assert len(events(statements, level)) == 2 * (5 - skipped)
+
+    def test_what_is_below_it_is_not_even_formatted(self) -> None:
+        assert events("log.debug('%d', 'no number', value=1)") == []
+
+
+class TestLibraries:
+    def test_come_in_the_same_form(self) -> None:
+        shown = event("logging.getLogger('aiohttp.server').warning('bad %s', 'x\\ny')")
+        assert re.fullmatch(STAMP, shown.pop("timestamp"))
+        assert shown == {"level": "warning", "event": "bad x\ny", "logger": "aiohttp.server"}
+
+    def test_forge_no_line_either(self) -> None:
+        lines = logged("logging.getLogger('asyncio').error('a\\n\\x1bb')", "text").splitlines()
+        assert len(lines) == 1
+        assert r"a\n\x1bb" in lines[0]
+
+    def test_errors_of_the_event_loop_are_one_event(self) -> None:
+        shown = event(
+            "async def main():\n"
+            "    asyncio.get_running_loop().call_soon(lambda: 1 / 0)\n"
+            "    await asyncio.sleep(0)\n"
+            "asyncio.run(main())"
+        )
+        assert shown["logger"] == "asyncio"
+        assert shown["exception"].endswith("ZeroDivisionError: division by zero")
+
+    def test_warnings_are_events(self) -> None:
+        shown = event("warnings.warn('careful')")
+        assert shown["level"] == "warning"
+        assert "UserWarning: careful" in shown["event"]
+
+    @pytest.mark.parametrize("name", ["aiohttp_jwt.middleware", "aiohttp.access"])
+    def test_that_tell_too_much_are_silent(self, name: str) -> None:
+        assert events(f"logging.getLogger('{name}').critical('x')", "debug") == []
+
+
+class TestException:
+    def test_is_one_event_with_its_traceback_in_a_field(self) -> None:
+        shown = event("try: 1 / 0\nexcept ZeroDivisionError: log.exception('broken', n=1)")
+        assert (shown["level"], shown["event"], shown["n"]) == ("error", "broken", 1)
+        assert shown["exception"].startswith("Traceback (most recent call last):\n")
+        assert shown["exception"].endswith("ZeroDivisionError: division by zero")
+
+    def test_shows_no_local_variables(self) -> None:
+        shown = event(
+            "pw = 'geh' + 'eim'\ntry: 1 / 0\nexcept ZeroDivisionError: log.exception('x')"
+        )
+        assert "geheim" not in shown["exception"]
+
+
+class TestSecrets:
+    @pytest.mark.parametrize(
+        "key", ["password", "token", "Authorization", "jwt_secret", "new_password", "cookie"]
+    )
+    def test_are_hidden_by_their_names(self, key: str) -> None:
+        assert event(f"log.info('x', **{{'{key}': 'geheim'}})")[key] == "***"
+        deep = event(f"log.info('x', body=[{{'{key}': {{'x': 'geheim'}}}}])")
+        assert deep["body"] == [{key: "***"}]
+
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            f"log.info('{JWT}')",
+            f"log.info('sent %s', '{JWT}')",
+            f"log.info('x', value='?token={JWT}&x=1')",
+            f"log.info('x', headers=CIMultiDict(authorization='Bearer {JWT}'))",
+            f"log.info('x', value=ValueError('Authorization: bearer {JWT}'))",
+            f"log.info('x', exc_info=ValueError('{JWT}'))",
+            f"logging.getLogger('aiohttp.server').error('%s', '{JWT}')",
+        ],
+    )
+    def test_are_hidden_within_texts_if_they_are_tokens(self, statement: str) -> None:
+        assert "c2lnbmF0dXJl" not in logged(statement)
+
+    def test_are_hidden_within_urls_of_databases(self) -> None:
+        shown = event("log.info('x', exc_info=OSError('postgresql://me:geheim@host/db'))")
+        assert shown["exception"] == "OSError: postgresql://***@host/db"
+
+    @pytest.mark.parametrize(
+        "text", ["GET /devices?a=b", "http://host:80/a@b", "a bearer", "e.y.e"]
+    )
+    def test_hide_nothing_else(self, text: str) -> None:
+        assert event(f"log.info('x', path='{text}')")["path"] == text
+
+
+class TestOutput:
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full (Linux)")
+    def test_that_fails_harms_nobody_who_logs(self) -> None:
+        with Path("/dev/full").open("wb") as full:
+            logged(
+                "for _ in range(10_000): log.info('x'); logging.getLogger('other').info('x')\n"
+                # Python would complain, at its end, of what it can't flush.
+                "os._exit(0)",
+                stderr=full,
+            )
+
+    def test_is_stderr_alone(self) -> None:
+        process = subprocess.run(
+            [sys.executable, "-c", f"{SETUP}log.info('x'); logging.warning('x')", "info", "json"],
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+            timeout=30,
+        )
+        assert process.stdout == b""
+        assert len(process.stderr.splitlines()) == 2
