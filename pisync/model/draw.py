@@ -2,9 +2,9 @@
 
 A pure function of profile, device and attempt: arrival order, concurrency, replica, store and
 restart have no part in it. Its bits are BLAKE2b (RFC 7693), 16 bytes of digest, personalised with
-`pisync-draw-1`, over seed, device id and attempt as three little-endian 64-bit integers. The top
-52 bits of the digest's first half choose the outcome, those of its second half the delay, each as a
-number in the open interval (0, 1).
+`pisync-draw-1`, over seed, device id and attempt as three little-endian 64-bit integers. The digest
+is two more of them: the top 52 bits of the first choose the outcome, those of the second the delay,
+each as a number in the open interval (0, 1), half a step of 2^-52 above the number that they write.
 
 A change that gives another history for the same profile needs a new name; the known-answer tests
 hold this one.
