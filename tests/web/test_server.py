@@ -1,0 +1,444 @@
+import asyncio
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import monotonic
+from typing import NoReturn
+
+import pytest
+from aiohttp import ClientSession, web
+
+from pisync import keys
+from pisync.app import create_app
+from pisync.web.server import Patience, serve
+from tests.conftest import SETTINGS
+from tests.web.wire import HASTE, Wire, listen_to, observed, serving, until, wire
+
+PROMISED = 8.0
+"""Seconds from the signal to the end, in every case."""
+SOMAXCONN = Path("/proc/sys/net/core/somaxconn")
+MAY_WAIT = int(SOMAXCONN.read_text()) if SOMAXCONN.exists() else 0
+
+
+def get(path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+
+
+def post(path: str, length: int) -> bytes:
+    return f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n".encode()
+
+
+class Handlers:
+    """Handlers that a test can look into."""
+
+    def __init__(self) -> None:
+        self.entered = 0
+        self.go_on = asyncio.Event()
+        self.app = observed(
+            web.get("/", self.fine),
+            web.get("/waits", self.waits),
+            web.get("/stream", self.stream),
+            web.post("/reads", self.reads),
+        )
+
+    async def fine(self, _: web.Request) -> web.Response:
+        return web.Response(body=b"fine")
+
+    async def waits(self, _: web.Request) -> web.Response:
+        self.entered += 1
+        await self.go_on.wait()
+        return web.Response(body=b"done")
+
+    async def stream(self, request: web.Request) -> web.StreamResponse:
+        self.entered += 1
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await self.go_on.wait()
+        await response.write(b"the last")
+        return response
+
+    async def reads(self, request: web.Request) -> web.Response:
+        self.entered += 1
+        return web.Response(body=await request.read())
+
+
+@pytest.fixture
+def handlers() -> Handlers:
+    return Handlers()
+
+
+async def is_refused(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except ConnectionRefusedError:
+        return True
+    writer.close()
+    return False
+
+
+async def until_refused(port: int) -> None:
+    async with asyncio.timeout(5):
+        while not await is_refused(port):  # noqa: ASYNC110 - a closed listener tells nobody
+            await asyncio.sleep(0.005)
+
+
+# Starting
+
+
+async def test_it_says_where_it_listens() -> None:
+    app, heard = observed(), asyncio.get_running_loop().create_future()
+    task = asyncio.create_task(
+        serve(app, host="127.0.0.1", port=0, started=heard.set_result, patience=HASTE)
+    )
+    [(host, port)] = await heard
+    assert host == "127.0.0.1"
+    assert not await is_refused(port)
+    app[keys.DRAINING].set()
+    await task
+
+
+async def test_an_address_in_use_is_an_error_and_what_had_started_is_cleaned_up() -> None:
+    happened: list[str] = []
+
+    async def context(_: web.Application) -> AsyncIterator[None]:
+        happened.append("started")
+        yield
+        happened.append("cleaned up")
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        app = observed()
+        app.cleanup_ctx.append(context)
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match="in use"):
+            await serve(app, host="127.0.0.1", port=port, started=lambda _: None)
+    assert happened == ["started", "cleaned up"]
+
+
+async def test_a_start_that_fails_is_told_and_cleaned_up() -> None:
+    happened: list[str] = []
+
+    async def fine(_: web.Application) -> AsyncIterator[None]:
+        yield
+        happened.append("cleaned up")
+
+    @asynccontextmanager
+    async def fails(_: web.Application) -> AsyncIterator[None]:
+        if happened == []:
+            raise LookupError
+        yield
+
+    app = observed()
+    app.cleanup_ctx.extend((fine, fails))
+    with pytest.raises(LookupError):
+        await serve(app, host="127.0.0.1", port=0, started=lambda _: None)
+    assert happened == ["cleaned up"]
+
+
+def test_it_refuses_to_start_on_the_parser_in_python() -> None:
+    script = (
+        "import asyncio\n"
+        "from aiohttp import web\n"
+        "from pisync.web.server import serve\n"
+        "asyncio.run(serve(web.Application(), host='127.0.0.1', port=0, started=print))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"AIOHTTP_NO_EXTENSIONS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "UncompiledParser: aiohttp's compiled HTTP parser is missing" in done.stderr
+
+
+@pytest.mark.skipif(
+    MAY_WAIT < 1000, reason="few connections may wait here: sysctl net.core.somaxconn=4096"
+)
+async def test_thousands_may_connect_at_once(handlers: Handlers) -> None:
+    async with serving(handlers.app) as running:
+        # Nobody accepts meanwhile, as nothing here awaits: all of them have to wait.
+        opened = [
+            socket.create_connection(("127.0.0.1", running.port), timeout=1) for _ in range(900)
+        ]
+        for each in opened:
+            each.close()
+        async with wire(running.port) as connection:
+            await connection.send(get("/"))
+            assert (await connection.answer()).body == b"fine"
+
+
+# Errors that no middleware sees
+
+
+async def test_bad_http_is_one_short_line_in_the_log(
+    handlers: Handlers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = listen_to(monkeypatch, "pisync.web.server")
+    async with serving(handlers.app) as running, wire(running.port) as connection:
+        await connection.send(b"GET /?password=hunter2 HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+        answer = await connection.answer()
+        answer.assert_problem(400)
+        [line] = lines
+    assert line == {
+        "event": "bad request",
+        "log_level": "info",
+        "reason": "BadHttpMessage",
+        "request_id": answer.headers["X-Request-ID"],
+    }
+
+
+async def test_bad_http_and_failed_expectations_are_counted(handlers: Handlers) -> None:
+    async with serving(handlers.app) as running, wire(running.port) as connection:
+        await connection.send(b"GET / HTTP/1.1\r\nHost: a\r\nExpect: much\r\n\r\n")
+        (await connection.answer()).assert_problem(417)
+        await connection.send(b"nonsense\r\n\r\n")
+        (await connection.answer()).assert_problem(400)
+    told = handlers.app[keys.METRICS].render().decode()
+    for method, status in (("GET", 417), ("other", 400)):
+        sample = f'{{method="{method}",route="unmatched",status="{status}"}} 1.0'
+        assert f"pisync_requests_total{sample}" in told
+
+
+async def test_an_error_outside_the_middleware_is_answered_and_logged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    error = RuntimeError("what nobody may see")
+
+    async def fails(_: web.Request) -> NoReturn:
+        raise error
+
+    lines = listen_to(monkeypatch, "pisync.web.server")
+    app = web.Application()
+    app[keys.METRICS] = observed()[keys.METRICS]
+    app[keys.DRAINING] = asyncio.Event()
+    app.add_routes([web.get("/", fails)])
+    async with serving(app) as running, wire(running.port) as connection:
+        await connection.send(get("/"))
+        answer = await connection.answer()
+        answer.assert_problem(500)
+        assert b"see" not in answer.body
+        assert await connection.rest() == b""
+        assert lines[0]["exc_info"] is error
+        assert lines[0]["request_id"] == answer.headers["X-Request-ID"]
+
+
+async def test_a_client_that_hangs_up_does_not_cancel_its_handler(handlers: Handlers) -> None:
+    finished = asyncio.Event()
+
+    async def carries_on(_: web.Request) -> web.Response:
+        handlers.entered += 1
+        await handlers.go_on.wait()
+        finished.set()
+        return web.Response()
+
+    handlers.app.add_routes([web.get("/carries-on", carries_on)])
+    async with serving(handlers.app) as running:
+        async with wire(running.port) as connection:
+            await connection.send(get("/carries-on"))
+            await until(lambda: handlers.entered == 1)
+        await asyncio.sleep(0.05)
+        handlers.go_on.set()
+        async with asyncio.timeout(5):
+            await finished.wait()
+
+
+async def test_hanging_up_and_broken_bodies_are_no_news(
+    handlers: Handlers, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    async with serving(handlers.app) as running:
+        async with wire(running.port) as connection:
+            await connection.send(get("/stream"))
+            await until(lambda: handlers.entered == 1)
+        handlers.go_on.set()
+        async with wire(running.port) as connection:
+            await connection.send(
+                b"GET / HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\nContent-Length: 9\r\n\r\n"
+            )
+            assert (await connection.answer()).body == b"fine"
+            await connection.send(b"no gzip!!")
+            assert await connection.rest() == b""
+    assert caplog.text == ""
+
+
+# Stopping
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_takes_readiness_first_and_the_listener_after_a_while(
+    number: signal.Signals,
+) -> None:
+    app = create_app(SETTINGS)
+    patience = Patience(grace=0.4)
+    async with serving(app, patience) as running, ClientSession() as client:
+        ready = f"http://127.0.0.1:{running.port}/readyz"
+        async with client.get(ready) as answer:
+            assert answer.status == 200
+        told = monotonic()
+        signal.raise_signal(number)
+        await asyncio.sleep(0.05)
+        async with client.get(ready) as answer:
+            assert answer.status == 503
+            assert set(await answer.json()) == {"message"}
+            assert answer.headers["Connection"] == "close"
+        await until_refused(running.port)
+        assert monotonic() - told >= 0.4
+        async with asyncio.timeout(5):
+            await running.task
+
+
+async def test_a_request_under_way_is_answered(handlers: Handlers) -> None:
+    async with serving(handlers.app, Patience(grace=0.0)) as running:
+        async with wire(running.port) as connection:
+            await connection.send(get("/waits"))
+            await until(lambda: handlers.entered == 1)
+            signal.raise_signal(signal.SIGTERM)
+            await until_refused(running.port)
+            handlers.go_on.set()
+            answer = await connection.answer()
+            assert (answer.status, answer.body) == (200, b"done")
+            assert answer.headers["Connection"] == "close"
+            assert await connection.rest() == b""
+        async with asyncio.timeout(1):
+            await running.task
+
+
+async def test_a_request_whose_body_is_under_way_is_answered(handlers: Handlers) -> None:
+    async with (
+        serving(handlers.app, Patience(grace=0.0)) as running,
+        wire(running.port) as connection,
+    ):
+        await connection.send(post("/reads", 6) + b"abc")
+        await until(lambda: handlers.entered == 1)
+        signal.raise_signal(signal.SIGTERM)
+        await until_refused(running.port)
+        await asyncio.sleep(0.1)
+        await connection.send(b"def")
+        assert (await connection.answer()).body == b"abcdef"
+
+
+async def test_a_request_that_comes_on_an_open_connection_meanwhile_is_answered(
+    handlers: Handlers,
+) -> None:
+    async with (
+        serving(handlers.app, Patience(grace=0.0)) as running,
+        wire(running.port) as waiting,
+        wire(running.port) as connection,
+    ):
+        await waiting.send(get("/waits"))
+        await until(lambda: handlers.entered == 1)
+        signal.raise_signal(signal.SIGTERM)
+        await until_refused(running.port)
+        await connection.send(get("/"))
+        answer = await connection.answer()
+        assert answer.body == b"fine"
+        assert answer.headers["Connection"] == "close"
+        handlers.go_on.set()
+        assert (await waiting.answer()).body == b"done"
+
+
+async def test_streams_that_are_told_end_whole(handlers: Handlers) -> None:
+    async def tell(_: web.Application) -> None:
+        handlers.go_on.set()
+
+    handlers.app.on_shutdown.append(tell)
+    async with serving(handlers.app, Patience(grace=0.0)) as running:
+        async with wire(running.port) as connection:
+            await connection.send(get("/stream"))
+            await until(lambda: handlers.entered == 1)
+            signal.raise_signal(signal.SIGTERM)
+            assert (await connection.rest()).endswith(b"\r\n8\r\nthe last\r\n0\r\n\r\n")
+        async with asyncio.timeout(1):
+            await running.task
+
+
+async def test_idle_connections_are_closed_at_once(handlers: Handlers) -> None:
+    async with (
+        serving(handlers.app, Patience(grace=0.0)) as running,
+        wire(running.port) as new,
+        wire(running.port) as used,
+    ):
+        await used.send(get("/"))
+        await used.answer()
+        signal.raise_signal(signal.SIGTERM)
+        assert await new.rest() == b""
+        assert await used.rest() == b""
+        async with asyncio.timeout(1):
+            await running.task
+
+
+async def drip(connection: Wire) -> None:
+    while True:
+        await connection.send(b"x")
+        await asyncio.sleep(0.1)
+
+
+async def test_those_who_never_end_are_cut_off_within_what_is_promised(
+    handlers: Handlers,
+) -> None:
+    async def never_closes(_: web.Application) -> AsyncIterator[None]:
+        yield
+        await asyncio.sleep(60)
+
+    handlers.app.cleanup_ctx.append(never_closes)
+    async with (
+        serving(handlers.app, Patience()) as running,
+        wire(running.port) as waiting,
+        wire(running.port) as streaming,
+        wire(running.port) as dripping,
+        wire(running.port) as unfinished,
+    ):
+        await waiting.send(get("/waits"))
+        await streaming.send(get("/stream"))
+        await dripping.send(post("/reads", 1000))
+        await unfinished.send(b"GET / HTTP/1.1\r\n")
+        await until(lambda: handlers.entered == 3)
+        drops = asyncio.create_task(drip(dripping))
+        signal.raise_signal(signal.SIGTERM)
+        began = monotonic()
+        await running.task
+        assert monotonic() - began < PROMISED - 0.5  # the process has yet to end, too
+        drops.cancel()
+        assert await waiting.rest() == b""
+        assert not (await streaming.rest()).endswith(b"0\r\n\r\n")
+
+
+@pytest.mark.parametrize("after", [0.1, 0.6], ids=["in the grace", "while requests are under way"])
+async def test_a_second_signal_skips_the_waiting(after: float, handlers: Handlers) -> None:
+    async with (
+        serving(handlers.app, Patience(grace=0.4)) as running,
+        wire(running.port) as connection,
+    ):
+        await connection.send(get("/waits"))
+        await until(lambda: handlers.entered == 1)
+        signal.raise_signal(signal.SIGTERM)
+        await asyncio.sleep(after)
+        signal.raise_signal(signal.SIGINT)
+        began = monotonic()
+        assert await connection.rest() == b""
+        await running.task
+        assert monotonic() - began < 1
+
+
+async def test_after_the_end_signals_do_what_they_did_before(handlers: Handlers) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    async with serving(handlers.app):
+        pass
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+async def test_cancelling_stops_the_server_too(handlers: Handlers) -> None:
+    async with serving(handlers.app) as running:
+        running.task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running.task
+        assert await is_refused(running.port)

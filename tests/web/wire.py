@@ -1,0 +1,156 @@
+"""HTTP byte by byte: what a well-behaved client could not send."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, MutableMapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+import orjson
+import pytest
+import structlog
+from aiohttp import web
+from multidict import CIMultiDict
+from structlog.testing import LogCapture
+
+from pisync.keys import DRAINING, METRICS
+from pisync.metrics import Metrics
+from pisync.web.observe import add_headers, observe
+from pisync.web.server import Patience, serve
+
+SOON = 5.0
+"""Seconds that anything here may take."""
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Wait for something that happens without saying so."""
+    async with asyncio.timeout(SOON):
+        while not is_so():  # noqa: ASYNC110 - see above
+            await asyncio.sleep(0.005)
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: CIMultiDict[str]
+    body: bytes
+
+    def json(self) -> Any:
+        return orjson.loads(self.body)
+
+    def assert_problem(self, status: int, *, head: bool = False) -> None:
+        """Assert that this is an error answer in the one shape, with the headers that all have."""
+        assert self.status == status, self.body
+        assert self.headers["Content-Type"] == "application/json; charset=utf-8"
+        assert re.fullmatch(r"[A-Za-z0-9._-]{1,128}", self.headers["X-Request-ID"])
+        assert self.headers["X-Content-Type-Options"] == "nosniff"
+        assert "Server" not in self.headers
+        if head:
+            assert self.body == b""
+        else:
+            assert set(self.json()) == {"message"}
+
+
+class Wire:
+    """A connection to a server."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def send(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def answer(self, *, head: bool = False) -> Answer:
+        """Read one answer; `head` says that it is one to HEAD, and has no body."""
+        async with asyncio.timeout(SOON):
+            start, *lines = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            headers = CIMultiDict(
+                (name, value.strip()) for name, _, value in (line.partition(":") for line in lines)
+            )
+            length = 0 if head else int(headers.get("Content-Length", 0))
+            body = await self._reader.readexactly(length)
+        return Answer(int(start.split()[1]), headers, body)
+
+    async def rest(self) -> bytes:
+        """Read until the server closes."""
+        async with asyncio.timeout(SOON):
+            try:
+                return await self._reader.read()
+            except ConnectionResetError:
+                return b""
+
+    async def seconds_until_closed(self) -> float:
+        """Read until the server closes, and say how long that took."""
+        began = monotonic()
+        await self.rest()
+        return monotonic() - began
+
+
+@asynccontextmanager
+async def wire(port: int) -> AsyncIterator[Wire]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield Wire(reader, writer)
+    finally:
+        writer.close()
+
+
+def observed(*routes: web.RouteDef, access_log: bool = False) -> web.Application:
+    """An application with these routes, observed as the whole one is."""
+    metrics = Metrics()
+    app = web.Application(middlewares=[observe(metrics, access_log=access_log)])
+    app[METRICS] = metrics
+    app[DRAINING] = asyncio.Event()
+    app.on_response_prepare.append(add_headers)
+    app.add_routes(routes)
+    return app
+
+
+Lines = list[MutableMapping[str, Any]]
+
+
+def listen_to(monkeypatch: pytest.MonkeyPatch, module: str) -> Lines:
+    """Return the list into which all that a module logs goes from now on."""
+    capture = LogCapture()
+    logger = structlog.wrap_logger(None, processors=[capture])
+    monkeypatch.setattr(f"{module}._log", logger)
+    return capture.entries
+
+
+@dataclass(frozen=True)
+class Serving:
+    port: int
+    task: asyncio.Task[None]
+
+
+HASTE = Patience(grace=0.0, under_way=0.5)
+
+
+@asynccontextmanager
+async def serving(app: web.Application, patience: Patience = HASTE) -> AsyncIterator[Serving]:
+    """Serve `app` on a free port, and stop at the end unless it has stopped."""
+    ports: asyncio.Queue[int] = asyncio.Queue()
+    task = asyncio.create_task(
+        serve(
+            app,
+            host="127.0.0.1",
+            port=0,
+            started=lambda addresses: ports.put_nowait(addresses[0][1]),
+            patience=patience,
+        )
+    )
+    first = asyncio.create_task(ports.get())
+    await asyncio.wait({task, first}, return_when=asyncio.FIRST_COMPLETED)
+    if task.done():
+        first.cancel()
+        await task
+    try:
+        yield Serving(await first, task)
+    finally:
+        app[DRAINING].set()
+        if not task.done():
+            await task
