@@ -7,12 +7,14 @@ from urllib.parse import urlencode
 
 import orjson
 from aiohttp import hdrs, web
+from multidict import istr
 
 from pisync.lateness import LatenessView
 from pisync.model import timestamp
+from pisync.model.clock import ClockView
 from pisync.model.device import Device, ErrorLog
 from pisync.model.draw import Draw
-from pisync.model.fleet import ClockView, FleetView, Ledger, Stats
+from pisync.model.fleet import FleetView, Ledger, Stats
 from pisync.model.profile import ConstantDelay, Delay, LognormalDelay, Profile, UniformDelay
 from pisync.model.timestamp import SECOND
 from pisync.simulator import BulkResult
@@ -20,31 +22,47 @@ from pisync.stores.base import Moved
 from pisync.web.problems import JSON_TYPE
 
 Json = Mapping[str, object]
+Headers = Mapping[str, str] | Mapping[istr, str]
 
 
 def answer(
-    value: object, status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None
+    value: object, status: int = HTTPStatus.OK, headers: Headers | None = None
 ) -> web.Response:
     """Return a value as JSON."""
-    return web.Response(
-        status=status,
-        # Status codes are keys where counts are by status.
-        body=orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS),
-        headers={**(headers or {}), hdrs.CONTENT_TYPE: JSON_TYPE},
-    )
+    return _answer(_json(value), status, headers)
 
 
 def answer_unless_known(
-    request: web.Request, value: object, headers: Mapping[str, str] | None = None
+    request: web.Request, value: object, headers: Headers | None = None
 ) -> web.Response:
     """Return a value as JSON with its ETag, or 304 if the client's `If-None-Match` has that."""
-    response = answer(value, headers=headers)
-    assert isinstance(response.body, bytes)
-    tag = blake2b(response.body, digest_size=12).hexdigest()
+    return unless_known(request, _json(value), JSON_TYPE, headers)
+
+
+def unless_known(
+    request: web.Request, body: bytes, content_type: str, headers: Headers | None = None
+) -> web.Response:
+    """Return a body with its ETag, or 304 if the client's `If-None-Match` has that."""
+    tag = blake2b(body, digest_size=12).hexdigest()
     known = request.if_none_match
     if known and any(each.value in (tag, "*") for each in known):
         response = web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
-    response.etag = tag
+    else:
+        response = _answer(body, HTTPStatus.OK, headers, content_type)
+    response.etag = tag  # type: ignore[assignment] # mypy takes the getter's type
+    return response
+
+
+def _json(value: object) -> bytes:
+    # Status codes are keys where counts are by status.
+    return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
+
+
+def _answer(
+    body: bytes, status: int, headers: Headers | None, content_type: str = JSON_TYPE
+) -> web.Response:
+    response = web.Response(status=status, body=body, headers=headers)
+    response.headers[hdrs.CONTENT_TYPE] = content_type
     return response
 
 
@@ -98,9 +116,7 @@ def profile(of: Profile) -> Json:
     """Return a profile, the seed that was drawn for it included."""
     return {
         "seed": of.seed,
-        "outcomes": [
-            {**each.outcome._asdict(), "weight": each.weight} for each in of.outcomes
-        ],
+        "outcomes": [{**each.outcome._asdict(), "weight": each.weight} for each in of.outcomes],
         "delay": _delay(of.delay),
         "when_pending": "refuse" if of.refuse_pending else "join",
         "max_pending": of.max_pending,
