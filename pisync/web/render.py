@@ -49,7 +49,7 @@ def unless_known(
         response = web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
     else:
         response = _answer(body, HTTPStatus.OK, headers, content_type)
-    response.etag = tag  # type: ignore[assignment] # mypy takes the getter's type
+    response.etag = tag
     return response
 
 
