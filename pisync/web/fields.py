@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from marshmallow import Schema, ValidationError, fields
 
@@ -63,6 +63,9 @@ class Text(fields.String):
 class Timestamp(fields.Field[int]):
     """A timestamp in the one form, as fleet time in microseconds."""
 
+    def _serialize(self, value: int | None, *args: Any, **kwargs: Any) -> str | None:
+        return None if value is None else timestamp.render(value)
+
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> int:
         if not isinstance(value, str):
             raise ValidationError("Not a valid timestamp.")
@@ -95,7 +98,7 @@ class DeviceIds(fields.Field[list[int]]):
 class Statuses(fields.Field[frozenset[int]]):
     """Status codes of devices: a JSON list, or in a query separated by commas."""
 
-    _codes = {str(code): code for code in STATUS_CODES}
+    _codes: ClassVar[Mapping[str, int]] = {str(code): code for code in STATUS_CODES}
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> frozenset[int]:
         texts = value.split(",") if isinstance(value, str) else value

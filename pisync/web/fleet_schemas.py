@@ -102,7 +102,10 @@ class LognormalDelaySchema(Schema):
 
 
 class ProfileSchema(Schema):
-    """What a fleet's attempts come to. Loads into those arguments of a `Profile` that are given."""
+    """What a fleet's attempts come to.
+
+    Loads into those arguments of a `Profile` that are given.
+    """
 
     seed = Int(validate=validate.Range(0, MAX_SEED))
     outcomes = fields.List(
@@ -139,9 +142,7 @@ class DeviceSpecSchema(Schema):
 
     device_id = Int(required=True, validate=validate.Range(1, MAX_DEVICE_ID))
     last_sync_at = Timestamp(allow_none=True)
-    sync_status_code = Int(
-        load_default=SUCCESS, validate=validate.OneOf(OUTCOME_CODES)
-    )
+    sync_status_code = Int(load_default=SUCCESS, validate=validate.OneOf(OUTCOME_CODES))
     error_message = Text(load_default=None, allow_none=True)
     last_attempt_at = Timestamp()
 
@@ -152,9 +153,9 @@ class DeviceSpecSchema(Schema):
         if data["sync_status_code"] == SUCCESS:
             if "last_sync_at" in data and synced is None:
                 wrong["last_sync_at"] = "A device whose last attempt succeeded has one."
-            elif None not in (synced, attempted) and synced != attempted:
+            elif synced is not None and attempted not in (None, synced):
                 wrong["last_sync_at"] = "The last attempt succeeded: must equal last_attempt_at."
-        elif None not in (synced, attempted) and synced > attempted:
+        elif synced is not None and attempted is not None and synced > attempted:
             wrong["last_sync_at"] = "Must not be after last_attempt_at."
         if wrong:
             raise ValidationError({field: [text] for field, text in wrong.items()})
@@ -201,7 +202,10 @@ class ProfileBody(Schema):
 
 
 class ClockBody(Schema):
-    """How a fleet's time runs. Loads into a speed; 0 is a manual clock."""
+    """How a fleet's time runs.
+
+    Loads into a speed; 0 is a manual clock.
+    """
 
     mode = Text(required=True, validate=validate.OneOf(("real", "manual")))
     speed = Number(
@@ -219,7 +223,10 @@ class ClockBody(Schema):
 
 
 class AdvanceBody(Schema):
-    """How far to move a manual clock. Loads into microseconds."""
+    """How far to move a manual clock.
+
+    Loads into microseconds.
+    """
 
     seconds = Number(required=True, validate=validate.Range(min=0))
 
@@ -262,7 +269,10 @@ class StepSchema(Schema):
 
 
 class ScriptBody(StepSchema):
-    """The steps of a device's next attempts: an array. Loads into a Script."""
+    """The steps of a device's next attempts: an array.
+
+    Loads into a Script.
+    """
 
     def load(self, data: Any, **_: Any) -> Script:
         """Return the script; raises ValidationError."""
@@ -280,6 +290,4 @@ class ForecastQuery(Schema):
 
     device_id = QueryInt(required=True, validate=validate.Range(1, MAX_DEVICE_ID))
     attempts = QueryInt(load_default=20, validate=validate.Range(1, MAX_FORECAST))
-    first = QueryInt(
-        data_key="from", load_default=None, validate=validate.Range(1, MAX_DEVICE_ID)
-    )
+    first = QueryInt(data_key="from", load_default=None, validate=validate.Range(1, MAX_DEVICE_ID))

@@ -1,8 +1,86 @@
-"""What a person opens in a browser."""
+"""What a person opens in a browser: the documentation, with all that its page needs."""
 
+import asyncio
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+
+import orjson
 from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from pisync.web import render
+from pisync.web.problems import JSON_TYPE
+
+_HEADERS = {
+    # Nothing from another host, and nothing that is written into the page itself.
+    "Content-Security-Policy": "; ".join(
+        (
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "connect-src 'self'",
+            "img-src 'self' data:",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+        )
+    ),
+    # To be asked for each time: tomorrow's may be of another version.
+    "Cache-Control": "no-cache",
+}
+
+_FOLDER = files("pisync.web")
 
 
 async def home(_request: web.Request) -> web.StreamResponse:
     """Lead to the documentation."""
     raise web.HTTPFound("/docs")
+
+
+async def docs(request: web.Request) -> web.Response:
+    """Show these calls as a page on which they can be tried."""
+    return _answer(request, "docs/index.html", "text/html; charset=utf-8")
+
+
+async def openapi(request: web.Request) -> web.Response:
+    """Describe these calls as an OpenAPI document."""
+    body = await asyncio.to_thread(_document)
+    return render.unless_known(request, body, JSON_TYPE)
+
+
+@cache
+def _document() -> bytes:
+    # Not before somebody asks: it takes long to import, and to make.
+    from pisync.web.openapi import document  # noqa: PLC0415
+
+    return orjson.dumps(document())
+
+
+def _file(name: str, content_type: str) -> Handler:
+    async def file(request: web.Request) -> web.Response:
+        return _answer(request, name, content_type)
+
+    return file
+
+
+def _answer(request: web.Request, name: str, content_type: str) -> web.Response:
+    return render.unless_known(request, _content(name), content_type, _HEADERS)
+
+
+@cache
+def _content(name: str) -> bytes:
+    return _FOLDER.joinpath(name).read_bytes()
+
+
+_JAVASCRIPT = "text/javascript; charset=utf-8"
+_CSS = "text/css; charset=utf-8"
+
+FILES: Mapping[str, Handler] = {
+    "/docs/docs.js": _file("docs/docs.js", _JAVASCRIPT),
+    "/docs/docs.css": _file("docs/docs.css", _CSS),
+    "/docs/swagger-ui.js": _file("vendor/swagger-ui/swagger-ui-bundle.js", _JAVASCRIPT),
+    "/docs/swagger-ui.css": _file("vendor/swagger-ui/swagger-ui.css", _CSS),
+    "/docs/icon.png": _file("vendor/swagger-ui/favicon-32x32.png", "image/png"),
+}
+"""What pages load, by path. No other file can be had."""

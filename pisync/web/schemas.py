@@ -3,7 +3,6 @@
 The OpenAPI document is made from the same schemas.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +16,7 @@ from marshmallow import (
     validates_schema,
 )
 
+from pisync.accounts import USERNAME
 from pisync.model.device import MAX_DEVICE_ID
 from pisync.model.outcome import FAILURES
 from pisync.stores.base import ErrorFilter
@@ -27,7 +27,7 @@ MAX_PAGE = 1_000
 MAX_PASSWORD_BYTES = 72
 """bcrypt's limit."""
 
-USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,63}")
+FLEET_NAME = r"[a-z0-9][a-z0-9-]{0,62}"
 
 
 class NoQuery(Schema):
