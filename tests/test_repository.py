@@ -75,7 +75,7 @@ def broken_rules(module: str, source: str) -> Iterator[str]:
     for name in names_imported(tree):
         if (
             lies_in(name, "pisync")
-            and name != "pisync.__version__"
+            and name not in {"pisync", "pisync.__version__"}
             and layer_of(name) > layer_of(module)
         ):
             yield f"{module} imports {name}, from a layer above its own"
