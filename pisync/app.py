@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from marshmallow import ValidationError
 
 from pisync import keys
 from pisync.accounts import Accounts
+from pisync.events import Broker
 from pisync.machine_time import MachineTime, SystemTime
 from pisync.metrics import Metrics
 from pisync.model.first_fleet import first_fleet
@@ -68,7 +69,8 @@ def create_app(settings: Settings, *, time: MachineTime | None = None) -> web.Ap
     app[keys.METRICS] = metrics
     app[keys.TOKENS] = tokens
     app[keys.STORE] = store
-    app[keys.SIMULATOR] = Simulator(store, metrics)
+    app[keys.BROKER] = broker = Broker(settings.max_streams)
+    app[keys.SIMULATOR] = Simulator(store, metrics, broker)
     app[keys.DRAINING] = asyncio.Event()
     access = add_routes(app)
     app.middlewares.append(
@@ -82,6 +84,7 @@ def create_app(settings: Settings, *, time: MachineTime | None = None) -> web.Ap
     app.on_response_prepare.append(add_headers)
     if cors:
         app.on_response_prepare.append(cors.add)
+    app.on_shutdown.append(_end_streams)
     app.cleanup_ctx.extend((_open_store, _resolve, _accounts, event_loop_lag))
     return app
 
@@ -89,9 +92,7 @@ def create_app(settings: Settings, *, time: MachineTime | None = None) -> web.Ap
 def _store(settings: Settings, time: MachineTime) -> Store:
     if settings.store != "memory":
         raise CannotStart("PISYNC_STORE: only `memory` is built so far.")
-    first: FirstData = (
-        first_fleet() if settings.devices is None else Generated(settings.devices)
-    )
+    first: FirstData = first_fleet() if settings.devices is None else Generated(settings.devices)
     profile = new_profile(ProfileSchema().load(settings.profile))
     return MemoryStore(first, profile, time, most_error_logs=settings.error_logs)
 
@@ -100,6 +101,11 @@ async def _open_store(app: web.Application) -> AsyncIterator[None]:
     await app[keys.STORE].open(app[keys.SIMULATOR])
     yield
     await app[keys.STORE].close()
+
+
+async def _end_streams(app: web.Application) -> None:
+    # Before the server waits for requests under way: streams would never end.
+    app[keys.BROKER].close()
 
 
 async def _resolve(app: web.Application) -> AsyncIterator[None]:

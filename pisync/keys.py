@@ -5,6 +5,7 @@ import asyncio
 from aiohttp import web
 
 from pisync.accounts import Accounts
+from pisync.events import Broker
 from pisync.metrics import Metrics
 from pisync.settings import Settings
 from pisync.simulator import Simulator
@@ -13,6 +14,7 @@ from pisync.tokens import Claims, Tokens
 
 SETTINGS = web.AppKey("SETTINGS", Settings)
 STORE: web.AppKey[Store] = web.AppKey("STORE", Store)
+BROKER = web.AppKey("BROKER", Broker)
 SIMULATOR = web.AppKey("SIMULATOR", Simulator)
 ACCOUNTS = web.AppKey("ACCOUNTS", Accounts)
 TOKENS = web.AppKey("TOKENS", Tokens)

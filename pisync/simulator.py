@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from pisync.alarm import Alarm
+from pisync.events import Broker
 from pisync.lateness import Lateness, LatenessView
 from pisync.logs import get_logger
 from pisync.metrics import Metrics
 from pisync.model.draw import Draw, draw
-from pisync.stores.base import Begun, Finished, Moved, Store, StoreUnavailable, Verdict
+from pisync.stores.base import Begun, Change, Finished, Moved, Store, StoreUnavailable, Verdict
 
 BATCH = 256
 """How many syncs begin or finish in one turn of the event loop, so that requests get in between."""
@@ -31,11 +32,12 @@ class BulkResult(NamedTuple):
 
 
 class Simulator:
-    """Begins and finishes attempts in a store, counts them, and is the store's observer."""
+    """Begins and finishes attempts in a store; as its observer, counts them and tells of them."""
 
-    def __init__(self, store: Store, metrics: Metrics) -> None:
+    def __init__(self, store: Store, metrics: Metrics, broker: Broker) -> None:
         self._store = store
         self._metrics = metrics
+        self._broker = broker
         self._alarm = Alarm()
         self._lateness: defaultdict[str, Lateness] = defaultdict(Lateness)
         self._under_way: set[asyncio.Task[Any]] = set()
@@ -50,8 +52,7 @@ class Simulator:
                 wait = await self._store.next_due()
             except StoreUnavailable:
                 wait = RETRY
-            except Exception:
-                # Whatever it was, the next syncs must finish.
+            except Exception:  # noqa: BLE001 - whatever it was, the next syncs must finish
                 _log.exception("resolver failed")
                 wait = RETRY
             if wait is not None:
@@ -145,9 +146,18 @@ class Simulator:
                 lateness.add(each.lateness)
                 self._metrics.late(each.lateness)
 
+    def changed(self, fleet: str, changes: Sequence[Change]) -> None:
+        """Publish what happened."""
+        self._broker.publish(fleet, changes)
+
     def replaced(self, fleet: str) -> None:
         """Forget what was known of a fleet."""
         self._lateness.pop(fleet, None)
+        self._broker.start_over(fleet)
+
+    def missed(self) -> None:
+        """Let nobody believe that they have seen everything."""
+        self._broker.start_all_over()
 
     def due_in(self, seconds: float) -> None:
         """Look at the store again by then."""

@@ -1,10 +1,18 @@
-"""A fleet's clock: how its time follows from real time. Three numbers; a manual clock has speed 0."""
+"""A fleet's clock: three numbers say how its time follows from real time. Manual is speed 0."""
 
 from typing import NamedTuple
 
 from pisync.model.timestamp import LATEST
 
 MAX_SPEED = 100_000.0
+
+
+class ClockView(NamedTuple):
+    """A fleet's clock at a moment: `mode` is `real` or `manual`, `now` fleet time."""
+
+    mode: str
+    speed: float
+    now: int
 
 
 class Clock(NamedTuple):
@@ -33,6 +41,10 @@ class Clock(NamedTuple):
         # Full speed is the rule, and integers keep it exact.
         run = elapsed if self.speed == 1 else int(elapsed * self.speed)
         return min(self.fleet_time + max(run, 0), LATEST)
+
+    def view(self, real_time: int) -> ClockView:
+        """Return what is told of the clock at a real time."""
+        return ClockView(self.mode, self.speed, self.now(real_time))
 
     def real_wait(self, due: int, real_time: int) -> float | None:
         """Return the real microseconds from `real_time` until fleet time `due`; None for never."""

@@ -9,7 +9,7 @@ MAX_DEVICE_ID = 2**53 - 1
 
 
 class Plan(NamedTuple):
-    """What an attempt will come to, decided when it begins: an outcome, after microseconds of delay.
+    """What an attempt comes to, decided when it begins: an outcome, after microseconds of delay.
 
     A plan with neither (`HOLD`) holds the attempt until somebody releases it with an outcome.
     """

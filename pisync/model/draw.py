@@ -37,9 +37,7 @@ def draw(profile: Profile, device_id: int, attempt: int) -> Draw:
     key = _KEY.pack(profile.seed, device_id, attempt)
     digest = blake2b(key, digest_size=16, person=_PERSON).digest()
     first, second = _HALVES.unpack(digest)
-    return Draw(
-        profile.choose(_unit(first)), from_seconds(profile.delay.quantile(_unit(second)))
-    )
+    return Draw(profile.choose(_unit(first)), from_seconds(profile.delay.quantile(_unit(second))))
 
 
 def _unit(word: int) -> float:

@@ -18,9 +18,7 @@ def _failed(
 
 _DEVICES = (
     _synced(1, "2025-06-02T07:40:12.000000Z"),
-    _failed(
-        2, "2025-06-01T22:15:03.250000Z", 400, "Storage Full", "2025-06-02T06:15:09.481250Z"
-    ),
+    _failed(2, "2025-06-01T22:15:03.250000Z", 400, "Storage Full", "2025-06-02T06:15:09.481250Z"),
     _synced(3, "2025-06-02T07:12:45.118000Z"),
     _failed(
         4, "2025-05-30T13:05:31.900000Z", 404, "Server Not Reachable", "2025-06-02T05:48:27.004500Z"
@@ -39,8 +37,7 @@ _DEVICES = (
 
 
 def _log_order(device: DeviceSpec) -> int:
-    assert device.last_attempt_at is not None
-    return device.last_attempt_at
+    return device.last_attempt_at or 0
 
 
 def first_fleet() -> Listed:

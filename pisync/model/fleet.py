@@ -1,8 +1,10 @@
 """A fleet: its first data, and what is told of it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
+from pisync.model.clock import ClockView
 from pisync.model.device import Device, ErrorLog
 from pisync.model.outcome import SUCCESS
 from pisync.model.profile import Profile
@@ -11,7 +13,8 @@ DEFAULT_FLEET = "default"
 MAX_DEVICES = 5_000_000
 
 
-class Generated(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Generated:
     """First data: `count` devices, ids from 1, synced when their fleet was made."""
 
     count: int
@@ -57,14 +60,6 @@ class Listed(NamedTuple):
 FirstData = Generated | Listed
 
 
-class ClockView(NamedTuple):
-    """A fleet's clock at a moment: `mode` is `real` or `manual`, `now` fleet time."""
-
-    mode: str
-    speed: float
-    now: int
-
-
 class FleetView(NamedTuple):
     """A fleet at a moment. Its `generation` changes when it is reset, replaced or made anew."""
 
@@ -108,6 +103,4 @@ class Ledger(NamedTuple):
     def balanced(self) -> bool:
         """Whether every accepted sync is accounted for, and every failure has its error log."""
         failed = sum(sum(messages.values()) for messages in self.failed.values())
-        return (
-            self.accepted == self.succeeded + failed + self.pending and failed == self.error_logs
-        )
+        return self.accepted == self.succeeded + failed + self.pending and failed == self.error_logs

@@ -1,4 +1,4 @@
-"""What every store promises. The docstrings are the contract; one test suite holds all stores to it.
+"""What every store promises. The docstrings are the contract; one test suite holds all to it.
 
 Every method is atomic: it happens wholly or not at all, and what it did is there for every call
 that starts after it has returned (and, on a store that outlives the process, after a crash). Every
@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, Protocol
 
+from pisync.model.clock import ClockView
 from pisync.model.device import Device, ErrorLog
-from pisync.model.fleet import ClockView, FirstData, FleetView, Ledger, Stats
+from pisync.model.fleet import FirstData, FleetView, Ledger, Stats
 from pisync.model.outcome import Outcome
 from pisync.model.profile import Profile
 from pisync.model.script import Script
@@ -83,8 +84,8 @@ class Begun(NamedTuple):
 class Finished(NamedTuple):
     """An attempt that has finished: the device as it is now, and what a failure left behind.
 
-    `lateness` is in real seconds, finished minus due; None if time was moved to finish it, or it was
-    released.
+    `lateness` is in real seconds, finished minus due; None if time was moved to finish it, or it
+    was released.
     """
 
     device: Device
@@ -159,20 +160,38 @@ class GuessPermit(NamedTuple):
     retry_after: float = 0.0
 
 
-class Observer(Protocol):
-    """Who hears what a store has committed: at once, and in the order of the commits.
+class Change(NamedTuple):
+    """A device as an attempt of it began or finished, or the error log of one that failed.
 
-    A shared store also tells what other replicas have committed.
+    `event_id` names the change, on every replica the same: a stream is resumed by it. It is made of
+    `[A-Za-z0-9-]`.
+    """
+
+    event_id: str
+    what: Device | ErrorLog
+
+
+class Observer(Protocol):
+    """Who hears what a store has committed, at once.
+
+    `began` and `finished` tell what this process did. `changed` and `replaced` tell what happened,
+    on a shared store by other replicas' doing too, in an order that is the same on all of them.
     """
 
     def began(self, fleet: str, begun: Sequence[Begun]) -> None:
-        """Syncs were asked for; those with the verdict STARTED are new."""
+        """This process was asked for syncs; those with the verdict STARTED are new."""
 
     def finished(self, fleet: str, finished: Sequence[Finished]) -> None:
-        """Attempts finished, in the order in which they were due."""
+        """This process finished attempts, in the order in which they were due."""
+
+    def changed(self, fleet: str, changes: Sequence[Change]) -> None:
+        """Attempts began or finished; the error log of one that failed follows its device."""
 
     def replaced(self, fleet: str) -> None:
         """A fleet was made, reset, replaced or deleted: what was known of it holds no more."""
+
+    def missed(self) -> None:
+        """Changes may have been missed, of any fleet: the connection that tells them was lost."""
 
     def due_in(self, seconds: float) -> None:
         """`finish_due` will have something to do in so many real seconds."""
@@ -228,9 +247,7 @@ class Store(Protocol):
         Its time is real, from the wall clock.
         """
 
-    async def change_profile(
-        self, name: str, change: Callable[[Profile], Profile]
-    ) -> FleetView:
+    async def change_profile(self, name: str, change: Callable[[Profile], Profile]) -> FleetView:
         """Apply a change to a fleet's profile, for attempts that begin from now on."""
 
     async def delete_fleet(self, name: str) -> None:
@@ -253,7 +270,7 @@ class Store(Protocol):
         """
 
     async def settle(self, name: str) -> Moved:
-        """Finish every pending sync that is not held; move a manual clock to the last one's time."""
+        """Finish all pending syncs that are not held; a manual clock moves to the last due time."""
 
     # Devices
 

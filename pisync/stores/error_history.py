@@ -1,4 +1,4 @@
-"""A fleet's error logs: the newest ones, found by id, and through a device's own without a search."""
+"""A fleet's error logs: the newest ones, found by id, and a device's own without a search."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice

@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import count, islice
+from secrets import token_hex
+from typing import TypeVar
 
 from pisync.machine_time import MachineTime
-from pisync.model.clock import Clock
-from pisync.model.device import Device
-from pisync.model.fleet import DEFAULT_FLEET, ClockView, FirstData, FleetView, Ledger, Stats
+from pisync.model.clock import Clock, ClockView
+from pisync.model.device import Device, ErrorLog
+from pisync.model.fleet import DEFAULT_FLEET, FirstData, FleetView, Ledger, Stats
 from pisync.model.outcome import Outcome
 from pisync.model.profile import Profile
 from pisync.model.script import Script
@@ -16,11 +19,13 @@ from pisync.stores.accounts import MemoryAccounts
 from pisync.stores.base import (
     Account,
     Begun,
+    Change,
     ClockNotManual,
     DefaultFleetStays,
     DevicePage,
     ErrorFilter,
     ErrorPage,
+    Finished,
     FleetReplaced,
     GuessPermit,
     Moved,
@@ -29,14 +34,19 @@ from pisync.stores.base import (
     PastTheLastYear,
     Verdict,
 )
+from pisync.stores.batch import Batch
 from pisync.stores.memory_fleet import Due, MemoryFleet, Work
 
 BATCH = 256
 """How many syncs finish in one turn of the event loop, so that requests get in between."""
 
+_Result = TypeVar("_Result")
+Job = Callable[[Batch], _Result]
+"""Checks something and enters what follows from it in a batch, in one synchronous step."""
+
 
 class MemoryStore:
-    """A `Store`. Its changes are synchronous steps: no `await` between a check and what it allows."""
+    """A `Store` whose changes are jobs; each is done at once, and nothing comes in between."""
 
     def __init__(
         self,
@@ -54,6 +64,9 @@ class MemoryStore:
         self._generations = count(1)
         self._waiting: set[MemoryFleet] = set()
         """The fleets that may have pending syncs."""
+        # Ids of another process's events must not be taken for this one's.
+        self._process = token_hex(4)
+        self._changes = count(1)
         self._accounts = MemoryAccounts(lambda: time.monotonic() / SECOND)
 
     async def open(self, observer: Observer) -> None:
@@ -66,10 +79,24 @@ class MemoryStore:
     async def ping(self) -> None:
         pass
 
+    async def _write(self, job: Job[_Result]) -> _Result:
+        """Do a job, and return what it returns once what it changed is true."""
+        batch = Batch(self._fleets)
+        result = job(batch)
+        batch.apply(self._fleets)
+        return result
+
     # Accounts
 
     async def add_account(self, account: Account) -> bool:
-        return self._accounts.add_account(account)
+        def job(batch: Batch) -> bool:
+            if self._accounts.account(account.key) or account.key in batch.accounts:
+                return False
+            batch.accounts[account.key] = account
+            batch.tell(lambda: self._accounts.add_account(account))
+            return True
+
+        return await self._write(job)
 
     async def account(self, key: str) -> Account | None:
         return self._accounts.account(key)
@@ -92,35 +119,57 @@ class MemoryStore:
     async def put_fleet(
         self, name: str, first: FirstData, profile: Profile
     ) -> tuple[FleetView, bool]:
-        is_new = name not in self._fleets
         fleet = self._new(name, first, profile)
-        self._replace(fleet)
+
+        def job(batch: Batch) -> bool:
+            try:
+                batch.fleet(name)
+            except NoSuchFleet:
+                is_new = True
+            else:
+                is_new = False
+            self._replace(batch, name, fleet)
+            return is_new
+
+        is_new = await self._write(job)
         return fleet.view(self._time.monotonic()), is_new
 
     async def change_profile(self, name: str, change: Callable[[Profile], Profile]) -> FleetView:
-        fleet = self._fleet(name)
-        fleet.profile = change(fleet.profile)
-        return fleet.view(self._time.monotonic())
+        def job(batch: Batch) -> MemoryFleet:
+            work = batch.work(batch.fleet(name))
+            work.profile = change(work.profile)
+            return work.fleet
+
+        return (await self._write(job)).view(self._time.monotonic())
 
     async def delete_fleet(self, name: str) -> None:
-        fleet = self._fleet(name)
-        if name == DEFAULT_FLEET:
-            raise DefaultFleetStays
-        del self._fleets[name]
-        self._waiting.discard(fleet)
-        self._observer.replaced(name)
+        def job(batch: Batch) -> None:
+            batch.fleet(name)
+            if name == DEFAULT_FLEET:
+                raise DefaultFleetStays
+            self._replace(batch, name, None)
+
+        await self._write(job)
 
     async def reset_fleet(self, name: str) -> None:
-        old = self._fleet(name)
-        self._replace(self._new(name, old.first, old.profile, old.made_at))
+        def job(batch: Batch) -> None:
+            old = batch.fleet(name)
+            profile = batch.work(old).profile
+            self._replace(batch, name, self._new(name, old.first, profile, old.made_at))
+
+        await self._write(job)
 
     async def set_clock(self, name: str, speed: float) -> ClockView:
+        def job(batch: Batch) -> ClockView:
+            work = batch.work(self._same(batch, fleet))
+            now = self._time.monotonic()
+            work.clock = work.clock.with_speed(speed, now)
+            batch.tell(lambda: self._tell_next_due(fleet))
+            return work.clock.view(now)
+
         fleet = self._fleet(name)
         async with fleet.moving:
-            now = self._time.monotonic()
-            fleet.clock = fleet.clock.with_speed(speed, now)
-            self._tell_next_due(fleet)
-            return fleet.clock_view(now)
+            return await self._write(job)
 
     async def advance(self, name: str, microseconds: int) -> Moved:
         fleet = self._fleet(name)
@@ -138,28 +187,30 @@ class MemoryStore:
             return await self._finish_until(fleet, fleet.last_due())
 
     async def _finish_until(self, fleet: MemoryFleet, target: int | None) -> Moved:
-        """Finish what is due up to `target`; a manual clock moves along."""
-        finished = 0
-        while target is not None and (due := fleet.take_due(target, BATCH)):
-            self._move(fleet, due[-1].moment)
-            self._finish(fleet, due)
-            finished += len(due)
+        """Finish what is due up to `target`, some at a time; a manual clock moves along."""
+        finished, more = 0, target is not None
+        while target is not None and more:
+            step = await self._write(partial(self._finish_some, fleet, target))
+            finished += step
+            more = step > 0
             await asyncio.sleep(0)
-            if self._fleets.get(fleet.name) is not fleet:
-                raise FleetReplaced
-        if target is not None:
-            self._move(fleet, target)
         return Moved(fleet.clock.now(self._time.monotonic()), finished)
 
-    def _move(self, fleet: MemoryFleet, fleet_time: int) -> None:
-        if fleet.clock.is_manual:
-            fleet.clock = fleet.clock.moved_to(fleet_time, self._time.monotonic())
+    def _finish_some(self, fleet: MemoryFleet, target: int, batch: Batch) -> int:
+        """Finish the next that are due up to `target`; if there are none, the clock gets there."""
+        work = batch.work(self._same(batch, fleet))
+        due = fleet.take_due(target, BATCH)
+        if work.clock.is_manual:
+            reached = due[-1].moment if due else target
+            work.clock = work.clock.moved_to(reached, self._time.monotonic())
+        self._finish(batch, work, due, None)
+        return len(due)
 
     # Devices
 
     async def device(self, fleet: str, device_id: int) -> Device:
-        table = self._fleet(fleet)
-        return table.devices.load(table.position(device_id))
+        chosen = self._fleet(fleet)
+        return chosen.devices.load(chosen.position(device_id))
 
     async def devices(
         self, fleet: str, *, after: int, limit: int, statuses: frozenset[int] | None
@@ -175,51 +226,55 @@ class MemoryStore:
     async def begin(
         self, fleet: str, device_ids: Iterable[int], *, generation: int | None = None
     ) -> Sequence[Begun]:
-        chosen = self._fleet(fleet)
-        if generation is not None and generation != chosen.generation:
-            raise FleetReplaced
-        work = Work(chosen)
-        begun = work.begin(device_ids, chosen.clock.now(self._time.monotonic()))
-        chosen.apply(work)
-        self._observer.began(fleet, begun)
-        if any(each.verdict is Verdict.STARTED for each in begun):
-            self._waiting.add(chosen)
-            self._tell_next_due(chosen)
-        return begun
+        def job(batch: Batch) -> list[Begun]:
+            chosen = batch.fleet(fleet)
+            if generation is not None and generation != chosen.generation:
+                raise FleetReplaced
+            work = batch.work(chosen)
+            begun = work.begin(device_ids, work.clock.now(self._time.monotonic()))
+            batch.tell(lambda: self._tell_begun(chosen, begun))
+            return begun
+
+        return await self._write(job)
 
     async def finish_due(self, limit: int) -> int:
-        finished = 0
-        for fleet in list(self._waiting):
-            if fleet.clock.is_manual:
-                continue
-            now = fleet.clock.now(self._time.monotonic())
-            due = fleet.take_due(now, limit - finished)
-            if due:
-                self._finish(fleet, due, now)
-                finished += len(due)
-            if fleet.next_due() is None:
-                self._waiting.discard(fleet)
-        return finished
+        def job(batch: Batch) -> int:
+            finished = 0
+            for fleet in list(self._waiting):
+                clock = fleet.clock
+                if not clock.is_manual:
+                    now = clock.now(self._time.monotonic())
+                    due = fleet.take_due(now, limit - finished)
+                    self._finish(batch, batch.work(fleet), due, now)
+                    finished += len(due)
+                if fleet.next_due() is None:
+                    self._waiting.discard(fleet)
+            return finished
+
+        return await self._write(job)
 
     async def next_due(self) -> float | None:
         waits = (self._next_due(fleet) for fleet in self._waiting)
         return min((wait for wait in waits if wait is not None), default=None)
 
     async def set_script(self, fleet: str, device_id: int, script: Script | None) -> None:
-        chosen = self._fleet(fleet)
-        chosen.position(device_id)
-        work = Work(chosen)
-        work.scripts[device_id] = script
-        chosen.apply(work)
+        def job(batch: Batch) -> None:
+            chosen = batch.fleet(fleet)
+            chosen.position(device_id)
+            batch.work(chosen).scripts[device_id] = script
+
+        await self._write(job)
 
     async def release(self, fleet: str, device_id: int, outcome: Outcome) -> Device:
-        chosen = self._fleet(fleet)
-        now = chosen.clock.now(self._time.monotonic())
-        work = Work(chosen)
-        finished = work.release(chosen.position(device_id), outcome, now)
-        chosen.apply(work)
-        self._observer.finished(fleet, [finished])
-        return finished.device
+        def job(batch: Batch) -> Device:
+            chosen = batch.fleet(fleet)
+            work = batch.work(chosen)
+            now = work.clock.now(self._time.monotonic())
+            finished = work.release(chosen.position(device_id), outcome, now)
+            batch.tell(lambda: self._tell_finished(fleet, [finished]))
+            return finished.device
+
+        return await self._write(job)
 
     # What happened
 
@@ -243,6 +298,15 @@ class MemoryStore:
         except KeyError:
             raise NoSuchFleet from None
 
+    def _same(self, batch: Batch, fleet: MemoryFleet) -> MemoryFleet:
+        """Return a fleet that was looked up before; raises FleetReplaced if it no longer is it."""
+        try:
+            if batch.fleet(fleet.name) is fleet:
+                return fleet
+        except NoSuchFleet:
+            pass
+        raise FleetReplaced
+
     def _new(
         self, name: str, first: FirstData, profile: Profile, made_at: int | None = None
     ) -> MemoryFleet:
@@ -257,26 +321,54 @@ class MemoryStore:
             self._most_error_logs,
         )
 
-    def _replace(self, fleet: MemoryFleet) -> None:
-        old = self._fleets.get(fleet.name)
+    def _replace(self, batch: Batch, name: str, fleet: MemoryFleet | None) -> None:
+        old = self._fleets.get(name)
+        batch.replaced[name] = fleet
+        batch.tell(lambda: self._tell_replaced(name, old))
+
+    def _finish(self, batch: Batch, work: Work, due: Sequence[Due], now: int | None) -> None:
+        """Finish what was taken from a fleet's queue, or put it back there."""
+        try:
+            finished = work.finish_due(due, now)
+        except Exception:
+            work.fleet.give_back(due)
+            raise
+        if finished:
+            batch.tell(lambda: self._tell_finished(work.fleet.name, finished))
+
+    # Telling
+
+    def _tell_replaced(self, name: str, old: MemoryFleet | None) -> None:
         if old is not None:
             self._waiting.discard(old)
-        self._fleets[fleet.name] = fleet
-        self._observer.replaced(fleet.name)
+        self._observer.replaced(name)
 
-    def _finish(self, fleet: MemoryFleet, due: Sequence[Due], now: int | None = None) -> None:
-        """Finish what was taken from the queue; `now` is the fleet's time if that ran by itself."""
-        work = Work(fleet)
-        finished = []
-        try:
-            for moment, position in due:
-                late = None if now is None else (now - moment) / fleet.clock.speed / SECOND
-                finished.append(work.finish(position, late))
-        except Exception:
-            fleet.give_back(due)
-            raise
-        fleet.apply(work)
-        self._observer.finished(fleet.name, finished)
+    def _tell_begun(self, fleet: MemoryFleet, begun: Sequence[Begun]) -> None:
+        self._observer.began(fleet.name, begun)
+        started = [device for verdict, device in begun if verdict is Verdict.STARTED and device]
+        if started:
+            self._waiting.add(fleet)
+            self._tell_changed(fleet.name, started)
+            self._tell_next_due(fleet)
+
+    def _tell_finished(self, fleet: str, finished: Sequence[Finished]) -> None:
+        self._observer.finished(fleet, finished)
+        changed: list[Device | ErrorLog] = []
+        for device, error_log, _ in finished:
+            changed.append(device)
+            if error_log is not None:
+                changed.append(error_log)
+        self._tell_changed(fleet, changed)
+
+    def _tell_changed(self, fleet: str, changed: Iterable[Device | ErrorLog]) -> None:
+        self._observer.changed(
+            fleet, [Change(f"{self._process}-{next(self._changes)}", each) for each in changed]
+        )
+
+    def _tell_next_due(self, fleet: MemoryFleet) -> None:
+        wait = self._next_due(fleet)
+        if wait is not None:
+            self._observer.due_in(wait)
 
     def _next_due(self, fleet: MemoryFleet) -> float | None:
         """Return the real seconds until a fleet has something to finish; None for never."""
@@ -285,8 +377,3 @@ class MemoryStore:
             return None
         wait = fleet.clock.real_wait(due, self._time.monotonic())
         return None if wait is None else wait / SECOND
-
-    def _tell_next_due(self, fleet: MemoryFleet) -> None:
-        wait = self._next_due(fleet)
-        if wait is not None:
-            self._observer.due_in(wait)

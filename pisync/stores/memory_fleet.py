@@ -9,10 +9,11 @@ from typing import NamedTuple
 from pisync.model import device as transitions
 from pisync.model.clock import Clock
 from pisync.model.device import Device, ErrorLog
-from pisync.model.fleet import ClockView, FirstData, FleetView, Ledger, Listed, Stats
+from pisync.model.fleet import FirstData, FleetView, Ledger, Listed, Stats
 from pisync.model.outcome import PENDING, STATUS_CODES, SUCCESS, Outcome
 from pisync.model.profile import Profile
 from pisync.model.script import Script, plan
+from pisync.model.timestamp import SECOND
 from pisync.stores.base import Begun, Finished, NoSuchDevice, NothingHeld, Verdict
 from pisync.stores.device_table import DeviceTable
 from pisync.stores.error_history import ErrorHistory
@@ -78,12 +79,8 @@ class MemoryFleet:
             self.generation,
             len(self.devices),
             self.profile,
-            self.clock_view(real_time),
+            self.clock.view(real_time),
         )
-
-    def clock_view(self, real_time: int) -> ClockView:
-        """Return the fleet's clock at a real time."""
-        return ClockView(self.clock.mode, self.clock.speed, self.clock.now(real_time))
 
     def stats(self) -> Stats:
         """Return the fleet's counts."""
@@ -163,6 +160,8 @@ class MemoryFleet:
 
     def apply(self, work: "Work") -> None:
         """Make a unit of work true."""
+        self.profile = work.profile
+        self.clock = work.clock
         for position, device in work.devices.items():
             self.devices.save(position, device)
             if device.pending is not None and device.pending.due_at is not None:
@@ -183,20 +182,22 @@ class MemoryFleet:
 
 
 class Work:
-    """Transitions of a fleet's devices that become true together, once they are applied.
+    """Changes to a fleet that become true together, once they are applied.
 
-    Reads see what the work has done so far, so that one unit may touch a device twice.
+    Each sees what the work has done so far, so that one unit may touch a device twice.
     """
 
     def __init__(self, fleet: MemoryFleet) -> None:
         self.fleet = fleet
+        self.profile = fleet.profile
+        self.clock = fleet.clock
         self.devices: dict[int, Device] = {}
         self.scripts: dict[int, Script | None] = {}
         self.error_logs: list[ErrorLog] = []
         self.accepted = self.joined = self.refused = self.succeeded = 0
         self.failed: list[Outcome] = []
 
-        self._room = fleet.profile.max_pending - fleet.pending
+        self._newly_pending = 0
 
     def begin(self, device_ids: Iterable[int], now: int) -> list[Begun]:
         """Begin an attempt of each device at fleet time `now`, or join, as the profile says."""
@@ -209,27 +210,41 @@ class Work:
             return Begun(Verdict.UNKNOWN, None)
         device = self._device(position)
         if device.pending is not None:
-            if fleet.profile.refuse_pending:
+            if self.profile.refuse_pending:
                 self.refused += 1
                 return Begun(Verdict.PENDING, device)
             self.joined += 1
             return Begun(Verdict.JOINED, device)
-        if self._room <= 0:
+        if fleet.pending + self._newly_pending >= self.profile.max_pending:
             self.refused += 1
             return Begun(Verdict.FULL, device)
         script = self.scripts.get(device_id, fleet.scripts.get(device_id))
-        planned = plan(fleet.profile, script, device_id, device.attempt + 1)
+        planned = plan(self.profile, script, device_id, device.attempt + 1)
         if script is not None:
             self.scripts[device_id] = script.after()
-        self._room -= 1
+        self._newly_pending += 1
         self.accepted += 1
         self.devices[position] = device = transitions.begin(device, now, planned)
         return Begun(Verdict.STARTED, device)
 
-    def finish(self, position: int, lateness: float | None) -> Finished:
-        """Let a device's attempt come to its planned outcome, `lateness` real seconds late."""
+    def finish_due(self, due: Iterable[Due], now: int | None) -> list[Finished]:
+        """Let attempts come to their planned outcomes, in this order.
+
+        `now` is the fleet's time if that ran by itself. What the work has released meanwhile is
+        passed over.
+        """
+        finished = []
+        for moment, position in due:
+            pending = self._device(position).pending
+            if pending is not None and pending.due_at == moment:
+                late = None if now is None else (now - moment) / self.clock.speed / SECOND
+                finished.append(self._finish(position, late))
+        return finished
+
+    def _finish(self, position: int, lateness: float | None) -> Finished:
         device, failure = transitions.finish(self._device(position))
         self.devices[position] = device
+        self._newly_pending -= 1
         log = None
         if failure is not None:
             log = failure.logged_as(self.fleet.errors.next_id + len(self.error_logs))
@@ -247,7 +262,7 @@ class Work:
             self.devices[position] = transitions.release(self._device(position), outcome, now)
         except transitions.InvalidTransition:
             raise NothingHeld from None
-        return self.finish(position, lateness=None)
+        return self._finish(position, lateness=None)
 
     def _device(self, position: int) -> Device:
         return self.devices.get(position) or self.fleet.devices.load(position)

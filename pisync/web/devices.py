@@ -63,9 +63,7 @@ async def sync_device(request: web.Request) -> web.Response:
     The answer shows the device pending (202). After its delay the sync finishes exactly once, and
     the device then shows 200, 400, 404 or 500.
     """
-    verdict, device = await request.app[keys.SIMULATOR].start(
-        fleet_of(request), device_of(request)
-    )
+    verdict, device = await request.app[keys.SIMULATOR].start(fleet_of(request), device_of(request))
     if device is None:
         raise NoSuchDevice
     if verdict is Verdict.PENDING:

@@ -120,8 +120,8 @@ async def put_script(request: web.Request) -> web.Response:
     """Write down what a device's next attempts come to.
 
     They follow the script, one step each, then the profile again. A step without `delay` takes the
-    profile's. A step that holds leaves the attempt pending until it is released. A sticky step, which
-    only the last can be, repeats for ever. The body may have up to 1 MiB.
+    profile's. A step that holds leaves the attempt pending until it is released. A sticky step (the
+    last alone can be) repeats for ever. The body may have up to 1 MiB.
     """
     script = await read_json(request, _SCRIPT, SCRIPT_LIMIT)
     await request.app[keys.STORE].set_script(_name(request), device_of(request), script)

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import orjson
-from aiohttp import hdrs, web
+from aiohttp import web
 from marshmallow import Schema, ValidationError
 
 from pisync.web.problems import Problem, bad_request, invalid
@@ -113,10 +113,10 @@ def by_field(messages: object, path: str = "") -> dict[str, list[str]]:
         flat: dict[str, list[str]] = {}
         for name, below in messages.items():
             inner = path if name == "_schema" else f"{path}.{name}" if path else str(name)
-            for field, texts in by_field(below, inner).items():
-                flat.setdefault(field, []).extend(texts)
+            for field, found in by_field(below, inner).items():
+                flat.setdefault(field, []).extend(found)
         return flat
-    texts = messages if isinstance(messages, list) else [messages]
+    texts: list[object] = messages if isinstance(messages, list) else [messages]
     return {path or "body": [str(text) for text in texts]}
 
 

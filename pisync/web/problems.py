@@ -1,4 +1,4 @@
-"""Errors as clients see them: one shape, `{"message": …}`, with `errors` where fields are at fault."""
+"""Errors as clients see them: `{"message": …}`, with `errors` where fields are at fault."""
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus

@@ -1,6 +1,6 @@
-"""Every call, in one table: method, path, handler, who may, and what it reads."""
+"""Every call, in one table: method, path, handler, who may, how it is answered, what it reads."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 
@@ -8,14 +8,33 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from marshmallow import Schema
 
-from pisync.web import accounts, devices, errors, fleet_schemas, fleets, health, pages, schemas
+from pisync.web import accounts, answers, devices, errors, fleets, health, pages, stream
+from pisync.web.answers import Answer
+from pisync.web.fleet_schemas import (
+    AdvanceBody,
+    ClockBody,
+    FleetBody,
+    ForecastQuery,
+    OutcomeSchema,
+    ProfileBody,
+    ScriptBody,
+)
 from pisync.web.parsing import read_query
+from pisync.web.schemas import (
+    FLEET_NAME,
+    DevicesQuery,
+    ErrorsQuery,
+    LoginBody,
+    NoQuery,
+    RegisterBody,
+    SyncBody,
+)
 
 DEVICES = "devices"
 ADMIN = "admin"
 
 _ID = "{device_id:[1-9][0-9]{0,15}}"
-_FLEET = "/admin/fleets/{fleet:[a-z0-9][a-z0-9-]{0,62}}"
+_FLEET = f"/admin/fleets/{{fleet:{FLEET_NAME}}}"
 _DEVICE = f"{_FLEET}/devices/{_ID}"
 
 
@@ -23,44 +42,53 @@ _DEVICE = f"{_FLEET}/devices/{_ID}"
 class Route:
     """A call. `scope` is what a token must have for it; None opens it to everyone.
 
-    `query` and `body` are the schemas of what it reads; None: it takes no query, it reads no body.
+    `answers` are its own, beside the refusals that follow from the rest; without any, the call is
+    not in the documentation. `query` and `body` are the schemas of what it reads; None: it takes no
+    query, it reads no body.
     """
 
     method: str
     path: str
     handler: Handler
     scope: str | None
+    answers: Sequence[Answer] = ()
     query: type[Schema] | None = None
     body: type[Schema] | None = None
 
 
 ROUTES = (
-    Route("GET", "/", pages.home, None),
-    Route("GET", "/livez", health.livez, None),
-    Route("GET", "/readyz", health.readyz, None),
-    Route("GET", "/metrics", health.metrics, None),
-    Route("POST", "/register", accounts.register, None, body=schemas.RegisterBody),
-    Route("POST", "/login", accounts.login, None, body=schemas.LoginBody),
-    Route("GET", "/devices", devices.list_devices, DEVICES, query=schemas.DevicesQuery),
-    Route("POST", "/devices/sync", devices.sync_devices, DEVICES, body=schemas.SyncBody),
-    Route("GET", f"/devices/{_ID}", devices.get_device, DEVICES),
-    Route("POST", f"/devices/{_ID}/sync", devices.sync_device, DEVICES),
-    Route("GET", "/errors", errors.list_errors, DEVICES, query=schemas.ErrorsQuery),
-    Route("GET", "/stats", devices.get_stats, DEVICES),
-    Route("GET", "/admin/fleets", fleets.list_fleets, ADMIN),
-    Route("GET", _FLEET, fleets.get_fleet, ADMIN),
-    Route("PUT", _FLEET, fleets.put_fleet, ADMIN, body=fleet_schemas.FleetBody),
-    Route("PATCH", _FLEET, fleets.patch_fleet, ADMIN, body=fleet_schemas.ProfileBody),
-    Route("DELETE", _FLEET, fleets.delete_fleet, ADMIN),
-    Route("POST", f"{_FLEET}/reset", fleets.reset_fleet, ADMIN),
-    Route("PUT", f"{_FLEET}/clock", fleets.put_clock, ADMIN, body=fleet_schemas.ClockBody),
-    Route("POST", f"{_FLEET}/advance", fleets.advance, ADMIN, body=fleet_schemas.AdvanceBody),
-    Route("POST", f"{_FLEET}/settle", fleets.settle, ADMIN),
-    Route("GET", f"{_FLEET}/forecast", fleets.forecast, ADMIN, query=fleet_schemas.ForecastQuery),
-    Route("GET", f"{_FLEET}/ledger", fleets.get_ledger, ADMIN),
-    Route("PUT", f"{_DEVICE}/script", fleets.put_script, ADMIN, body=fleet_schemas.ScriptBody),
-    Route("DELETE", f"{_DEVICE}/script", fleets.delete_script, ADMIN),
-    Route("POST", f"{_DEVICE}/release", fleets.release, ADMIN, body=fleet_schemas.OutcomeSchema),
+    Route("POST", "/register", accounts.register, None, answers.REGISTER, body=RegisterBody),
+    Route("POST", "/login", accounts.login, None, answers.LOGIN, body=LoginBody),
+    Route("GET", "/devices", devices.list_devices, DEVICES, answers.LIST_DEVICES, DevicesQuery),
+    Route(
+        "POST", "/devices/sync", devices.sync_devices, DEVICES, answers.SYNC_DEVICES, body=SyncBody
+    ),
+    Route("GET", f"/devices/{_ID}", devices.get_device, DEVICES, answers.GET_DEVICE),
+    Route("POST", f"/devices/{_ID}/sync", devices.sync_device, DEVICES, answers.SYNC_DEVICE),
+    Route("GET", "/errors", errors.list_errors, DEVICES, answers.LIST_ERRORS, ErrorsQuery),
+    Route("GET", "/stats", devices.get_stats, DEVICES, answers.GET_STATS),
+    Route("GET", "/events", stream.events, DEVICES, answers.EVENTS),
+    Route("GET", "/admin/fleets", fleets.list_fleets, ADMIN, answers.LIST_FLEETS),
+    Route("GET", _FLEET, fleets.get_fleet, ADMIN, answers.GET_FLEET),
+    Route("PUT", _FLEET, fleets.put_fleet, ADMIN, answers.PUT_FLEET, body=FleetBody),
+    Route("PATCH", _FLEET, fleets.patch_fleet, ADMIN, answers.PATCH_FLEET, body=ProfileBody),
+    Route("DELETE", _FLEET, fleets.delete_fleet, ADMIN, answers.DELETE_FLEET),
+    Route("POST", f"{_FLEET}/reset", fleets.reset_fleet, ADMIN, answers.RESET_FLEET),
+    Route("PUT", f"{_FLEET}/clock", fleets.put_clock, ADMIN, answers.PUT_CLOCK, body=ClockBody),
+    Route("POST", f"{_FLEET}/advance", fleets.advance, ADMIN, answers.ADVANCE, body=AdvanceBody),
+    Route("POST", f"{_FLEET}/settle", fleets.settle, ADMIN, answers.SETTLE),
+    Route("GET", f"{_FLEET}/forecast", fleets.forecast, ADMIN, answers.FORECAST, ForecastQuery),
+    Route("GET", f"{_FLEET}/ledger", fleets.get_ledger, ADMIN, answers.GET_LEDGER),
+    Route("PUT", f"{_DEVICE}/script", fleets.put_script, ADMIN, answers.SCRIPT, body=ScriptBody),
+    Route("DELETE", f"{_DEVICE}/script", fleets.delete_script, ADMIN, answers.SCRIPT),
+    Route("POST", f"{_DEVICE}/release", fleets.release, ADMIN, answers.RELEASE, body=OutcomeSchema),
+    Route("GET", "/", pages.home, None, answers.HOME),
+    Route("GET", "/docs", pages.docs, None, answers.DOCS),
+    *(Route("GET", path, file, None) for path, file in pages.FILES.items()),
+    Route("GET", "/openapi.json", pages.openapi, None, answers.OPENAPI),
+    Route("GET", "/livez", health.livez, None, answers.LIVEZ),
+    Route("GET", "/readyz", health.readyz, None, answers.READYZ),
+    Route("GET", "/metrics", health.metrics, None, answers.METRICS),
 )
 
 
@@ -80,7 +108,7 @@ def _without_query(handler: Handler) -> Handler:
     @wraps(handler)
     async def checked(request: web.Request) -> web.StreamResponse:
         if request.rel_url.raw_query_string:
-            read_query(request, schemas.NoQuery)
+            read_query(request, NoQuery)
         return await handler(request)
 
     return checked

@@ -1,0 +1,51 @@
+"""A batch: changes to several fleets, and accounts, that become true together."""
+
+from collections.abc import Callable, Mapping
+
+from pisync.stores.base import Account, NoSuchFleet
+from pisync.stores.memory_fleet import MemoryFleet, Work
+
+
+class Batch:
+    """What jobs want to change, computed on top of each other, and applied as a whole.
+
+    A job that raises must do so before it changes anything.
+    """
+
+    def __init__(self, fleets: Mapping[str, MemoryFleet]) -> None:
+        self._fleets = fleets
+        self.works: dict[MemoryFleet, Work] = {}
+        self.replaced: dict[str, MemoryFleet | None] = {}
+        """The fleets that are made, replaced or (None) deleted."""
+        self.accounts: dict[str, Account] = {}
+        self._told: list[Callable[[], object]] = []
+
+    def fleet(self, name: str) -> MemoryFleet:
+        """Return the fleet of this name as the jobs so far leave it; raises NoSuchFleet."""
+        fleet = self.replaced[name] if name in self.replaced else self._fleets.get(name)
+        if fleet is None:
+            raise NoSuchFleet
+        return fleet
+
+    def work(self, fleet: MemoryFleet) -> Work:
+        """Return what is to be done to a fleet."""
+        work = self.works.get(fleet)
+        if work is None:
+            work = self.works[fleet] = Work(fleet)
+        return work
+
+    def tell(self, what: Callable[[], object]) -> None:
+        """Call this once everything is true."""
+        self._told.append(what)
+
+    def apply(self, fleets: dict[str, MemoryFleet]) -> None:
+        """Make it all true, in `fleets`, and tell."""
+        for fleet, work in self.works.items():
+            fleet.apply(work)
+        for name, new in self.replaced.items():
+            if new is None:
+                fleets.pop(name, None)
+            else:
+                fleets[name] = new
+        for what in self._told:
+            what()
