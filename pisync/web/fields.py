@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from marshmallow import Schema, ValidationError, fields
 
@@ -12,6 +12,7 @@ from pisync.model.device import MAX_DEVICE_ID
 from pisync.model.outcome import STATUS_CODES
 
 _DIGITS = re.compile(r"[0-9]{1,16}")
+_CODES = {str(code): code for code in STATUS_CODES}
 
 
 class Int(fields.Integer):
@@ -96,19 +97,22 @@ class DeviceIds(fields.Field[list[int]]):
 
 
 class Statuses(fields.Field[frozenset[int]]):
-    """Status codes of devices: a JSON list, or in a query separated by commas."""
-
-    _codes: ClassVar[Mapping[str, int]] = {str(code): code for code in STATUS_CODES}
+    """A list of status codes of devices."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> frozenset[int]:
-        texts = value.split(",") if isinstance(value, str) else value
-        if type(texts) is not list:
+        if type(value) is not list:
             raise ValidationError("Not a list of status codes.")
-        for each in texts:
-            code = self._codes.get(each) if isinstance(value, str) else each
-            if type(code) is not int or code not in STATUS_CODES:
-                raise ValidationError(f"Each must be one of: {', '.join(self._codes)}.")
-        return frozenset(int(each) for each in texts)
+        if any(type(each) is not int or each not in STATUS_CODES for each in value):
+            raise ValidationError(f"Each must be one of: {', '.join(_CODES)}.")
+        return frozenset(value)
+
+
+class QueryStatuses(Statuses):
+    """Status codes of devices, separated by commas."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> frozenset[int]:
+        codes = [_CODES.get(each) for each in value.split(",")]
+        return super()._deserialize(codes, *args, **kwargs)
 
 
 class OneOf(fields.Field[Any]):

@@ -20,7 +20,7 @@ from pisync.accounts import USERNAME
 from pisync.model.device import MAX_DEVICE_ID
 from pisync.model.outcome import FAILURES
 from pisync.stores.base import ErrorFilter
-from pisync.web.fields import DeviceIds, Flag, QueryInt, Statuses, Text, Timestamp
+from pisync.web.fields import DeviceIds, Flag, QueryInt, QueryStatuses, Statuses, Text, Timestamp
 
 MAX_BULK = 10_000
 MAX_PAGE = 1_000
@@ -78,7 +78,7 @@ class DevicesQuery(Schema):
 
     limit = QueryInt(load_default=100, validate=validate.Range(1, MAX_PAGE))
     after = QueryInt(load_default=0, validate=validate.Range(0, MAX_DEVICE_ID))
-    status = Statuses(load_default=None)
+    status = QueryStatuses(load_default=None)
 
 
 class SyncBody(Schema):
