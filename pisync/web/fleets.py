@@ -25,8 +25,6 @@ from pisync.web.parsing import read_json, read_query
 
 FLEET_LIMIT = 16 * 1024 * 1024
 """The largest body that makes a fleet, in bytes."""
-SCRIPT_LIMIT = 1024 * 1024
-"""The largest script, in bytes: as many steps as one may have, with the longest messages."""
 
 _FLEET, _PROFILE, _CLOCK = FleetBody(), ProfileBody(), ClockBody()
 _ADVANCE, _SCRIPT, _OUTCOME = AdvanceBody(), ScriptBody(), OutcomeSchema()
@@ -121,9 +119,9 @@ async def put_script(request: web.Request) -> web.Response:
 
     They follow the script, one step each, then the profile again. A step without `delay` takes the
     profile's. A step that holds leaves the attempt pending until it is released. A sticky step (the
-    last alone can be) repeats for ever. The body may have up to 1 MiB.
+    last alone can be) repeats for ever.
     """
-    script = await read_json(request, _SCRIPT, SCRIPT_LIMIT)
+    script = await read_json(request, _SCRIPT)
     await request.app[keys.STORE].set_script(_name(request), device_of(request), script)
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
