@@ -23,10 +23,12 @@ from pisync.model.profile import (
     WeightedOutcome,
 )
 from pisync.model.script import MAX_STEPS, Script, Step
-from pisync.model.timestamp import from_seconds
+from pisync.model.timestamp import LATEST, SECOND, from_seconds
 from pisync.web.fields import Flag, Int, Number, OneOf, QueryInt, Text, Timestamp
 
 MAX_FORECAST = 1_000
+MAX_ADVANCE = LATEST / SECOND
+"""Seconds from 1970 to the end of the year 9999: no clock can be moved further."""
 
 
 class OutcomeSchema(Schema):
@@ -228,7 +230,7 @@ class AdvanceBody(Schema):
     Loads into microseconds.
     """
 
-    seconds = Number(required=True, validate=validate.Range(min=0))
+    seconds = Number(required=True, validate=validate.Range(0, MAX_ADVANCE))
 
     @post_load
     def _microseconds(self, data: dict[str, Any], **_: object) -> int:

@@ -10,6 +10,7 @@ from aiohttp import hdrs, web
 
 from pisync import keys
 from pisync.model.profile import MAX_SEED, Profile
+from pisync.stores.base import PastTheLastYear
 from pisync.web import render
 from pisync.web.devices import device_of
 from pisync.web.fleet_schemas import (
@@ -22,6 +23,7 @@ from pisync.web.fleet_schemas import (
     ScriptBody,
 )
 from pisync.web.parsing import read_json, read_query
+from pisync.web.problems import invalid
 
 FLEET_LIMIT = 16 * 1024 * 1024
 """The largest body that makes a fleet, in bytes."""
@@ -102,7 +104,10 @@ async def put_clock(request: web.Request) -> web.Response:
 async def advance(request: web.Request) -> web.Response:
     """Move a manual clock, and finish all that falls due on the way, in order."""
     microseconds = await read_json(request, _ADVANCE)
-    moved = await request.app[keys.SIMULATOR].advance(_name(request), microseconds)
+    try:
+        moved = await request.app[keys.SIMULATOR].advance(_name(request), microseconds)
+    except PastTheLastYear as refused:
+        raise invalid({"seconds": [str(refused)]}) from None
     return render.answer(render.moved(moved))
 
 

@@ -13,7 +13,6 @@ from pisync.stores.base import (
     NoSuchDevice,
     NoSuchFleet,
     NothingHeld,
-    PastTheLastYear,
     StoreError,
 )
 
@@ -125,5 +124,4 @@ _STATUSES: Mapping[type[StoreError], HTTPStatus] = {
     ClockNotManual: HTTPStatus.CONFLICT,
     NothingHeld: HTTPStatus.CONFLICT,
     FleetReplaced: HTTPStatus.CONFLICT,
-    PastTheLastYear: HTTPStatus.UNPROCESSABLE_ENTITY,
 }
