@@ -12,7 +12,7 @@ from pisync.model.outcome import SUCCEEDED, Outcome
 MAX_SEED = 2**53 - 1
 MAX_DELAY = 86_400.0
 """The longest delay, in seconds."""
-MAX_PENDING = 5_000_000
+MAX_PENDING = 2**53 - 1
 MAX_OUTCOMES = 1_000
 
 _STANDARD_NORMAL = NormalDist()
