@@ -24,7 +24,8 @@ HOLD = Plan(None, None)
 class Pending(NamedTuple):
     """What is still to come of a device's attempt: an outcome at fleet time `due_at`.
 
-    A held attempt has neither.
+    A held attempt has neither. Where the attempt's time is ahead of the fleet's, `due_at` may lie
+    before it.
     """
 
     outcome: Outcome | None
@@ -103,7 +104,8 @@ def begin(device: Device, now: int, plan: Plan) -> Device:
     if plan.delay is None:
         pending = Pending(None, None)
     else:
-        pending = Pending(plan.outcome, min(at + plan.delay, LATEST))
+        # From now, not from `at`: a last attempt in the future must not hold this one up.
+        pending = Pending(plan.outcome, min(now + plan.delay, LATEST))
     return Device(
         device.device_id, device.last_sync_at, PENDING, None, at, device.attempt + 1, pending
     )
@@ -116,7 +118,7 @@ def release(device: Device, outcome: Outcome, now: int) -> Device:
     """
     if device.pending is None or not device.pending.is_held:
         raise InvalidTransition(f"device {device.device_id} holds no attempt")
-    return device._replace(pending=Pending(outcome, max(now, device.last_attempt_at)))
+    return device._replace(pending=Pending(outcome, now))
 
 
 def finish(device: Device) -> tuple[Device, Failure | None]:
@@ -134,5 +136,6 @@ def finish(device: Device) -> tuple[Device, Failure | None]:
         return Device(device.device_id, at, SUCCESS, None, at, attempt), None
     return (
         Device(device.device_id, device.last_sync_at, code, message, at, attempt),
-        Failure(device.device_id, attempt, code, message, pending.due_at),
+        # No error occurs before its attempt.
+        Failure(device.device_id, attempt, code, message, max(pending.due_at, at)),
     )

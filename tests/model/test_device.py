@@ -90,7 +90,11 @@ class TestBegin:
     def test_is_never_before_the_last_attempt_though_the_clock_steps_back(self) -> None:
         device = begin(DEVICE, NOON - 3600 * SECOND, Plan(FULL, SECOND))
         assert device.last_attempt_at == NOON
-        assert device.pending == Pending(FULL, NOON + SECOND)
+
+    def test_takes_no_longer_though_the_clock_steps_back(self) -> None:
+        earlier = NOON - 3600 * SECOND
+        device = begin(DEVICE, earlier, Plan(FULL, SECOND))
+        assert device.pending == Pending(FULL, earlier + SECOND)
 
     @pytest.mark.parametrize("now", [LATEST - 1, LATEST])
     def test_is_due_in_the_last_year_at_the_latest(self, now: int) -> None:
@@ -109,6 +113,10 @@ class TestFinish:
         device, failure = finish(begin(DEVICE, NOON + 5, Plan(FULL, 2 * SECOND)))
         assert device == Device(7, NOON, 400, "Storage Full", NOON + 5, 1, None)
         assert failure == Failure(7, 1, 400, "Storage Full", NOON + 5 + 2 * SECOND)
+
+    def test_leaves_no_error_from_before_the_attempt_though_the_clock_steps_back(self) -> None:
+        _, failure = finish(begin(DEVICE, NOON - 3600 * SECOND, Plan(FULL, SECOND)))
+        assert failure == Failure(7, 1, 400, "Storage Full", NOON)
 
     def test_of_a_device_that_never_succeeded(self) -> None:
         never = Device(7, None, *FULL, NOON)
@@ -138,9 +146,9 @@ class TestRelease:
         assert failure is not None
         assert failure.occurred_at == NOON + 5
 
-    def test_is_never_before_the_attempt_though_the_clock_steps_back(self) -> None:
-        device = release(begin(DEVICE, NOON, HOLD), FULL, NOON - 5)
-        assert device.pending == Pending(FULL, NOON)
+    def test_leaves_no_error_from_before_the_attempt_though_the_clock_steps_back(self) -> None:
+        _, failure = finish(release(begin(DEVICE, NOON, HOLD), FULL, NOON - 5))
+        assert failure == Failure(7, 1, 400, "Storage Full", NOON)
 
     @pytest.mark.parametrize(
         "device",
@@ -176,7 +184,7 @@ def test_an_attempt_keeps_every_rule_from_any_state(
         pending = release(pending, outcome, released_at)
     assert pending.pending is not None
     assert pending.pending.due_at is not None
-    assert pending.last_attempt_at <= pending.pending.due_at <= LATEST
+    assert (released_at if plan == HOLD else now) <= pending.pending.due_at <= LATEST
 
     finished, failure = finish(pending)
     assert in_time(finished)
@@ -192,4 +200,4 @@ def test_an_attempt_keeps_every_rule_from_any_state(
     else:
         assert finished.last_sync_at == device.last_sync_at
         assert failure[:4] == (device.device_id, finished.attempt, *pending.pending.outcome)
-        assert failure.occurred_at == pending.pending.due_at
+        assert failure.occurred_at == max(pending.pending.due_at, pending.last_attempt_at)
