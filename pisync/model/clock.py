@@ -53,6 +53,13 @@ class Clock(NamedTuple):
             return 0.0
         return None if self.is_manual else left / self.speed
 
+    def lateness(self, due: int, now: int) -> float:
+        """Return how many real microseconds fleet time `now` is after fleet time `due`.
+
+        From the last change of speed at most: what came before went by at another one.
+        """
+        return (now - max(due, self.fleet_time)) / self.speed
+
     def with_speed(self, speed: float, real_time: int) -> "Clock":
         """Go on at another speed from the present fleet time."""
         return Clock(self.now(real_time), real_time, speed)

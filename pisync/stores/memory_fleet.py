@@ -237,7 +237,7 @@ class Work:
         for moment, position in due:
             pending = self._device(position).pending
             if pending is not None and pending.due_at == moment:
-                late = None if now is None else (now - moment) / self.clock.speed / SECOND
+                late = None if now is None else self.clock.lateness(moment, now) / SECOND
                 finished.append(self._finish(position, late))
         return finished
 
