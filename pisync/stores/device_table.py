@@ -77,7 +77,7 @@ class DeviceTable:
 
     def save(self, position: int, device: Device) -> None:
         """Replace the device at a position."""
-        self.held -= self.is_due(position, _NONE)
+        self.held -= self._is_held(position)
         status = _CODE_BYTE[device.sync_status_code]
         self._counts[self._status[position]] -= 1
         self._counts[status] += 1
@@ -95,9 +95,8 @@ class DeviceTable:
                 message = outcome.error_message
         self._message[position] = message
 
-    def is_due(self, position: int, due: int) -> bool:
-        """Say whether the device is pending and due at just this fleet time."""
-        return self._status[position] == _PENDING_BYTE and self._due[position] == due
+    def _is_held(self, position: int) -> bool:
+        return self._status[position] == _PENDING_BYTE and self._due[position] == _NONE
 
     def count(self, statuses: frozenset[int] | None = None) -> int:
         """Count the devices that have one of these statuses; all if None."""

@@ -64,8 +64,8 @@ class MemoryFleet:
         self.devices = DeviceTable(first, made_at)
         logs = first.error_logs if isinstance(first, Listed) else ()
         self.errors = ErrorHistory(logs, most_error_logs)
-        # One integer a pending sync, due time and position: 52 bytes where a tuple takes 150.
-        # Entries that a release has overtaken stay until they come up, and are passed over then.
+        # One integer a pending sync, due time and position: 52 bytes where a tuple takes 150. Held
+        # syncs have none: a release finishes them at once.
         self._queue: list[int] = []
         self._accepted = self._joined = self._refused = self._succeeded = self._error_logs = 0
         self._failed: Counter[Outcome] = Counter()
@@ -126,29 +126,21 @@ class MemoryFleet:
 
     def next_due(self) -> int | None:
         """Return the earliest fleet time at which a sync falls due."""
-        while self._queue:
-            moment, position = _unpacked(self._queue[0])
-            if self.devices.is_due(position, moment):
-                return moment
-            heappop(self._queue)
-        return None
+        return _unpacked(self._queue[0]).moment if self._queue else None
 
     def last_due(self) -> int | None:
         """Return the latest fleet time at which a pending sync falls due."""
-        dues = map(_unpacked, self._queue)
-        return max((due for due, at in dues if self.devices.is_due(at, due)), default=None)
+        return _unpacked(max(self._queue)).moment if self._queue else None
 
     def take_due(self, until: int, limit: int) -> list[Due]:
         """Take at most `limit` syncs that are due at `until` or before, in due order."""
         taken: list[Due] = []
-        while len(taken) < limit:
-            moment = self.next_due()
-            if moment is None or moment > until:
+        while self._queue and len(taken) < limit:
+            due = _unpacked(self._queue[0])
+            if due.moment > until:
                 break
-            due = _unpacked(heappop(self._queue))
-            # A sync that was released and begun again may be queued twice for the same time.
-            if due not in taken[-1:]:
-                taken.append(due)
+            heappop(self._queue)
+            taken.append(due)
         return taken
 
     def give_back(self, due: Iterable[Due]) -> None:
