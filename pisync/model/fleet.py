@@ -82,6 +82,21 @@ class Stats(NamedTuple):
     error_logs: int
 
 
+class Count(NamedTuple):
+    """What the ledger counts: a word, or the status code of failures with their message."""
+
+    what: str
+    error_message: str = ""
+
+
+ACCEPTED = Count("accepted")
+JOINED = Count("joined")
+REFUSED = Count("refused")
+SUCCEEDED = Count("succeeded")
+LOGGED = Count("logged")
+"""Error logs written."""
+
+
 class Ledger(NamedTuple):
     """What became of every sync that a fleet was asked for since its first state.
 
@@ -99,8 +114,31 @@ class Ledger(NamedTuple):
     held: int
     error_logs: int
 
+    @classmethod
+    def of(cls, counts: Mapping[Count, int], pending: int, held: int) -> "Ledger":
+        """Return the ledger of a fleet with these counts and so many pending and held syncs."""
+        failed: dict[int, dict[str, int]] = {}
+        for (what, message), count in counts.items():
+            if what.isdecimal():
+                failed.setdefault(int(what), {})[message] = count
+        return cls(
+            accepted=counts.get(ACCEPTED, 0),
+            joined=counts.get(JOINED, 0),
+            refused=counts.get(REFUSED, 0),
+            succeeded=counts.get(SUCCEEDED, 0),
+            failed=failed,
+            pending=pending,
+            held=held,
+            error_logs=counts.get(LOGGED, 0),
+        )
+
+    @property
+    def failures(self) -> int:
+        """How many attempts failed."""
+        return sum(sum(messages.values()) for messages in self.failed.values())
+
     @property
     def balanced(self) -> bool:
         """Whether every accepted sync is accounted for, and every failure has its error log."""
-        failed = sum(sum(messages.values()) for messages in self.failed.values())
-        return self.accepted == self.succeeded + failed + self.pending and failed == self.error_logs
+        finished = self.succeeded + self.failures
+        return self.accepted == finished + self.pending and self.failures == self.error_logs

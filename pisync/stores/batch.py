@@ -19,6 +19,7 @@ class Batch:
         """The fleets that are made, replaced or (None) deleted."""
         self.accounts: dict[str, Account] = {}
         self._told: list[Callable[[], object]] = []
+        self._undone: list[Callable[[], object]] = []
 
     def fleet(self, name: str) -> MemoryFleet:
         """Return the fleet of this name as the jobs so far leave it; raises NoSuchFleet."""
@@ -37,6 +38,15 @@ class Batch:
     def tell(self, what: Callable[[], object]) -> None:
         """Call this once everything is true."""
         self._told.append(what)
+
+    def undo(self, how: Callable[[], object]) -> None:
+        """Call this if nothing of it becomes true: something was taken away to work on it."""
+        self._undone.append(how)
+
+    def give_up(self) -> None:
+        """Leave everything as it was."""
+        for how in self._undone:
+            how()
 
     def apply(self, fleets: dict[str, MemoryFleet]) -> None:
         """Make it all true, in `fleets`, and tell."""

@@ -82,7 +82,11 @@ class MemoryStore:
     async def _write(self, job: Job[_Result]) -> _Result:
         """Do a job, and return what it returns once what it changed is true."""
         batch = Batch(self._fleets)
-        result = job(batch)
+        try:
+            result = job(batch)
+        except Exception:
+            batch.give_up()
+            raise
         batch.apply(self._fleets)
         return result
 
@@ -245,10 +249,11 @@ class MemoryStore:
                 if not clock.is_manual:
                     now = clock.now(self._time.monotonic())
                     due = fleet.take_due(now, limit - finished)
-                    self._finish(batch, batch.work(fleet), due, now)
-                    finished += len(due)
-                if fleet.next_due() is None:
-                    self._waiting.discard(fleet)
+                    if due:
+                        self._finish(batch, batch.work(fleet), due, now)
+                        finished += len(due)
+                    else:
+                        self._stop_waiting(fleet)
             return finished
 
         return await self._write(job)
@@ -327,14 +332,15 @@ class MemoryStore:
         batch.tell(lambda: self._tell_replaced(name, old))
 
     def _finish(self, batch: Batch, work: Work, due: Sequence[Due], now: int | None) -> None:
-        """Finish what was taken from a fleet's queue, or put it back there."""
-        try:
-            finished = work.finish_due(due, now)
-        except Exception:
-            work.fleet.give_back(due)
-            raise
+        """Finish what was taken from a fleet's queue; it goes back there if that fails."""
+        batch.undo(lambda: work.fleet.give_back(due))
+        finished = work.finish_due(due, now)
         if finished:
             batch.tell(lambda: self._tell_finished(work.fleet.name, finished))
+
+    def _stop_waiting(self, fleet: MemoryFleet) -> None:
+        if fleet.next_due() is None:
+            self._waiting.discard(fleet)
 
     # Telling
 

@@ -1,7 +1,7 @@
 """One fleet in memory, and a unit of work on it: computed first, applied as a whole."""
 
 import asyncio
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable
 from heapq import heappop, heappush
 from typing import NamedTuple
@@ -9,7 +9,19 @@ from typing import NamedTuple
 from pisync.model import device as transitions
 from pisync.model.clock import Clock
 from pisync.model.device import Device, ErrorLog
-from pisync.model.fleet import FirstData, FleetView, Ledger, Listed, Stats
+from pisync.model.fleet import (
+    ACCEPTED,
+    JOINED,
+    LOGGED,
+    REFUSED,
+    SUCCEEDED,
+    Count,
+    FirstData,
+    FleetView,
+    Ledger,
+    Listed,
+    Stats,
+)
 from pisync.model.outcome import PENDING, STATUS_CODES, SUCCESS, Outcome
 from pisync.model.profile import Profile
 from pisync.model.script import Script, plan
@@ -67,8 +79,7 @@ class MemoryFleet:
         # One integer a pending sync, due time and position: 52 bytes where a tuple takes 150. Held
         # syncs have none: a release finishes them at once.
         self._queue: list[int] = []
-        self._accepted = self._joined = self._refused = self._succeeded = self._error_logs = 0
-        self._failed: Counter[Outcome] = Counter()
+        self.counts: Counter[Count] = Counter()
 
     # Reading
 
@@ -84,31 +95,20 @@ class MemoryFleet:
 
     def stats(self) -> Stats:
         """Return the fleet's counts."""
+        ledger = self.ledger()
         return Stats(
             devices=len(self.devices),
             by_status={code: self.devices.count(frozenset((code,))) for code in STATUS_CODES},
-            pending=self.pending,
-            attempts=self._accepted,
-            succeeded=self._succeeded,
-            failed=self._failed.total(),
+            pending=ledger.pending,
+            attempts=ledger.accepted,
+            succeeded=ledger.succeeded,
+            failed=ledger.failures,
             error_logs=len(self.errors),
         )
 
     def ledger(self) -> Ledger:
         """Return what became of the fleet's syncs."""
-        failed: defaultdict[int, dict[str, int]] = defaultdict(dict)
-        for (code, message), count in self._failed.items():
-            failed[code][message or ""] = count
-        return Ledger(
-            accepted=self._accepted,
-            joined=self._joined,
-            refused=self._refused,
-            succeeded=self._succeeded,
-            failed=failed,
-            pending=self.pending,
-            held=self.devices.held,
-            error_logs=self._error_logs,
-        )
+        return Ledger.of(self.counts, self.pending, self.devices.held)
 
     @property
     def pending(self) -> int:
@@ -165,12 +165,7 @@ class MemoryFleet:
                 self.scripts[device_id] = script
         for log in work.error_logs:
             self.errors.append(log)
-        self._error_logs += len(work.error_logs)
-        self._accepted += work.accepted
-        self._joined += work.joined
-        self._refused += work.refused
-        self._succeeded += work.succeeded
-        self._failed.update(work.failed)
+        self.counts.update(work.counts)
 
 
 class Work:
@@ -186,8 +181,7 @@ class Work:
         self.devices: dict[int, Device] = {}
         self.scripts: dict[int, Script | None] = {}
         self.error_logs: list[ErrorLog] = []
-        self.accepted = self.joined = self.refused = self.succeeded = 0
-        self.failed: list[Outcome] = []
+        self.counts: Counter[Count] = Counter()
 
         self._newly_pending = 0
 
@@ -203,19 +197,19 @@ class Work:
         device = self._device(position)
         if device.pending is not None:
             if self.profile.refuse_pending:
-                self.refused += 1
+                self.counts[REFUSED] += 1
                 return Begun(Verdict.PENDING, device)
-            self.joined += 1
+            self.counts[JOINED] += 1
             return Begun(Verdict.JOINED, device)
         if fleet.pending + self._newly_pending >= self.profile.max_pending:
-            self.refused += 1
+            self.counts[REFUSED] += 1
             return Begun(Verdict.FULL, device)
         script = self.scripts.get(device_id, fleet.scripts.get(device_id))
         planned = plan(self.profile, script, device_id, device.attempt + 1)
         if script is not None:
             self.scripts[device_id] = script.after()
         self._newly_pending += 1
-        self.accepted += 1
+        self.counts[ACCEPTED] += 1
         self.devices[position] = device = transitions.begin(device, now, planned)
         return Begun(Verdict.STARTED, device)
 
@@ -241,11 +235,12 @@ class Work:
         if failure is not None:
             log = failure.logged_as(self.fleet.errors.next_id + len(self.error_logs))
             self.error_logs.append(log)
+            self.counts[LOGGED] += 1
         # By the device, not by the failure: were the two to differ, the ledger must not balance.
         if device.sync_status_code == SUCCESS:
-            self.succeeded += 1
+            self.counts[SUCCEEDED] += 1
         else:
-            self.failed.append(Outcome(device.sync_status_code, device.error_message))
+            self.counts[Count(str(device.sync_status_code), device.error_message or "")] += 1
         return Finished(device, log, lateness)
 
     def release(self, position: int, outcome: Outcome, now: int) -> Finished:
