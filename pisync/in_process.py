@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Final
 
@@ -33,7 +33,7 @@ class RunningServer:
     """A server at `url`, and what it takes to be let in."""
 
     url: str
-    _tokens: Tokens
+    _tokens: Tokens = field(repr=False)
 
     def token(self, *scopes: str, name: str = "tester", ttl: int | None = None) -> str:
         """Return a token with these scopes (`devices`, `admin`), for `ttl` seconds or a day."""

@@ -1,0 +1,316 @@
+"""The client for a fleet, on a live server."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta, timezone
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pisync.client import (
+    Accepted,
+    BulkResult,
+    CallFailed,
+    Device,
+    ErrorLog,
+    FleetClient,
+    Forecast,
+    Ledger,
+    Stats,
+)
+from pisync.in_process import RunningServer
+
+TIMEOUT = {"sync_status_code": 500, "error_message": "Connection Timeout", "delay": 2.5}
+STORAGE_FULL = {"sync_status_code": 400, "error_message": "Storage Full"}
+SUCCESS = {"sync_status_code": 200}
+NOON = datetime(2025, 6, 2, 12, 0, 0, 250_000, tzinfo=UTC)
+
+
+def test_reads_devices_with_their_times(pisync: FleetClient) -> None:
+    failed = {
+        "device_id": 7,
+        "sync_status_code": 404,
+        "error_message": "Server Not Reachable",
+        "last_sync_at": NOON - timedelta(hours=1),
+        "last_attempt_at": NOON,
+    }
+    pisync.replace([failed, {"device_id": 9, "last_sync_at": None, **STORAGE_FULL}])
+    assert pisync.device(7) == Device(
+        7, NOON - timedelta(hours=1), 404, "Server Not Reachable", NOON
+    )
+    assert [each.device_id for each in pisync.devices()] == [7, 9]
+    assert pisync.devices(status=[404, 500]) == [pisync.device(7)]
+    assert pisync.device(9).last_sync_at is None
+
+
+def test_sends_datetimes_of_any_zone_and_none_without(pisync: FleetClient) -> None:
+    here = NOON.astimezone(timezone(timedelta(hours=5, minutes=45)))
+    pisync.replace([{"device_id": 1, "last_sync_at": here}])
+    assert pisync.device(1).last_sync_at == NOON
+    with pytest.raises(TypeError, match="time zone"):
+        pisync.replace([{"device_id": 1, "last_sync_at": NOON.replace(tzinfo=None)}])
+    with pytest.raises(TypeError, match="neither JSON"):
+        pisync.change_profile({"seed": Path()})
+
+
+def test_syncs_one_listed_all_and_those_of_a_status(pisync: FleetClient) -> None:
+    pisync.manual_clock()
+    first = pisync.sync(3)
+    assert first == Accepted(1, pisync.device(3))
+    assert first.device.is_pending
+    assert first.device.sync_status_code == 202
+    assert pisync.sync(3) == first
+    assert pisync.sync_listed([3, 4, 99]) == BulkResult(1, 1, 0, [99])
+    assert pisync.sync_all(status=[200]) == BulkResult(8, 0, 0, [])
+    assert pisync.sync_all() == BulkResult(0, 10, 0, [])
+    assert pisync.settle().finished == 10
+    assert pisync.sync(3).attempt == 2
+    assert not pisync.device(4).is_pending
+
+
+@pytest.mark.pisync(devices=2_050)
+def test_reads_all_pages(pisync: FleetClient) -> None:
+    assert [each.device_id for each in pisync.devices()] == list(range(1, 2_051))
+    pisync.change_profile({"outcomes": [{**STORAGE_FULL, "weight": 1}]})
+    pisync.sync_all()
+    pisync.settle()
+    assert len(pisync.devices(status=[400])) == 2_050
+    assert [each.error_id for each in pisync.errors()] == list(range(2_050, 0, -1))
+
+
+def test_reads_errors_by_device_code_and_time(pisync: FleetClient) -> None:
+    start = pisync.manual_clock().now
+    pisync.script(1, [TIMEOUT, {**STORAGE_FULL, "delay": 0}])
+    pisync.script(2, [TIMEOUT])
+    pisync.sync_listed([1, 2])
+    pisync.advance(2.5)
+    pisync.sync(1)
+    later = pisync.advance(1).now
+    assert later == start + timedelta(seconds=3.5)
+    newest, *others = pisync.errors()
+    assert newest == ErrorLog(3, 1, 2, 400, "Storage Full", start + timedelta(seconds=2.5))
+    assert {(each.device_id, each.attempt) for each in others} == {(1, 1), (2, 1)}
+    assert pisync.errors(status=400) == [newest]
+    assert len(pisync.errors(device_id=1)) == 2
+    assert pisync.errors(device_id=2, status=400) == []
+    assert pisync.errors(since=later) == []
+    assert len(pisync.errors(since=start)) == 3
+
+
+def test_counts_in_stats_and_ledger(pisync: FleetClient) -> None:
+    pisync.manual_clock()
+    pisync.script(1, [TIMEOUT, {"hold": True}])
+    pisync.script(2, [SUCCESS])
+    pisync.sync_listed([1, 2])
+    pisync.settle()
+    pisync.sync(1)
+    pisync.sync(1)
+    assert pisync.stats() == Stats(
+        devices=10,
+        pending=1,
+        by_status={200: 9, 202: 1, 400: 0, 404: 0, 500: 0},
+        attempts=3,
+        succeeded=1,
+        failed=1,
+        error_logs=1,
+    )
+    ledger = pisync.ledger()
+    assert ledger == Ledger(
+        accepted=3,
+        joined=1,
+        refused=0,
+        succeeded=1,
+        failed={500: {"Connection Timeout": 1}},
+        pending=1,
+        held=1,
+        error_logs=1,
+        lateness=ledger.lateness,
+        balanced=True,
+    )
+    assert ledger.lateness.max == 0
+
+
+def test_tells_how_late_syncs_finished_by_themselves(pisync: FleetClient) -> None:
+    pisync.script(1, [{**SUCCESS, "delay": 0}])
+    pisync.sync(1)
+    wait_until(lambda: not pisync.device(1).is_pending)
+    lateness = pisync.ledger().lateness
+    assert 0 < lateness.p50 == lateness.p99 == lateness.max < 1
+
+
+def test_makes_changes_resets_and_deletes_the_fleet(pisync: FleetClient) -> None:
+    made = pisync.replace(3, {"seed": 99})
+    assert (made.name, made.devices, made.seed) == (pisync.fleet, 3, 99)
+    assert made.profile["when_pending"] == "join"
+    changed = pisync.change_profile({"when_pending": "refuse"})
+    assert changed.profile == {**made.profile, "when_pending": "refuse"}
+    pisync.sync_all()
+    assert pisync.stats().attempts == 3
+    pisync.reset()
+    assert pisync.stats().attempts == 0
+    assert pisync.view().profile == changed.profile
+    pisync.delete()
+    with pytest.raises(CallFailed, match="404: There is no such fleet"):
+        pisync.view()
+
+
+def test_a_fleet_made_without_a_seed_draws_one_and_shows_it(pisync: FleetClient) -> None:
+    seeds = {pisync.replace().seed for _ in range(3)}
+    assert len(seeds) == 3
+
+
+def test_runs_the_fleets_time(pisync: FleetClient) -> None:
+    manual = pisync.manual_clock()
+    assert (manual.mode, manual.speed) == ("manual", 0)
+    assert pisync.advance(0.5).now == manual.now + timedelta(seconds=0.5)
+    assert pisync.view().clock.now == manual.now + timedelta(seconds=0.5)
+    fast = pisync.real_clock(speed=1000)
+    assert (fast.mode, fast.speed) == ("real", 1000)
+    assert pisync.real_clock().speed == 1
+    assert pisync.view().clock.now > fast.now
+
+
+def test_scripts_holds_and_releases(pisync: FleetClient) -> None:
+    pisync.script(5, [{"hold": True, "sticky": True}])
+    pisync.sync(5)
+    assert pisync.settle().finished == 0
+    assert pisync.release(5).sync_status_code == 200
+    pisync.sync(5)
+    released = pisync.release(5, 500, "Connection Timeout")
+    assert (released.sync_status_code, released.error_message) == (500, "Connection Timeout")
+    pisync.end_script(5)
+    pisync.sync(5)
+    pisync.settle()
+    assert not pisync.device(5).is_pending
+
+
+def test_forecasts_what_then_happens(pisync: FleetClient) -> None:
+    expected = pisync.forecast(6, attempts=3)
+    assert [each.attempt for each in expected] == [1, 2, 3]
+    assert pisync.forecast(6, attempts=1, first=2) == [expected[1]]
+    start = pisync.manual_clock().now
+    pisync.sync(6)
+    moved = pisync.settle()
+    device = pisync.device(6)
+    assert expected[0] == Forecast(
+        1,
+        device.sync_status_code,
+        device.error_message,
+        (moved.now - start).total_seconds(),
+    )
+
+
+def test_an_error_answer_says_status_message_and_fields(pisync: FleetClient) -> None:
+    with pytest.raises(CallFailed) as failure:
+        pisync.change_profile({"delay": {"distribution": "constant", "seconds": -1}})
+    assert failure.value.status == 422
+    assert failure.value.message == "Some fields are not valid."
+    assert list(failure.value.errors) == ["profile.delay.seconds"]
+    assert "profile.delay.seconds" in str(failure.value)
+    with pytest.raises(CallFailed) as failure:
+        pisync.advance(1)
+    assert (failure.value.status, failure.value.errors) == (409, {})
+
+
+def test_shows_no_token(pisync: FleetClient) -> None:
+    assert pisync.admin_token
+    assert pisync.token not in repr(pisync)
+    assert pisync.admin_token not in repr(pisync)
+
+
+def test_one_token_with_both_scopes_will_do(
+    pisync: FleetClient, pisync_server: RunningServer
+) -> None:
+    token = pisync_server.token("devices", "admin")
+    same = FleetClient(pisync.url, pisync.fleet, token=token)
+    assert same.view().name == pisync.fleet
+    assert same.device(1) == pisync.device(1)
+
+
+def test_device_calls_need_no_more_than_the_scope_devices(
+    pisync: FleetClient, pisync_server: RunningServer
+) -> None:
+    user = FleetClient(pisync.url, pisync.fleet, token=pisync_server.token("devices"))
+    assert user.sync(1).attempt == 1
+    with pytest.raises(CallFailed, match="403"):
+        user.reset()
+
+
+def test_may_be_shared_by_threads(pisync: FleetClient) -> None:
+    pisync.manual_clock()
+    with ThreadPoolExecutor(8) as pool:
+        attempts = list(pool.map(lambda n: pisync.sync(n % 10 + 1).attempt, range(80)))
+    assert attempts == [1] * 80
+    ledger = pisync.ledger()
+    assert (ledger.accepted, ledger.joined) == (10, 70)
+
+
+@contextmanager
+def elsewhere(status: int, body: bytes) -> Iterator[tuple[FleetClient, list[str]]]:
+    """Something else that speaks HTTP, and the paths that it is asked for."""
+    paths: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            paths.append(self.path)
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{server.server_port}/below/"
+            yield FleetClient(url, token="a token"), paths
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize("body", [b"<html>Bad Gateway</html>", b"[]", b"{}", b""])
+def test_a_proxys_error_is_an_error_too(body: bytes) -> None:
+    with (
+        elsewhere(502, body) as (client, _),
+        pytest.raises(CallFailed, match="502: Bad Gateway") as failure,
+    ):
+        client.stats()
+    assert failure.value.errors == {}
+
+
+def test_calls_below_the_path_of_its_url_and_takes_fields_that_it_does_not_know() -> None:
+    answer = {"device_id": 1, "last_sync_at": None, "sync_status_code": 200, "colour": "green"}
+    answer |= {"error_message": None, "last_attempt_at": "2025-06-02T12:00:00.250000Z"}
+    with elsewhere(200, json.dumps(answer).encode()) as (client, paths):
+        assert client.device(1) == Device(1, None, 200, None, NOON)
+    assert paths == ["/below/devices/1"]
+
+
+def test_no_answer_is_an_oserror() -> None:
+    with elsewhere(200, b"") as (gone, _):
+        pass
+    with pytest.raises(ConnectionRefusedError):
+        gone.stats()
+
+
+def test_speaks_tls_where_the_url_says_so(pisync: FleetClient) -> None:
+    tls = FleetClient(pisync.url.replace("http:", "https:"), token=pisync.token)
+    with pytest.raises(OSError, match=r"(?i)ssl"):
+        tls.stats()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    ticks = threading.Event()
+    for _ in range(500):
+        if condition():
+            return
+        ticks.wait(0.01)
+    pytest.fail("it never came true")
