@@ -68,7 +68,7 @@ class Metrics:
         self._requests = Counter("pisync_requests", "Requests answered.", labels, registry=registry)
         self._request_duration = Histogram(
             "pisync_request_duration_seconds",
-            "Time from a request's head to its answer's end.",
+            "Time that answering took; a stream's lasts as long as it does.",
             labels,
             buckets=_REQUEST_BOUNDS,
             registry=registry,

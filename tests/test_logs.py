@@ -211,11 +211,14 @@ class TestSecrets:
 
 
 class TestOutput:
+    def test_that_is_closed_harms_nobody_who_logs(self) -> None:
+        assert logged("sys.stderr.close(); log.info('x'); logging.error('x')") == ""
+
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full (Linux)")
-    def test_that_fails_harms_nobody_who_logs(self) -> None:
+    def test_that_is_full_harms_nobody_who_logs(self) -> None:
         with Path("/dev/full").open("wb") as full:
             logged(
-                "for _ in range(10_000): log.info('x'); logging.getLogger('other').info('x')\n"
+                "for _ in range(10_000): log.info('x'); logging.error('x')\n"
                 # Python would complain, at its end, of what it can't flush.
                 "os._exit(0)",
                 stderr=full,
@@ -231,3 +234,36 @@ class TestOutput:
         )
         assert process.stdout == b""
         assert len(process.stderr.splitlines()) == 2
+
+
+class TestEventLogger:
+    LOG = "logs.get_event_logger('request')(path='/devices', status=200, seconds=0.25)"
+
+    def test_writes_the_line_that_a_logger_writes(self) -> None:
+        often, once = events(
+            f"{self.LOG}; log.info('request', path='/devices', status=200, seconds=0.25)"
+        )
+        assert re.fullmatch(STAMP, often["timestamp"])
+        assert list(often) == list(once)
+        assert often | {"timestamp": once["timestamp"]} == once
+
+    def test_writes_text_where_text_is_wanted(self) -> None:
+        assert "request" in logged(self.LOG, form="text")
+        assert "path='/devices' status=200 seconds=0.25" in logged(self.LOG, form="text")
+
+    @pytest.mark.parametrize("form", ["json", "text"])
+    def test_is_silent_below_its_level(self, form: str) -> None:
+        assert logged(self.LOG, form=form, level="warning") == ""
+
+    @pytest.mark.parametrize("form", ["json", "text"])
+    def test_hides_secrets(self, form: str) -> None:
+        for secret in (JWT, "http://alice:hunter2@host"):
+            line = logged(f"logs.get_event_logger('request')(path='/{secret}')", form=form)
+            assert secret not in line
+            assert "***" in line
+
+    def test_stays_one_printable_line_whatever_is_logged(self) -> None:
+        text = "a\\nb\\r\\x1b[2J\\x85\\u2028\\x00\\u202e"
+        line = logged(f"logs.get_event_logger('request')(path='{text}')")
+        assert len(line.splitlines()) == 1
+        assert line.isascii()

@@ -16,7 +16,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from pisync.keys import REQUEST_ID
-from pisync.logs import get_logger
+from pisync.logs import get_event_logger, get_logger
 from pisync.metrics import Metrics
 from pisync.stores.base import StoreError
 from pisync.web import problems
@@ -55,6 +55,7 @@ def observe(
     `access_log` writes a line for each request. `preflight` is asked before anything else, so that
     browsers need no token for it.
     """
+    log_access = get_event_logger("request")
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -69,17 +70,22 @@ def observe(
         except web.HTTPRedirection as exc:
             status = exc.status
             raise
-        except Exception as exc:  # noqa: BLE001 - no error gets past here without its answer
-            response = _problem_of(exc, request).response()
-            status = response.status
+        except Exception as exc:
+            if _has_gone(request):
+                raise ConnectionError from exc
+            problem = _problem_of(exc, request)
+            status = problem.status
+            if request.writer.output_size:
+                # A part of another answer has been sent: its client sees it cut off.
+                raise ConnectionError from exc
+            response = problem.response()
         finally:
             seconds = perf_counter() - began
             resource = request.match_info.route.resource
             route = UNMATCHED if resource is None else resource.canonical
             metrics.request(route, request.method, status, seconds)
             if access_log:
-                _log.info(
-                    "request",
+                log_access(
                     method=request.method,
                     path=request.rel_url.raw_path,
                     status=status,
@@ -91,35 +97,25 @@ def observe(
     return middleware
 
 
-def _problem_of(exc: Exception, request: web.Request) -> Problem:
-    """Return what to answer to a request that `exc` ended.
+def _has_gone(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()
 
-    Raises ConnectionError when there is no answering: its client has gone, or has a part of another
-    answer already, which is then seen to be cut off.
-    """
-    transport = request.transport
-    if transport is None or transport.is_closing():
-        raise ConnectionError from exc
-    if request.writer.output_size:
-        _report(exc, request)
-        raise ConnectionError from exc
+
+def _problem_of(exc: Exception, request: web.Request) -> Problem:
+    """Return what to answer to a request that `exc` ended; log it unless it was meant."""
     if isinstance(exc, Problem):
         return exc
     if isinstance(exc, StoreError):
         return problems.of_store_error(exc)
     if isinstance(exc, web.HTTPException):
         return problems.of_http_exception(exc)
-    _report(exc, request)
+    _log.error("unexpected error", request_id=request[REQUEST_ID], exc_info=exc)
     return unexpected()
 
 
 def unexpected() -> Problem:
     """Return the answer to a request that met a mistake of ours."""
     return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong on our side.")
-
-
-def _report(exc: Exception, request: web.Request) -> None:
-    _log.error("unexpected error", request_id=request[REQUEST_ID], exc_info=exc)
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:

@@ -5,11 +5,13 @@ from typing import NoReturn
 import pytest
 from aiohttp import ClientConnectionError, ClientPayloadError, web
 from pytest_aiohttp.plugin import AiohttpClient
+from structlog.testing import capture_logs
+from yarl import URL
 
 from pisync.keys import METRICS, REQUEST_ID
 from pisync.stores.base import NoSuchDevice, StoreUnavailable
 from pisync.web.problems import Problem
-from tests.web.wire import listen_to, observed, until
+from tests.web.wire import Lines, listen_to, observed, until
 
 SECRET = "what nobody may see"
 
@@ -201,12 +203,14 @@ async def test_an_error_in_a_stream_cuts_it_off_and_is_logged(
         raise ValueError
 
     lines = listen_to(monkeypatch, "pisync.web.observe")
-    client = await aiohttp_client(observed(web.get("/", stream)))
+    app = observed(web.get("/", stream))
+    client = await aiohttp_client(app)
     async with client.get("/") as response:
         assert response.status == 200
         with pytest.raises((ClientPayloadError, ClientConnectionError)):
             await response.read()
     assert [line["event"] for line in lines] == ["unexpected error"]
+    assert counted(app, "/", "GET", 500)
 
 
 async def test_a_client_that_has_gone_is_no_error(
@@ -252,3 +256,40 @@ async def test_cancelling_passes_through(aiohttp_client: AiohttpClient) -> None:
     call.cancel()
     assert await ended is asyncio.CancelledError
     await until(lambda: counted(app, "/", "GET", 499))
+
+
+async def access_lines(
+    aiohttp_client: AiohttpClient, *paths: str, access_log: bool = True
+) -> Lines:
+    with capture_logs() as lines:
+        app = observed(web.get("/devices/{id}", fine), access_log=access_log)
+        client = await aiohttp_client(app)
+        for path in paths:
+            async with client.get(URL(path, encoded=True), headers={"X-Request-ID": "mine"}):
+                pass
+    return lines
+
+
+async def test_the_access_log_has_one_line_a_request_without_its_query(
+    aiohttp_client: AiohttpClient,
+) -> None:
+    [line, other] = await access_lines(aiohttp_client, "/devices/7?token=abc", "/nowhere")
+    assert 0 < line.pop("seconds") < 5
+    assert line == {
+        "event": "request",
+        "log_level": "info",
+        "method": "GET",
+        "path": "/devices/7",
+        "status": 200,
+        "request_id": "mine",
+    }
+    assert (other["path"], other["status"]) == ("/nowhere", 404)
+
+
+async def test_the_access_log_shows_a_path_as_it_was_sent(aiohttp_client: AiohttpClient) -> None:
+    [line] = await access_lines(aiohttp_client, "/devices/%0a%1b%5b2J%ff")
+    assert line["path"].lower() == "/devices/%0a%1b%5b2j%ff"
+
+
+async def test_without_the_setting_there_is_no_access_log(aiohttp_client: AiohttpClient) -> None:
+    assert await access_lines(aiohttp_client, "/devices/7", access_log=False) == []

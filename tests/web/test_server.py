@@ -76,7 +76,7 @@ def handlers() -> Handlers:
 async def is_refused(port: int) -> bool:
     try:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except ConnectionRefusedError:
+    except ConnectionError:
         return True
     writer.close()
     return False
