@@ -1,0 +1,75 @@
+"""Stores of every kind, open and ready."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from pisync.model.fleet import FirstData
+from pisync.model.profile import Profile
+from pisync.stores.base import Store
+from tests.stores.heard import Heard
+from tests.stores.homes import HOMES, Home
+from tests.stores.short import PROFILE, TWENTY
+
+
+class MakeStore(Protocol):
+    async def __call__(
+        self,
+        first: FirstData = TWENTY,
+        profile: Profile = PROFILE,
+        *,
+        most_error_logs: int = 1000,
+    ) -> Store: ...
+
+
+@pytest.fixture(params=HOMES)
+async def home(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Home]:
+    """The place of one kind of stores."""
+    home = HOMES[request.param](tmp_path)
+    await home.open()
+    yield home
+    await home.close()
+
+
+@pytest.fixture
+def heard() -> Heard:
+    """What the stores of this test have told."""
+    return Heard()
+
+
+@pytest.fixture
+async def make_store(home: Home, heard: Heard) -> AsyncIterator[MakeStore]:
+    """Open a store with other first data; the one before it is closed."""
+    opened: list[Store] = []
+
+    async def make(
+        first: FirstData = TWENTY, profile: Profile = PROFILE, *, most_error_logs: int = 1000
+    ) -> Store:
+        while opened:
+            await opened.pop().close()
+        store = home.store(first, profile, most_error_logs)
+        await store.open(heard)
+        opened.append(store)
+        return store
+
+    yield make
+    while opened:
+        await opened.pop().close()
+
+
+@pytest.fixture
+async def store(make_store: MakeStore) -> Store:
+    """A store whose fleet `default` has twenty devices that sync as PROFILE says."""
+    return await make_store()
+
+
+Reopen = Callable[[], Awaitable[Store]]
+
+
+@pytest.fixture
+def reopen(make_store: MakeStore) -> Reopen:
+    """Close the store, and open the next one in its place."""
+    # A store that is not empty has no use for first data.
+    return lambda: make_store(TWENTY, Profile(seed=999))

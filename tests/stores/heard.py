@@ -1,0 +1,53 @@
+"""An observer that remembers what it heard."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pisync.model.device import Device, ErrorLog
+from pisync.stores.base import Begun, Change, Finished
+
+
+class Replaced(NamedTuple):
+    """That a fleet was replaced, among its changes."""
+
+
+class Heard:
+    """What a store has told, by fleet."""
+
+    def __init__(self) -> None:
+        self.begun: dict[str, list[Begun]] = {}
+        self.finishes: dict[str, list[Finished]] = {}
+        self.events: dict[str, list[Change | Replaced]] = {}
+        """Changes and replacements, in the order in which they were told."""
+        self.due: list[float] = []
+        self.misses = 0
+
+    def changes(self, fleet: str) -> list[Device | ErrorLog]:
+        """Return what has changed in a fleet since it was last replaced."""
+        told = self.events.get(fleet, [])
+        after = max((place for place, each in enumerate(told) if each == Replaced()), default=-1)
+        return [each.what for each in told[after + 1 :] if isinstance(each, Change)]
+
+    def order_finished(self, fleet: str) -> list[int]:
+        """Return the ids of a fleet's devices in the order in which their attempts finished."""
+        return [each.device.device_id for each in self.finishes.get(fleet, [])]
+
+    # As an observer
+
+    def began(self, fleet: str, begun: Sequence[Begun]) -> None:
+        self.begun.setdefault(fleet, []).extend(begun)
+
+    def finished(self, fleet: str, finished: Sequence[Finished]) -> None:
+        self.finishes.setdefault(fleet, []).extend(finished)
+
+    def changed(self, fleet: str, changes: Sequence[Change]) -> None:
+        self.events.setdefault(fleet, []).extend(changes)
+
+    def replaced(self, fleet: str) -> None:
+        self.events.setdefault(fleet, []).append(Replaced())
+
+    def missed(self) -> None:
+        self.misses += 1
+
+    def due_in(self, seconds: float) -> None:
+        self.due.append(seconds)

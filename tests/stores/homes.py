@@ -1,0 +1,89 @@
+"""The kinds of stores that the contract suite runs on, and what a test must know of each.
+
+A new store gets a class here and a line in HOMES; the tests stay as they are.
+"""
+
+import asyncio
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import ClassVar
+
+from pisync.model.fleet import FirstData
+from pisync.model.profile import Profile
+from pisync.stores.base import Store
+from pisync.stores.memory import MemoryStore
+from tests.conftest import ManualTime
+
+
+class Home(ABC):
+    """Where stores of one kind keep what they know. `directory` is empty and this home's own."""
+
+    outlives_the_process: ClassVar[bool] = True
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Get ready for a first store."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Remove all that is kept."""
+
+    @abstractmethod
+    def store(self, first: FirstData, profile: Profile, most_error_logs: int) -> Store:
+        """Return a store that is not open yet; it finds what the one before it has kept."""
+
+    @abstractmethod
+    async def pass_time(self, seconds: float) -> None:
+        """Let so many real seconds pass, or a little more."""
+
+    @abstractmethod
+    async def wall(self) -> int:
+        """Return the wall clock that fleets start from, in microseconds."""
+
+    @abstractmethod
+    async def step_wall_clock(self, seconds: float) -> None:
+        """Step the wall clock, and that alone; skip the test where it can't be done."""
+
+    @abstractmethod
+    async def hear(self) -> None:
+        """Wait until observers have been told all that was committed so far."""
+
+
+class MemoryHome(Home):
+    """Nowhere: each store starts empty."""
+
+    outlives_the_process = False
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.time = ManualTime()
+
+    async def open(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    def store(self, first: FirstData, profile: Profile, most_error_logs: int) -> Store:
+        return MemoryStore(first, profile, self.time, most_error_logs=most_error_logs)
+
+    async def pass_time(self, seconds: float) -> None:
+        self.time.pass_seconds(seconds)
+
+    async def wall(self) -> int:
+        return self.time.wall()
+
+    async def step_wall_clock(self, seconds: float) -> None:
+        self.time.wall_time += round(seconds * 1e6)
+
+    async def hear(self) -> None:
+        await asyncio.sleep(0)
+
+
+HOMES: dict[str, type[Home]] = {
+    "memory": MemoryHome,
+}
+DURABLE = [name for name, home in HOMES.items() if home.outlives_the_process]
