@@ -1,5 +1,6 @@
 """A fleet's clock: three numbers say how its time follows from real time. Manual is speed 0."""
 
+from math import inf
 from typing import NamedTuple
 
 from pisync.model.timestamp import LATEST
@@ -59,6 +60,12 @@ class Clock(NamedTuple):
         From the last change of speed at most: what came before went by at another one.
         """
         return (now - max(due, self.fleet_time)) / self.speed
+
+    def real_time_of(self, fleet_time: int) -> float:
+        """Return the real time at which fleet time is `fleet_time`; infinity for never."""
+        if self.is_manual:
+            return inf
+        return self.real_time + (fleet_time - self.fleet_time) / self.speed
 
     def with_speed(self, speed: float, real_time: int) -> "Clock":
         """Go on at another speed from the present fleet time."""

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import count, islice
+from math import inf
 from secrets import token_hex
 from typing import TypeVar
 
@@ -244,7 +245,7 @@ class MemoryStore:
     async def finish_due(self, limit: int) -> int:
         def job(batch: Batch) -> int:
             finished = 0
-            for fleet in list(self._waiting):
+            for fleet in sorted(self._waiting, key=_falls_due):
                 clock = fleet.clock
                 if not clock.is_manual:
                     now = clock.now(self._time.monotonic())
@@ -383,3 +384,9 @@ class MemoryStore:
             return None
         wait = fleet.clock.real_wait(due, self._time.monotonic())
         return None if wait is None else wait / SECOND
+
+
+def _falls_due(fleet: MemoryFleet) -> float:
+    """Return the real time at which a fleet's next sync falls, or fell, due; infinity for never."""
+    due = fleet.next_due()
+    return inf if due is None else fleet.clock.real_time_of(due)

@@ -1,4 +1,5 @@
 from itertools import pairwise
+from math import inf
 
 import pytest
 from hypothesis import example, given
@@ -111,6 +112,17 @@ class TestRealWait:
         # A microsecond of rounding, in fleet time or in real time.
         assert clock.now(real_time + int(wait) + 1) >= due - 1
         assert clock.now(real_time + int(wait)) - due <= speed
+
+
+class TestRealTimeOf:
+    @pytest.mark.parametrize(
+        ("speed", "real_time"), [(1, 1000 + 10), (10, 1000 + 1), (0.5, 1000 + 20), (0, inf)]
+    )
+    def test_a_fleet_time_is_by_the_speed(self, speed: float, real_time: float) -> None:
+        assert Clock(NOON, 1000, speed).real_time_of(NOON + 10) == real_time
+
+    def test_that_has_passed_is_in_the_past(self) -> None:
+        assert Clock(NOON, 1000, 10).real_time_of(NOON - 50) == 995
 
 
 class TestNeverBackwards:
