@@ -406,7 +406,7 @@ async def test_those_who_never_end_are_cut_off_within_what_is_promised(
         signal.raise_signal(signal.SIGTERM)
         began = monotonic()
         await running.task
-        assert monotonic() - began < PROMISED - 0.5  # the process has yet to end, too
+        assert monotonic() - began < PROMISED
         drops.cancel()
         assert await waiting.rest() == b""
         assert not (await streaming.rest()).endswith(b"0\r\n\r\n")
