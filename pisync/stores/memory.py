@@ -124,7 +124,7 @@ class MemoryStore:
     async def put_fleet(
         self, name: str, first: FirstData, profile: Profile
     ) -> tuple[FleetView, bool]:
-        fleet = self._new(name, first, profile)
+        fleet = await self._made(name, first, profile)
 
         def job(batch: Batch) -> bool:
             try:
@@ -157,12 +157,18 @@ class MemoryStore:
         await self._write(job)
 
     async def reset_fleet(self, name: str) -> None:
-        def job(batch: Batch) -> None:
-            old = batch.fleet(name)
-            profile = batch.work(old).profile
-            self._replace(batch, name, self._new(name, old.first, profile, old.made_at))
+        def job(batch: Batch) -> bool:
+            if batch.fleet(name) is not old:
+                return False
+            new.profile = batch.work(old).profile
+            self._replace(batch, name, new)
+            return True
 
-        await self._write(job)
+        is_reset = False
+        while not is_reset:
+            old = self._fleet(name)
+            new = await self._made(name, old.first, old.profile, old.made_at)
+            is_reset = await self._write(job)
 
     async def set_clock(self, name: str, speed: float) -> ClockView:
         def job(batch: Batch) -> ClockView:
@@ -312,6 +318,12 @@ class MemoryStore:
         except NoSuchFleet:
             pass
         raise FleetReplaced
+
+    async def _made(
+        self, name: str, first: FirstData, profile: Profile, made_at: int | None = None
+    ) -> MemoryFleet:
+        """Make a fleet in a thread: a large one takes longer than requests should wait for."""
+        return await asyncio.to_thread(self._new, name, first, profile, made_at)
 
     def _new(
         self, name: str, first: FirstData, profile: Profile, made_at: int | None = None
