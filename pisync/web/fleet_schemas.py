@@ -4,7 +4,7 @@ The OpenAPI document is made from the same schemas.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
@@ -27,6 +27,8 @@ from pisync.model.timestamp import LATEST, SECOND, from_seconds
 from pisync.web.fields import Flag, Int, Number, OneOf, QueryInt, Text, Timestamp
 
 MAX_FORECAST = 1_000
+AT_ONCE = 1_000
+"""So many devices of a list are looked at before the bad ones are named."""
 MAX_ADVANCE = LATEST / SECOND
 """Seconds from 1970 to the end of the year 9999: no clock can be moved further."""
 
@@ -181,7 +183,20 @@ class FirstDataField(fields.Field[FirstData]):
             raise ValidationError("Must be a count, or a list of devices.")
         if len(value) > MAX_DEVICES:
             raise ValidationError(f"At most {MAX_DEVICES} devices.")
-        return Listed(self._by_id(self._device.load(value, many=True)))
+        return Listed(self._by_id(self._each(value)))
+
+    def _each(self, listed: list[Any]) -> list[DeviceSpec]:
+        devices: list[DeviceSpec] = []
+        for first in range(0, len(listed), AT_ONCE):
+            try:
+                devices += self._device.load(listed[first : first + AT_ONCE], many=True)
+            except ValidationError as refused:
+                # By place in what was loaded, since it was a list.
+                wrong = cast("dict[int, Any]", refused.messages)
+                raise ValidationError(
+                    {str(first + place): messages for place, messages in wrong.items()}
+                ) from None
+        return devices
 
     @staticmethod
     def _by_id(devices: list[DeviceSpec]) -> list[DeviceSpec]:
