@@ -81,8 +81,7 @@ def decode(body: bytes) -> Any:
     except orjson.JSONDecodeError:
         pass
     try:
-        if len(body) <= BODY_LIMIT:
-            return orjson.loads(_NUMBER_OR_STRING.sub(_without_infinity, body))
+        return orjson.loads(_NUMBER_OR_STRING.sub(_without_infinity, body))
     except orjson.JSONDecodeError:
         pass
     raise bad_request("The body is not JSON.")
