@@ -44,8 +44,9 @@ def unless_known(
 ) -> web.Response:
     """Return a body with its ETag, or 304 if the client's `If-None-Match` has that."""
     tag = blake2b(body, digest_size=12).hexdigest()
-    known = request.if_none_match
-    if known and any(each.value in (tag, "*") for each in known):
+    known = request.if_none_match or ()
+    # An asterisk in quotes is a tag like others, and aiohttp does not tell the two apart.
+    if request.headers.get(hdrs.IF_NONE_MATCH) == "*" or any(each.value == tag for each in known):
         response = web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
     else:
         response = _answer(body, HTTPStatus.OK, headers, content_type)
