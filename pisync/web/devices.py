@@ -22,8 +22,8 @@ _BULK = SyncBody()
 
 
 def fleet_of(request: web.Request) -> str:
-    """Return the fleet that a request acts on."""
-    return request.headers.get(FLEET_HEADER, DEFAULT_FLEET)
+    """Return the fleet that a request acts on; of several, one that is not there."""
+    return ", ".join(request.headers.getall(FLEET_HEADER, (DEFAULT_FLEET,)))
 
 
 def device_of(request: web.Request) -> int:
