@@ -56,12 +56,15 @@ async def _read(request: web.Request, limit: int) -> bytes:
                 if len(body) > limit:
                     raise _too_large(limit)
     except TimeoutError:
-        raise Problem(
-            HTTPStatus.REQUEST_TIMEOUT, "The body took too long.", headers={"Connection": "close"}
-        ) from None
+        raise _at_the_end(HTTPStatus.REQUEST_TIMEOUT, "The body took too long.") from None
     except (web.RequestPayloadError, ValueError):
-        raise bad_request("The body is broken.") from None
+        raise _at_the_end(HTTPStatus.BAD_REQUEST, "The body is broken.") from None
     return bytes(body)
+
+
+def _at_the_end(status: int, message: str) -> Problem:
+    """Return an answer after which the connection is of no more use, since a body is left on it."""
+    return Problem(status, message, headers={"Connection": "close"})
 
 
 def _too_large(limit: int) -> Problem:
