@@ -49,10 +49,9 @@ class Clock(NamedTuple):
 
     def real_wait(self, due: int, real_time: int) -> float | None:
         """Return the real microseconds from `real_time` until fleet time `due`; None for never."""
-        left = due - self.now(real_time)
-        if left <= 0:
-            return 0.0
-        return None if self.is_manual else left / self.speed
+        if self.is_manual:
+            return None
+        return max(due - self.now(real_time), 0) / self.speed
 
     def lateness(self, due: int, now: int) -> float:
         """Return how many real microseconds fleet time `now` is after fleet time `due`.

@@ -95,10 +95,14 @@ class TestRealWait:
     def test_is_by_the_speed(self, speed: float, wait: float | None) -> None:
         assert Clock(NOON, 0, speed).real_wait(NOON + 10 * SECOND, 0) == wait
 
-    @pytest.mark.parametrize("speed", [0, 1, 10])
+    @pytest.mark.parametrize("speed", [1, 10])
     @pytest.mark.parametrize("due", [NOON, NOON - 1, NOON - DAY])
-    def test_is_none_at_all_when_the_time_has_come(self, speed: float, due: int) -> None:
+    def test_is_over_when_the_time_has_come(self, speed: float, due: int) -> None:
         assert Clock(NOON, 0, speed).real_wait(due, 0) == 0
+
+    @pytest.mark.parametrize("due", [NOON + 1, NOON, NOON - 1])
+    def test_by_a_manual_clock_never_ends(self, due: int) -> None:
+        assert Clock(NOON, 0, 0).real_wait(due, 0) is None
 
     @given(FLEET_TIMES, SPEEDS.filter(bool), st.integers(1, 1000 * DAY), st.integers(0, 10**6))
     @example(NOON, 3.0, 10, 0)
