@@ -63,7 +63,7 @@ down: ## Stop it, and remove what it kept
 
 .PHONY: clean
 clean: ## Remove everything that these commands made here
-	rm -rf $(VENV) dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .schemathesis
 	find pisync tests -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:
