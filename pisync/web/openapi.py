@@ -96,7 +96,10 @@ _PARAMETERS: Mapping[str, Json] = {
     "fleet": {
         "in": "path",
         "schema": {"type": "string", "pattern": f"^{FLEET_NAME}$"},
-        "example": "suite-1",
+        "examples": {
+            "The one that is always there": {"value": "default"},
+            "A suite's own": {"value": "suite-1"},
+        },
     },
     FLEET_HEADER: {
         "in": "header",
@@ -167,7 +170,7 @@ def document() -> Json:
         plugins=[Plugin()],
         info={
             "description": _DESCRIPTION,
-            "license": {"name": "MIT", "identifier": "MIT"},
+            "license": {"name": "MIT"},
         },
         servers=[{"url": "/"}],
         tags=list(_tags(documented)),
