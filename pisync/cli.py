@@ -101,34 +101,38 @@ class _CannotListen(Exception):
 
 
 async def _serve(app: "web.Application", settings: Settings) -> None:
-    from pisync import logs
-    from pisync.app import start_report
     from pisync.web.server import serve
 
-    listening = asyncio.get_running_loop().create_future()
+    listening: asyncio.Future[Sequence[tuple[str, int]]] = asyncio.Future()
     serving = asyncio.create_task(
         serve(app, host=settings.host, port=settings.port, started=listening.set_result)
     )
     await asyncio.wait((serving, listening), return_when=asyncio.FIRST_COMPLETED)
     if listening.done():
-        addresses: Sequence[tuple[str, int]] = listening.result()
-        report = await start_report(app)
-        logs.get_logger().info(
-            "listening",
-            urls=[url(*each) for each in addresses],
-            store=report.store,
-            devices=report.devices,
-            seed=report.seed,
-            loop=type(asyncio.get_running_loop()).__module__,
-        )
-        click.echo(banner(addresses, *report))
+        await _announce(app, listening.result())
     try:
         await serving
     except OSError as exc:
         if listening.done():
             raise
-        place = url(settings.host, settings.port)
+        place = f"{settings.host} port {settings.port}"
         raise _CannotListen(f"Can't listen on {place}: {exc.strerror or exc}") from exc
+
+
+async def _announce(app: "web.Application", addresses: Sequence[tuple[str, int]]) -> None:
+    from pisync import logs
+    from pisync.app import start_report
+
+    report = await start_report(app)
+    logs.get_logger().info(
+        "listening",
+        urls=[url(*each) for each in addresses],
+        store=report.store,
+        devices=report.devices,
+        seed=report.seed,
+        loop=type(asyncio.get_running_loop()).__module__,
+    )
+    click.echo(banner(addresses, *report))
 
 
 def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:

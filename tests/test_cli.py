@@ -221,14 +221,14 @@ class TestMistakes:
             process = pisync("serve", "--port", port)
         assert (process.returncode, process.stdout) == (1, "")
         (line,) = process.stderr.splitlines()
-        assert line.startswith(f"Can't listen on http://127.0.0.1:{port}: ")
+        assert line.startswith(f"Can't listen on 127.0.0.1 port {port}: ")
         assert "address already in use" in line.lower()
 
     def test_an_address_of_another_machine_too(self) -> None:
         process = pisync("serve", "--host", "192.0.2.1")
         assert (process.returncode, process.stdout) == (1, "")
         (line,) = process.stderr.splitlines()
-        assert line.startswith("Can't listen on http://192.0.2.1:8080: ")
+        assert line.startswith("Can't listen on 192.0.2.1 port 8080: ")
 
 
 class TestServe:
