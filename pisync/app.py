@@ -17,9 +17,10 @@ from pisync.metrics import Metrics
 from pisync.model.first_fleet import first_fleet
 from pisync.model.fleet import DEFAULT_FLEET, FirstData, Generated
 from pisync.passwords import Passwords
+from pisync.secret import NoSecret, kept_secret, sqlite_path
 from pisync.settings import Settings
 from pisync.simulator import Simulator
-from pisync.stores.base import Store
+from pisync.stores.base import CannotOpen, Store
 from pisync.stores.memory import MemoryStore
 from pisync.tokens import Tokens
 from pisync.web.auth import guard
@@ -61,7 +62,7 @@ def create_app(settings: Settings, *, time: MachineTime | None = None) -> web.Ap
     """
     metrics = Metrics()
     store = _store(settings, time or SystemTime())
-    tokens = Tokens(settings.jwt_secret or secrets.token_hex(32), settings.token_ttl)
+    tokens = Tokens(_secret(settings), settings.token_ttl)
     cors = Cors(settings.cors_origins) if settings.cors_origins else None
 
     app = web.Application()
@@ -90,15 +91,31 @@ def create_app(settings: Settings, *, time: MachineTime | None = None) -> web.Ap
 
 
 def _store(settings: Settings, time: MachineTime) -> Store:
-    if settings.store != "memory":
-        raise CannotStart("PISYNC_STORE: only `memory` is built so far.")
+    if settings.store.startswith("postgresql:"):
+        raise CannotStart("PISYNC_STORE: PostgreSQL is not built yet.")
     first: FirstData = first_fleet() if settings.devices is None else Generated(settings.devices)
     profile = new_profile(ProfileSchema().load(settings.profile))
-    return MemoryStore(first, profile, time, most_error_logs=settings.error_logs)
+    path = sqlite_path(settings.store)
+    if path is None:
+        return MemoryStore(first, profile, time, most_error_logs=settings.error_logs)
+    # Not imported where it is not used: with its libraries it takes longer than all the rest.
+    from pisync.stores.sqlite import SqliteStore  # noqa: PLC0415
+
+    return SqliteStore(path, first, profile, time, most_error_logs=settings.error_logs)
+
+
+def _secret(settings: Settings) -> str:
+    try:
+        return kept_secret(settings) or secrets.token_hex(32)
+    except NoSecret as exc:
+        raise CannotStart(str(exc)) from exc
 
 
 async def _open_store(app: web.Application) -> AsyncIterator[None]:
-    await app[keys.STORE].open(app[keys.SIMULATOR])
+    try:
+        await app[keys.STORE].open(app[keys.SIMULATOR])
+    except CannotOpen as exc:
+        raise CannotStart(str(exc)) from exc
     yield
     await app[keys.STORE].close()
 

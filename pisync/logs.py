@@ -26,12 +26,16 @@ _SECRET_TEXT = re.compile(
 )
 
 # aiohttp-jwt logs a traceback for every bad token; the access log of aiohttp has the query.
-_SILENCED = ("aiohttp_jwt", "aiohttp.access")
+_SILENCED = ("aiohttp_jwt", "aiohttp.access", "alembic")
 
 
 def get_logger() -> FilteringBoundLogger:
-    """Return a logger, for `log.info("what happened", key=value)`."""
-    return cast("FilteringBoundLogger", structlog.get_logger())
+    """Return a logger, for `log.info("what happened", key=value)`.
+
+    Until `configure`, it hands everything to the standard library's logger `pisync`: a program that
+    runs the server within itself has logs of its own.
+    """
+    return cast("FilteringBoundLogger", structlog.wrap_logger(None, processors=_processors))
 
 
 def get_event_logger(event: str) -> Callable[..., None]:
@@ -66,7 +70,7 @@ def configure(level: str, form: str) -> None:
     """
     on_terminal = sys.stderr.isatty()
     as_text = form == "text" or (form == "auto" and on_terminal)
-    processors: list[Processor] = [
+    _processors[:] = [
         structlog.stdlib.add_log_level,
         _add_timestamp,
         structlog.processors.format_exc_info,
@@ -76,22 +80,22 @@ def configure(level: str, form: str) -> None:
     threshold = logging.getLevelNamesMapping()[level.upper()]
     output = cast("TextIO", _Output(sys.stderr))
     structlog.configure(
-        processors=processors,
+        processors=_processors,
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
         logger_factory=structlog.WriteLoggerFactory(output),
         cache_logger_on_first_use=True,
     )
-    _configure_libraries(threshold, processors, output)
+    _configure_libraries(threshold, output)
 
 
-def _configure_libraries(threshold: int, processors: list[Processor], output: TextIO) -> None:
+def _configure_libraries(threshold: int, output: TextIO) -> None:
     """Let what comes by the standard library's way, from aiohttp and asyncio, go the same one."""
     forms = structlog.stdlib.ProcessorFormatter
     handler = logging.StreamHandler(output)
     handler.setFormatter(
         forms(
             foreign_pre_chain=[structlog.stdlib.add_logger_name],
-            processors=[forms.remove_processors_meta, *processors],
+            processors=[forms.remove_processors_meta, *_processors],
         )
     )
     logging.basicConfig(level=threshold, handlers=[handler], force=True)
@@ -179,3 +183,15 @@ def _printable(text: str) -> str:
     return "".join(
         each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
     )
+
+
+def _hand_over(_: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    level = "ERROR" if method == "exception" else method.upper()
+    text = _key_values(None, method, event)
+    logging.getLogger("pisync").log(logging.getLevelNamesMapping()[level], "%s", text)
+    raise structlog.DropEvent
+
+
+_key_values = structlog.processors.KeyValueRenderer(key_order=["event"])
+# What `get_logger` returned before `configure` has this very list.
+_processors: list[Processor] = [structlog.processors.format_exc_info, _hide_secrets, _hand_over]

@@ -70,6 +70,18 @@ class MemoryAccounts:
                 self._count_failure(key, tally, now)
             self._forget_if_idle(key, tally)
 
+    def failures(self, keys: Sequence[bytes]) -> dict[bytes, tuple[int, float]]:
+        """Return the failures under each of `keys` that has some, and its window's seconds left."""
+        now = self._seconds()
+        found = ((key, tally) for key in keys if (tally := self._tallies.get(key)))
+        return {key: (each.failures, each.ends - now) for key, each in found if each.failures}
+
+    def restore(self, key: bytes, failures: int, left: float) -> None:
+        """Take up failures under a key whose window has so many seconds left."""
+        ends = self._seconds() + left
+        self._tallies[key] = _Tally(left, failures=failures, ends=ends)
+        heappush(self._windows, (ends, key))
+
     def _count_failure(self, key: bytes, tally: _Tally, now: float) -> None:
         if tally.failures == 0:
             tally.ends = now + tally.window

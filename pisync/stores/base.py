@@ -32,6 +32,10 @@ class StoreUnavailable(StoreError):
     """The store can't be reached now. Try again."""
 
 
+class CannotOpen(Exception):
+    """The store can't be used; the text says why."""
+
+
 class NoSuchFleet(StoreError):
     """There is no such fleet."""
 
@@ -203,7 +207,7 @@ class Store(Protocol):
     async def open(self, observer: Observer) -> None:
         """Get ready: fill an empty store with its first data, and tell `observer` from now on.
 
-        Raises StoreUnavailable if it can't.
+        Raises CannotOpen.
         """
 
     async def close(self) -> None:

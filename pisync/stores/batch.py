@@ -18,8 +18,14 @@ class Batch:
         self.replaced: dict[str, MemoryFleet | None] = {}
         """The fleets that are made, replaced or (None) deleted."""
         self.accounts: dict[str, Account] = {}
+        self.guesses: dict[bytes, tuple[int, float]] = {}
+        """Failed guesses under a key, and the seconds that are left of their window."""
         self._told: list[Callable[[], object]] = []
         self._undone: list[Callable[[], object]] = []
+
+    def __bool__(self) -> bool:
+        """Say whether there is anything to make true."""
+        return bool(self.works or self.replaced or self.accounts or self.guesses)
 
     def fleet(self, name: str) -> MemoryFleet:
         """Return the fleet of this name as the jobs so far leave it; raises NoSuchFleet."""
@@ -34,6 +40,14 @@ class Batch:
         if work is None:
             work = self.works[fleet] = Work(fleet)
         return work
+
+    def ended(self) -> list[MemoryFleet]:
+        """Return the fleets that are replaced or deleted."""
+        return [self._fleets[name] for name in self.replaced if name in self._fleets]
+
+    def has_ended(self, fleet: MemoryFleet) -> bool:
+        """Say whether a fleet is replaced or deleted."""
+        return self.replaced.get(fleet.name, fleet) is not fleet
 
     def tell(self, what: Callable[[], object]) -> None:
         """Call this once everything is true."""

@@ -18,6 +18,7 @@ class ErrorHistory:
         self._next_id = 1
         for log in first:
             self.append(log)
+        self._first = self._next_id
 
     def __len__(self) -> int:
         return len(self._logs)
@@ -36,6 +37,10 @@ class ErrorHistory:
             oldest, _ = self._logs.pop(self._next_id - 1 - self._most)
             if self._newest_of[oldest.device_id] == oldest.error_id:
                 del self._newest_of[oldest.device_id]
+
+    def skip(self, written: int) -> None:
+        """Number the next log as if this many had been written since the first data."""
+        self._next_id = max(self._next_id, self._first + written)
 
     def page(self, which: ErrorFilter, limit: int) -> ErrorPage:
         """Return the newest `limit` logs that the filter lets through."""

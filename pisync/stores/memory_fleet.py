@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from heapq import heappop, heappush
 from typing import NamedTuple
 
@@ -81,6 +81,22 @@ class MemoryFleet:
         self._queue: list[int] = []
         self.counts: Counter[Count] = Counter()
 
+    def restore(
+        self,
+        devices: Iterable[Device],
+        scripts: Mapping[int, Script],
+        error_logs: Iterable[ErrorLog],
+        counts: Mapping[Count, int],
+    ) -> None:
+        """Take up what was kept of the fleet: all that differs from its first data."""
+        for device in devices:
+            self._save(self.position(device.device_id), device)
+        self.scripts.update(scripts)
+        self.counts.update(counts)
+        for log in error_logs:
+            self.errors.append(log)
+        self.errors.skip(self.counts[LOGGED])
+
     # Reading
 
     def view(self, real_time: int) -> FleetView:
@@ -155,9 +171,7 @@ class MemoryFleet:
         self.profile = work.profile
         self.clock = work.clock
         for position, device in work.devices.items():
-            self.devices.save(position, device)
-            if device.pending is not None and device.pending.due_at is not None:
-                heappush(self._queue, _packed(Due(device.pending.due_at, position)))
+            self._save(position, device)
         for device_id, script in work.scripts.items():
             if script is None:
                 self.scripts.pop(device_id, None)
@@ -166,6 +180,11 @@ class MemoryFleet:
         for log in work.error_logs:
             self.errors.append(log)
         self.counts.update(work.counts)
+
+    def _save(self, position: int, device: Device) -> None:
+        self.devices.save(position, device)
+        if device.pending is not None and device.pending.due_at is not None:
+            heappush(self._queue, _packed(Due(device.pending.due_at, position)))
 
 
 class Work:

@@ -1,0 +1,54 @@
+"""The secret that signs tokens, where the settings leave it to the store."""
+
+import os
+import secrets
+from pathlib import Path
+
+from pisync.settings import Settings
+
+_SQLITE = "sqlite:///"
+
+
+class NoSecret(Exception):
+    """There is no secret to sign tokens with; the text says why."""
+
+
+def sqlite_path(store: str) -> Path | None:
+    """Return the file that `sqlite:///relative.db` or `sqlite:////absolute.db` names; else None."""
+    return Path(store.removeprefix(_SQLITE)) if store.startswith(_SQLITE) else None
+
+
+def kept_secret(settings: Settings) -> str | None:
+    """Return the secret that is set, or kept beside the database; None if neither is possible.
+
+    A database that has none gets one, which only its owner can read. Raises NoSecret.
+    """
+    if settings.jwt_secret is not None:
+        return settings.jwt_secret
+    database = sqlite_path(settings.store)
+    return None if database is None else _beside(database)
+
+
+def _beside(database: Path) -> str:
+    path = database.with_name(f"{database.name}.secret")
+    try:
+        return _make(path) if not path.exists() else path.read_text().strip()
+    except OSError as exc:
+        raise NoSecret(f"{path}: {exc.strerror}") from exc
+
+
+def _make(path: Path) -> str:
+    secret = secrets.token_hex(32)
+    # Complete before it has its name: a second process that starts now reads all of it, or none.
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(f"{secret}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        return path.read_text().strip()
+    finally:
+        draft.unlink()
+    return secret

@@ -1,0 +1,259 @@
+"""The journal: an SQLite file that a batch is written to, in one transaction, before it is true.
+
+It is spoken to by the driver's own `executemany`, with statements that SQLAlchemy wrote once: at
+some thousand rows a second, what an abstraction costs for each would be felt.
+"""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Table, create_engine
+from sqlalchemy.dialects import sqlite
+
+from pisync.machine_time import MachineTime
+from pisync.model.clock import Clock
+from pisync.model.device import Device, ErrorLog, Pending
+from pisync.model.fleet import Count
+from pisync.model.outcome import PENDING, Outcome
+from pisync.model.timestamp import SECOND, from_seconds
+from pisync.stores import migrations, serial, tables
+from pisync.stores.base import Account, CannotOpen, StoreUnavailable
+from pisync.stores.batch import Batch
+from pisync.stores.memory_fleet import MemoryFleet, Work
+
+_SHARD = 0
+"""One process writes: its counts need no shards."""
+
+
+def _upsert(table: Table, *, adding: str | None = None) -> str:
+    """Return the statement that writes whole rows; to the column `adding` it adds."""
+    insert = sqlite.insert(table)
+    values = {
+        column.name: (
+            table.c[column.name] + insert.excluded[column.name]
+            if column.name == adding
+            else insert.excluded[column.name]
+        )
+        for column in table.columns
+        if not column.primary_key
+    }
+    keys = [column.name for column in table.primary_key]
+    statement = insert.on_conflict_do_update(index_elements=keys, set_=values)
+    return str(statement.compile(dialect=sqlite.dialect(paramstyle="qmark")))
+
+
+_UPSERT = {
+    table.name: _upsert(table, adding="n" if table is tables.tallies else None)
+    for table in tables.metadata.sorted_tables
+}
+_OF_A_FLEET = [table.name for table in tables.metadata.sorted_tables if "fleet_id" in table.columns]
+
+Statement = tuple[str, list[tuple[Any, ...]]]
+"""SQL, and the rows of parameters to run it with."""
+
+
+class Journal:
+    """An SQLite file, open in this process alone. Not to be used by two threads at a time."""
+
+    def __init__(self, path: Path, time: MachineTime, most_error_logs: int) -> None:
+        """Open the file, make it if there is none, and bring its schema up to date.
+
+        Raises CannotOpen.
+        """
+        self._time = time
+        self._most_error_logs = most_error_logs
+        self._lock = _locked(path)
+        try:
+            _migrate(path)
+            self._file = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._file.execute("PRAGMA journal_mode=WAL")
+            self._file.execute("PRAGMA synchronous=FULL")
+        except Exception as exc:
+            os.close(self._lock)
+            raise CannotOpen(f"{path}: {exc}") from exc
+
+    def close(self) -> None:
+        """Close the file; another process may open it then."""
+        self._file.close()
+        os.close(self._lock)
+
+    # Writing
+
+    def write(self, batch: Batch) -> None:
+        """Write a batch; raises StoreUnavailable, and the file is as it was."""
+        try:
+            self._file.execute("BEGIN IMMEDIATE")
+            for sql, rows in self._statements(batch):
+                self._file.executemany(sql, rows)
+            self._file.execute("COMMIT")
+        except sqlite3.Error as exc:
+            if self._file.in_transaction:
+                self._file.execute("ROLLBACK")
+            raise StoreUnavailable from exc
+
+    def _statements(self, batch: Batch) -> Iterator[Statement]:
+        gone = [(old.generation,) for old in batch.ended()]
+        for table in _OF_A_FLEET if gone else ():
+            yield f"DELETE FROM {table} WHERE fleet_id = ?", gone  # noqa: S608 - names of ours
+        for made in batch.replaced.values():
+            if made is not None:
+                yield _UPSERT["fleets"], [self._fleet_row(made, made.clock, made)]
+        for work in batch.works.values():
+            if not batch.has_ended(work.fleet):
+                yield from self._of_work(work)
+        yield _UPSERT["accounts"], [_account_row(each) for each in batch.accounts.values()]
+        if batch.guesses:
+            now = self._time.wall()
+            yield "DELETE FROM guesses WHERE window_ends <= ?", [(now,)]
+            yield (
+                _UPSERT["guesses"],
+                [
+                    (key, failures, now + from_seconds(left))
+                    for key, (failures, left) in batch.guesses.items()
+                ],
+            )
+
+    def _of_work(self, work: Work) -> Iterator[Statement]:
+        fleet, fleet_id = work.fleet, work.fleet.generation
+        if work.profile is not fleet.profile or work.clock is not fleet.clock:
+            yield _UPSERT["fleets"], [self._fleet_row(fleet, work.clock, work)]
+        yield _UPSERT["devices"], [(fleet_id, *_device_row(each)) for each in work.devices.values()]
+        scripts = work.scripts.items()
+        yield (
+            "DELETE FROM scripts WHERE fleet_id = ? AND device_id = ?",
+            [(fleet_id, device_id) for device_id, script in scripts if script is None],
+        )
+        yield (
+            _UPSERT["scripts"],
+            [
+                (fleet_id, each, serial.write_steps(script.steps), script.sticky, script.position)
+                for each, script in scripts
+                if script is not None
+            ],
+        )
+        if work.error_logs:
+            yield _UPSERT["error_logs"], [(fleet_id, *log) for log in work.error_logs]
+            oldest = work.error_logs[-1].error_id - self._most_error_logs
+            yield (
+                "DELETE FROM error_logs WHERE fleet_id = ? AND error_id <= ?",
+                [(fleet_id, oldest)],
+            )
+        yield (
+            _UPSERT["tallies"],
+            [(fleet_id, _SHARD, *count, added) for count, added in work.counts.items()],
+        )
+
+    def _fleet_row(
+        self, fleet: MemoryFleet, clock: Clock, settings: MemoryFleet | Work
+    ) -> tuple[Any, ...]:
+        return (
+            fleet.generation,
+            fleet.name,
+            serial.write_first(fleet.first),
+            fleet.made_at,
+            serial.write_profile(settings.profile),
+            clock.now(self._time.monotonic()),
+            self._time.wall(),
+            clock.speed,
+        )
+
+    # Reading
+
+    def fleets(self) -> list[MemoryFleet]:
+        """Return all fleets as the last batch left them; their time has gone on."""
+        return [self._fleet(row) for row in self._rows("fleets")]
+
+    def accounts(self) -> list[Account]:
+        """Return all accounts."""
+        return [
+            Account(name, password_hash, tuple(scopes.split()))
+            for _, name, password_hash, scopes in self._rows("accounts")
+        ]
+
+    def guesses(self) -> dict[bytes, tuple[int, float]]:
+        """Return the failures under each key, and the seconds that are left of their window."""
+        now = self._time.wall()
+        return {
+            key: (failures, (window_ends - now) / SECOND)
+            for key, failures, window_ends in self._rows("guesses")
+            if window_ends > now
+        }
+
+    def _fleet(self, row: tuple[Any, ...]) -> MemoryFleet:
+        fleet_id, name, first_data, made_at, profile, fleet_time, wall_time, speed = row
+        devices = [_device(*row) for row in self._rows("devices", fleet_id)]
+        # The wall clock may have stepped back while nobody looked; fleet time never does.
+        latest = max((each.last_attempt_at for each in devices), default=fleet_time)
+        slept = max(self._time.wall() - wall_time, 0)
+        now = Clock(fleet_time, 0, speed).now(slept)
+        fleet = MemoryFleet(
+            name,
+            fleet_id,
+            serial.read_first(first_data),
+            made_at,
+            serial.read_profile(profile),
+            Clock(max(now, latest), self._time.monotonic(), speed),
+            self._most_error_logs,
+        )
+        fleet.restore(
+            devices,
+            {row[0]: serial.read_script(*row[1:]) for row in self._rows("scripts", fleet_id)},
+            [ErrorLog(*row) for row in self._rows("error_logs", fleet_id)],
+            {Count(what, text): n for _, what, text, n in self._rows("tallies", fleet_id)},
+        )
+        return fleet
+
+    def _rows(self, table: str, fleet_id: int | None = None) -> list[Any]:
+        """Return a table's rows in order; those of a fleet without the column that says so."""
+        if fleet_id is None:
+            return self._file.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall()  # noqa: S608
+        rows = self._file.execute(
+            f"SELECT * FROM {table} WHERE fleet_id = ? ORDER BY 2",  # noqa: S608 - names of ours
+            (fleet_id,),
+        )
+        return [row[1:] for row in rows]
+
+
+def _locked(path: Path) -> int:
+    """Take the lock of a file beside it, for as long as the process lives."""
+    try:
+        lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as exc:
+        raise CannotOpen(f"{path}: {exc.strerror}") from exc
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise CannotOpen(f"{path}: another process has it open") from None
+    return lock
+
+
+def _migrate(path: Path) -> None:
+    engine = create_engine(f"sqlite:///{path}")
+    try:
+        with engine.begin() as connection:
+            migrations.upgrade(connection)
+    finally:
+        engine.dispose()
+
+
+def _account_row(account: Account) -> tuple[Any, ...]:
+    return account.key, account.name, account.password_hash, " ".join(account.scopes)
+
+
+def _device_row(device: Device) -> tuple[Any, ...]:
+    outcome, due_at = device.pending or (None, None)
+    return *device[:6], due_at, *(outcome or (None, None))
+
+
+def _device(*row: Any) -> Device:
+    *fields, due_at, code, message = row
+    device = Device(*fields)
+    if device.sync_status_code != PENDING:
+        return device
+    outcome = None if code is None else Outcome(code, message)
+    return device._replace(pending=Pending(outcome, due_at))
