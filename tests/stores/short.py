@@ -1,7 +1,7 @@
 """Short words for what tests of stores do all the time."""
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from pisync.model.clock import MAX_SPEED
 from pisync.model.device import Device, ErrorLog
@@ -52,10 +52,12 @@ async def hold(store: Store, device_id: int, *, fleet: str = F) -> Device:
     return device
 
 
-async def planned(store: Store, delays: dict[int, float], *, fleet: str = F) -> None:
-    """Begin attempts that succeed after so many seconds, by device."""
+async def planned(
+    store: Store, delays: Mapping[int, float], outcome: Outcome = SUCCEEDED, *, fleet: str = F
+) -> None:
+    """Begin attempts that come to an outcome after so many seconds, by device."""
     for device_id, seconds in delays.items():
-        step = Step(SUCCEEDED, round(seconds * SECOND))
+        step = Step(outcome, round(seconds * SECOND))
         await store.set_script(fleet, device_id, Script((step,)))
     await start(store, *delays, fleet=fleet)
 
