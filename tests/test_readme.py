@@ -1,0 +1,30 @@
+"""The README's tables say what the code says."""
+
+import re
+from pathlib import Path
+
+from pisync.settings import VARIABLES
+from pisync.web.routes import ROUTES
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+
+
+def test_the_table_of_settings_is_complete_and_true() -> None:
+    rows = [
+        f"| {', '.join(f'`{name}`' for name in variable.names)} | {variable.default} |"
+        f" {variable.meaning} |"
+        for variable in VARIABLES
+    ]
+    assert "\n".join(rows) in README
+
+
+def test_the_table_of_calls_is_complete_and_true() -> None:
+    told = dict[str, str | None]()
+    for calls, scope in re.findall(r"^\| (`[A-Z]+ /.*?) \| (\w*) \|", README, re.MULTILINE):
+        told |= dict.fromkeys(re.findall(r"`([A-Z]+ /[^`]*)`", calls), scope or None)
+    documented = {
+        f"{route.method} {re.sub(r':[^/]*}(?=/|$)', '}', route.path)}": route.scope
+        for route in ROUTES
+        if route.answers
+    }
+    assert told == documented
