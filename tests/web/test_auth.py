@@ -15,14 +15,13 @@ from aiohttp.test_utils import TestClient
 from aiohttp.typedefs import Handler
 from multidict import CIMultiDict
 from pytest_aiohttp.plugin import AiohttpClient
-from structlog.testing import capture_logs
 
 from pisync import keys
 from pisync.metrics import Metrics
 from pisync.tokens import Claims, Tokens
 from pisync.web.auth import guard
 from pisync.web.observe import observe
-from tests.web.wire import wire
+from tests.web.wire import capture_logs, wire
 
 SECRET = "a secret that only tests know, long enough"
 Client = TestClient[web.Request, web.Application]

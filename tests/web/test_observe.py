@@ -5,13 +5,12 @@ from typing import NoReturn
 import pytest
 from aiohttp import ClientConnectionError, ClientPayloadError, web
 from pytest_aiohttp.plugin import AiohttpClient
-from structlog.testing import capture_logs
 from yarl import URL
 
 from pisync.keys import METRICS, REQUEST_ID
 from pisync.stores.base import NoSuchDevice, StoreUnavailable
 from pisync.web.problems import Problem
-from tests.web.wire import Lines, listen_to, observed, until
+from tests.web.wire import Lines, capture_logs, listen_to, observed, until
 
 SECRET = "what nobody may see"
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, MutableMapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -16,6 +16,7 @@ from multidict import CIMultiDict
 from structlog.testing import LogCapture
 
 from pisync.keys import DRAINING, METRICS
+from pisync.logs import processors
 from pisync.metrics import Metrics
 from pisync.web.observe import add_headers, observe
 from pisync.web.server import Patience, serve
@@ -119,6 +120,17 @@ def listen_to(monkeypatch: pytest.MonkeyPatch, module: str) -> Lines:
     logger = structlog.wrap_logger(None, processors=[capture])
     monkeypatch.setattr(f"{module}._log", logger)
     return capture.entries
+
+
+@contextmanager
+def capture_logs() -> Iterator[Lines]:
+    """Catch all that is logged meanwhile."""
+    capture, usual = LogCapture(), [*processors]
+    processors[:] = [capture]
+    try:
+        yield capture.entries
+    finally:
+        processors[:] = usual
 
 
 @dataclass(frozen=True)
