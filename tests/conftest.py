@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import hypothesis
 import orjson
 import pytest
 from aiohttp import ClientResponse, web
@@ -13,6 +14,10 @@ from pytest_aiohttp.plugin import AiohttpClient
 from pisync import keys
 from pisync.app import create_app
 from pisync.settings import Settings
+
+# Every run tries the same examples, and none fails because the machine is busy.
+hypothesis.settings.register_profile("pisync", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("pisync")
 
 SETTINGS = Settings(
     jwt_secret="a secret that only tests know, long enough",
