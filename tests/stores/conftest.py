@@ -51,6 +51,9 @@ async def make_store(home: Home, heard: Heard) -> AsyncIterator[MakeStore]:
             await opened.pop().close()
         store = home.store(first, profile, most_error_logs)
         await store.open(heard)
+        # To fill an empty store may be a thing to tell.
+        await home.hear()
+        heard.forget()
         opened.append(store)
         return store
 

@@ -15,6 +15,10 @@ class Heard:
     """What a store has told, by fleet."""
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Start with a clean slate."""
         self.begun: dict[str, list[Begun]] = {}
         self.finishes: dict[str, list[Finished]] = {}
         self.events: dict[str, list[Change | Replaced]] = {}

@@ -12,6 +12,7 @@ from pisync.model.fleet import FirstData
 from pisync.model.profile import Profile
 from pisync.stores.base import Store
 from pisync.stores.memory import MemoryStore
+from pisync.stores.sqlite import SqliteStore
 from tests.conftest import ManualTime
 
 
@@ -52,10 +53,8 @@ class Home(ABC):
         """Wait until observers have been told all that was committed so far."""
 
 
-class MemoryHome(Home):
-    """Nowhere: each store starts empty."""
-
-    outlives_the_process = False
+class InProcessHome(Home):
+    """Stores that go by this process's time, which stands still unless a test moves it."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
@@ -66,9 +65,6 @@ class MemoryHome(Home):
 
     async def close(self) -> None:
         pass
-
-    def store(self, first: FirstData, profile: Profile, most_error_logs: int) -> Store:
-        return MemoryStore(first, profile, self.time, most_error_logs=most_error_logs)
 
     async def pass_time(self, seconds: float) -> None:
         self.time.pass_seconds(seconds)
@@ -83,7 +79,25 @@ class MemoryHome(Home):
         await asyncio.sleep(0)
 
 
+class MemoryHome(InProcessHome):
+    """Nowhere: each store starts empty."""
+
+    outlives_the_process = False
+
+    def store(self, first: FirstData, profile: Profile, most_error_logs: int) -> Store:
+        return MemoryStore(first, profile, self.time, most_error_logs=most_error_logs)
+
+
+class SqliteHome(InProcessHome):
+    """A file."""
+
+    def store(self, first: FirstData, profile: Profile, most_error_logs: int) -> Store:
+        path = self.directory / "pisync.db"
+        return SqliteStore(path, first, profile, self.time, most_error_logs=most_error_logs)
+
+
 HOMES: dict[str, type[Home]] = {
     "memory": MemoryHome,
+    "sqlite": SqliteHome,
 }
 DURABLE = [name for name, home in HOMES.items() if home.outlives_the_process]

@@ -33,7 +33,9 @@ from tests.stores.short import (
 NOON = 1_763_640_000 * SECOND
 
 # Each example fills a fleet of its own anew, so that all may share one store.
-on_one_store = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+on_one_store = settings(
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 def failed(device_id: int, code: int) -> DeviceSpec:
