@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from enum import IntEnum
 from functools import lru_cache, partial
 from typing import Any, TextIO, cast
 
@@ -53,12 +54,15 @@ def get_event_logger(event: str) -> Callable[..., None]:
 
     def write_line(**values: str | float) -> None:
         line = {"timestamp": _now(), "level": "info", "event": event, **values}
-        text = orjson.dumps(line).decode()
-        if "eyJ" in text or "://" in text or not text.isascii():
+        try:
+            text = orjson.dumps(line).decode()
+        except orjson.JSONEncodeError:  # a lone surrogate
+            text = ""
+        if text and text.isascii() and "eyJ" not in text and "://" not in text:
+            write(text)
+        else:
             # Perhaps a secret, or not printable: that goes the long way.
             log.info(event, **values)
-        else:
-            write(text)
 
     return write_line
 
@@ -141,7 +145,7 @@ def _harmless(key: str, value: object) -> Any:
         case str():
             return _harmless_text(value)
         case None | int() | float() if value is None or math.isfinite(value):
-            return value
+            return int(value) if isinstance(value, IntEnum) else value
         case Mapping():
             return {str(name): _harmless(str(name), each) for name, each in value.items()}
         case list() | tuple() | set() | frozenset():

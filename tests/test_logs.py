@@ -14,21 +14,27 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SETUP = """
 import asyncio, logging, os, sys, warnings
+from http import HTTPStatus
 from multidict import CIMultiDict
 from pisync import logs
 log = logs.get_logger()
-logs.configure(sys.argv[1], sys.argv[2])
 """
+CONFIGURED = f"{SETUP}logs.configure(sys.argv[1], sys.argv[2])\n"
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl"
 
 
 def logged(
-    statements: str, form: str = "json", level: str = "info", stderr: Any = subprocess.PIPE
+    statements: str,
+    form: str = "json",
+    level: str = "info",
+    *,
+    setup: str = CONFIGURED,
+    stderr: Any = subprocess.PIPE,
 ) -> str:
     """Run statements in a process that logs; return what came to its stderr."""
     process = subprocess.run(
-        [sys.executable, "-c", SETUP + statements, level, form],
+        [sys.executable, "-c", setup + statements, level, form],
         cwd=ROOT,
         check=True,
         timeout=30,
@@ -80,8 +86,8 @@ class TestJson:
 
 class TestText:
     def test_is_readable(self) -> None:
-        line = logged("log.info('listening', port=80, store='memory')", "text")
-        assert re.fullmatch(rf"{STAMP} \[info +\] listening +port=80 store='memory'\n", line)
+        line = logged("log.info('ended', status=HTTPStatus.OK, store='memory', ok=True)", "text")
+        assert re.fullmatch(rf"{STAMP} \[info +\] ended +status=200 store='memory' ok=True\n", line)
 
     def test_lets_no_value_forge_a_line_or_move_the_cursor(self) -> None:
         forged = "\\n2026-11-22 [error] forged\\r\\x1b[2J\\u2028\\u202e\\x9b\\x7f"
@@ -225,7 +231,13 @@ class TestOutput:
 
     def test_is_stderr_alone(self) -> None:
         process = subprocess.run(
-            [sys.executable, "-c", f"{SETUP}log.info('x'); logging.warning('x')", "info", "json"],
+            [
+                sys.executable,
+                "-c",
+                f"{CONFIGURED}log.info('x'); logging.warning('x')",
+                "info",
+                "json",
+            ],
             cwd=ROOT,
             check=True,
             capture_output=True,
@@ -236,33 +248,46 @@ class TestOutput:
 
 
 class TestEventLogger:
-    LOG = "logs.get_event_logger('request')(path='/devices', status=200, seconds=0.25)"
+    """For what happens often: faster, and no other in what it writes."""
 
-    def test_writes_the_line_that_a_logger_writes(self) -> None:
-        often, once = events(
-            f"{self.LOG}; log.info('request', path='/devices', status=200, seconds=0.25)"
+    WRITE = (
+        "log_it = logs.get_event_logger('request')\n"
+        f"for path in ['/a', '/é\\x1b', '/\\udc80', '/{JWT}', 'db://a:b@c', 'a\\nb\\x7f']:\n"
+        "    log_it(path=path, status=HTTPStatus.OK, seconds=0.25)\n"
+        "    log.info('request', path=path, status=HTTPStatus.OK, seconds=0.25)\n"
+    )
+
+    def test_writes_what_a_logger_writes(self) -> None:
+        shown = events(self.WRITE)
+        for each in shown:
+            assert re.fullmatch(STAMP, each.pop("timestamp"))
+        assert shown[::2] == shown[1::2]
+        assert [each["path"] for each in shown[6::2]] == ["/***", "db://***@c", "a\nb\x7f"]
+
+    def test_writes_text_as_a_logger_does(self) -> None:
+        lines = [line.split(" ", 1)[1] for line in logged(self.WRITE, "text").splitlines()]
+        assert len(lines) == 12
+        assert lines[::2] == lines[1::2]
+
+    def test_writes_nothing_that_is_below_the_level(self) -> None:
+        assert events(self.WRITE, "warning") == []
+
+
+class TestWithinAnotherProgram:
+    def test_goes_to_the_standard_librarys_logger_until_it_is_configured(self) -> None:
+        shown = logged(
+            "logging.basicConfig(level='INFO')\n"
+            f"log.info('one', password='geheim', text='{JWT}', n=1); log.debug('two')\n"
+            "try: 1 / 0\n"
+            "except ZeroDivisionError: log.exception('three')",
+            setup=SETUP,
         )
-        assert re.fullmatch(STAMP, often["timestamp"])
-        assert list(often) == list(once)
-        assert often | {"timestamp": once["timestamp"]} == once
+        first, second = shown.splitlines()
+        assert first == "INFO:pisync:event='one' password='***' text='***' n=1"
+        assert second.startswith("ERROR:pisync:event='three' exception='Traceback ")
 
-    def test_writes_text_where_text_is_wanted(self) -> None:
-        assert "request" in logged(self.LOG, form="text")
-        assert "path='/devices' status=200 seconds=0.25" in logged(self.LOG, form="text")
-
-    @pytest.mark.parametrize("form", ["json", "text"])
-    def test_is_silent_below_its_level(self, form: str) -> None:
-        assert logged(self.LOG, form=form, level="warning") == ""
-
-    @pytest.mark.parametrize("form", ["json", "text"])
-    def test_hides_secrets(self, form: str) -> None:
-        for secret in (JWT, "http://alice:hunter2@host"):
-            line = logged(f"logs.get_event_logger('request')(path='/{secret}')", form=form)
-            assert secret not in line
-            assert "***" in line
-
-    def test_stays_one_printable_line_whatever_is_logged(self) -> None:
-        text = "a\\nb\\r\\x1b[2J\\x85\\u2028\\x00\\u202e"
-        line = logged(f"logs.get_event_logger('request')(path='{text}')")
-        assert len(line.splitlines()) == 1
-        assert line.isascii()
+    def test_loggers_that_are_there_already_change_when_it_is_configured(self) -> None:
+        before = "log.error('early')\nlogs.configure(sys.argv[1], sys.argv[2])\n"
+        early, late = logged("log.error('late')", setup=SETUP + before).splitlines()
+        assert early == "event='early'"
+        assert json.loads(late)["event"] == "late"
