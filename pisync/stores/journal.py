@@ -7,7 +7,7 @@ some thousand rows a second, what an abstraction costs for each would be felt.
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -186,19 +186,19 @@ class Journal:
     def _fleet(self, row: tuple[Any, ...]) -> MemoryFleet:
         fleet_id, name, first_data, made_at, profile, fleet_time, wall_time, speed = row
         devices = [_device(*row) for row in self._rows("devices", fleet_id)]
-        # The wall clock may have stepped back while nobody looked; fleet time never does.
-        latest = max((each.last_attempt_at for each in devices), default=fleet_time)
+        monotonic = self._time.monotonic()
         slept = max(self._time.wall() - wall_time, 0)
-        now = Clock(fleet_time, 0, speed).now(slept)
         fleet = MemoryFleet(
             name,
             fleet_id,
             serial.read_first(first_data),
             made_at,
             serial.read_profile(profile),
-            Clock(max(now, latest), self._time.monotonic(), speed),
+            Clock(fleet_time, monotonic - slept, speed),
             self._most_error_logs,
         )
+        # The wall clock may have stepped back while nobody looked; fleet time never does.
+        fleet.clock = fleet.clock.moved_to(_latest_attempt(fleet, devices), monotonic)
         fleet.restore(
             devices,
             {row[0]: serial.read_script(*row[1:]) for row in self._rows("scripts", fleet_id)},
@@ -216,6 +216,22 @@ class Journal:
             (fleet_id,),
         )
         return [row[1:] for row in rows]
+
+
+def _latest_attempt(fleet: MemoryFleet, devices: Iterable[Device]) -> int:
+    """Return the latest fleet time at which an attempt began, as far as `devices` tell.
+
+    Where the first data's attempt is in the future, the ones after it have its time instead.
+    """
+    return max(
+        (
+            each.last_attempt_at
+            for each in devices
+            if each.last_attempt_at
+            > fleet.devices.load(fleet.position(each.device_id)).last_attempt_at
+        ),
+        default=fleet.clock.fleet_time,
+    )
 
 
 def _locked(path: Path) -> int:
