@@ -159,20 +159,29 @@ def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     type=click.IntRange(1, MAX_TOKEN_TTL),
     help="seconds that it is valid  [default: PISYNC_TOKEN_TTL, or 3600]",
 )
-def token(name: str, scopes: tuple[str, ...], ttl: int | None) -> None:
-    """Print a token, signed with PISYNC_JWT_SECRET (or _FILE), which must be the server's."""
+@_setting_options("store", "jwt_secret")
+def token(name: str, scopes: tuple[str, ...], ttl: int | None, **options: str | None) -> None:
+    """Print a token, signed with the server's secret.
+
+    That is PISYNC_JWT_SECRET (or _FILE), or what is kept beside the database of PISYNC_STORE.
+    """
+    from pisync.secret import NoSecret, kept_secret
     from pisync.tokens import Tokens
 
     if not (name.isprintable() and 1 <= len(name) <= 64):
         raise click.BadParameter("must be 1 to 64 printable characters", param_hint="--name")
-    settings = _settings({})
-    if settings.jwt_secret is None:
+    settings = _settings(options)
+    try:
+        secret = kept_secret(settings)
+    except NoSecret as exc:
+        _exit(MISTAKEN, str(exc))
+    if secret is None:
         _exit(
             MISTAKEN,
             "Set PISYNC_JWT_SECRET or PISYNC_JWT_SECRET_FILE, here and for the server, to the same"
             " secret.",
         )
-    click.echo(Tokens(settings.jwt_secret, settings.token_ttl).issue(name, scopes, ttl))
+    click.echo(Tokens(secret, settings.token_ttl).issue(name, scopes, ttl))
 
 
 @main.command()

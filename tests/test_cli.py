@@ -340,6 +340,21 @@ class TestToken:
             assert server.call("GET", "/devices", user.stdout.strip())[0] == 200
             assert server.call("GET", "/devices", admin.stdout.strip())[0] == 403
 
+    def test_is_signed_with_the_secret_that_is_kept_beside_a_database(self, tmp_path: Path) -> None:
+        store = f"sqlite:///{tmp_path}/pisync.db"
+        before = pisync("token", "--name", "ci", PISYNC_STORE=store)
+        with serving("--store", store) as server:
+            after = pisync("token", "--name", "ci", "--store", store)
+            for process in (before, after):
+                assert server.call("GET", "/devices", process.stdout.strip())[0] == 200
+
+    def test_needs_a_place_to_keep_a_secret(self, tmp_path: Path) -> None:
+        store = f"sqlite:///{tmp_path}/missing/pisync.db"
+        process = pisync("token", "--name", "ci", "--store", store)
+        assert (process.returncode, process.stdout) == (2, "")
+        assert "No such file or directory" in process.stderr
+        assert len(process.stderr.splitlines()) == 1
+
     def test_says_what_was_asked_for(self, tmp_path: Path) -> None:
         (tmp_path / "secret").write_text(f"{SECRET}\n")
         process = pisync(
