@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 
@@ -138,11 +139,19 @@ async def test_bad_http_is_refused_also_piece_by_piece(
 ) -> None:
     request_ = (SMUGGLING | BROKEN)[name]
     answer = asyncio.create_task(connection.answer())
-    for at in range(0, len(request_), size):
-        if not answer.done():
-            await connection.send(request_[at : at + size])
-            await asyncio.sleep(0.001)
+    with suppress(ConnectionError):  # the server need not wait for the rest
+        for at in range(0, len(request_), size):
+            if not answer.done():
+                await connection.send(request_[at : at + size])
+                await asyncio.sleep(0.001)
     (await answer).assert_problem(400)
+    assert await connection.rest() == b""
+
+
+@pytest.mark.parametrize("name", ["chunked in HTTP/1.0", "HTTP/0.9"])
+async def test_old_http_is_refused_also_when_nothing_follows(name: str, connection: Wire) -> None:
+    await connection.send((SMUGGLING | BROKEN)[name])
+    (await connection.answer()).assert_problem(400)
     assert await connection.rest() == b""
 
 

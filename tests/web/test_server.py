@@ -252,13 +252,23 @@ async def test_a_client_that_hangs_up_does_not_cancel_its_handler(handlers: Hand
 
 
 async def test_hanging_up_and_broken_bodies_are_no_news(
-    handlers: Handlers, caplog: pytest.LogCaptureFixture
+    handlers: Handlers, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    async def fails(_: web.Request) -> NoReturn:
+        handlers.entered += 1
+        await handlers.go_on.wait()
+        raise ValueError
+
     caplog.set_level(logging.WARNING)
+    lines = listen_to(monkeypatch, "pisync.web.server")
+    lines_of_requests = listen_to(monkeypatch, "pisync.web.observe")
+    handlers.app.add_routes([web.get("/fails", fails)])
     async with serving(handlers.app) as running:
-        async with wire(running.port) as connection:
-            await connection.send(get("/stream"))
-            await until(lambda: handlers.entered == 1)
+        async with wire(running.port) as one, wire(running.port) as other:
+            await one.send(get("/stream"))
+            await other.send(get("/fails"))
+            await until(lambda: handlers.entered == 2)
+        await asyncio.sleep(0.05)
         handlers.go_on.set()
         async with wire(running.port) as connection:
             await connection.send(
@@ -267,6 +277,7 @@ async def test_hanging_up_and_broken_bodies_are_no_news(
             assert (await connection.answer()).body == b"fine"
             await connection.send(b"no gzip!!")
             assert await connection.rest() == b""
+        assert lines == lines_of_requests == []
     assert caplog.text == ""
 
 
