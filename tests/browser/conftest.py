@@ -1,0 +1,78 @@
+"""A real browser, and what it has to complain about."""
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+
+import pytest
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
+from yarl import URL
+
+from tests.conftest import Api
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+# No sandbox, since root has none; no calls of the browser's own.
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+PATIENCE = 20_000  # milliseconds: a busy machine draws slowly
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    if CHROMIUM is None:
+        why = "needs Chromium: apt-get install chromium"
+        if os.environ.get("CI") == "true":
+            pytest.fail(why)
+        pytest.skip(why)
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        await browser.close()
+
+
+def watch(page: Page, home: URL) -> list[str]:
+    """Return a list that grows by all that the page does and should not do.
+
+    That is: an error in the console, where a breach of the content security policy shows too; one
+    that nobody caught; a request to another host than its home.
+    """
+    complaints: list[str] = []
+
+    def see_console(said: ConsoleMessage) -> None:
+        if said.type in ("error", "warning"):
+            complaints.append(said.text)
+
+    def see_request(request: Request) -> None:
+        url = URL(request.url)
+        if url.scheme != "data" and url.origin() != home.origin():
+            complaints.append(f"asks for {url}")
+
+    page.on("console", see_console)
+    page.on("request", see_request)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    return complaints
+
+
+@pytest.fixture
+async def unwatched_page(browser: Browser, api: Api) -> AsyncIterator[Page]:
+    """A page that opens the application's paths."""
+    expect.set_options(timeout=PATIENCE)
+    home = str(api.client.make_url("/"))
+    context = await browser.new_context(base_url=home, viewport={"width": 1280, "height": 900})
+    page = await context.new_page()
+    yield page
+    await context.close()
+
+
+@pytest.fixture
+async def page(unwatched_page: Page, api: Api) -> AsyncIterator[Page]:
+    """The same; in the end it must have done nothing that it should not."""
+    complaints = watch(unwatched_page, api.client.make_url("/"))
+    yield unwatched_page
+    assert complaints == []
