@@ -37,7 +37,11 @@ class OutcomeSchema(Schema):
     """How an attempt ends: a code, and a message exactly if it is a failure."""
 
     sync_status_code = Int(required=True, validate=validate.OneOf(OUTCOME_CODES))
-    error_message = Text(load_default=None, allow_none=True)
+    error_message = Text(
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "A failure has one, a success has none."},
+    )
 
     @validates_schema
     def _is_an_outcome(self, data: Mapping[str, Any], **_: object) -> None:
@@ -52,7 +56,11 @@ class OutcomeSchema(Schema):
 class WeightedOutcomeSchema(OutcomeSchema):
     """An outcome of a profile, and how often it comes relative to the others."""
 
-    weight = Number(required=True, validate=validate.Range(min=0))
+    weight = Number(
+        required=True,
+        validate=validate.Range(min=0),
+        metadata={"description": "In proportion to the others; not all are 0."},
+    )
 
     @post_load
     def _make(self, data: dict[str, Any], **_: object) -> Any:
@@ -60,8 +68,10 @@ class WeightedOutcomeSchema(OutcomeSchema):
         return WeightedOutcome(Outcome(**data), weight)
 
 
-def _seconds(**kwargs: Any) -> Number:
-    return Number(validate=validate.Range(0, MAX_DELAY), **kwargs)
+def _seconds(description: str = "In seconds.", **kwargs: Any) -> Number:
+    return Number(
+        validate=validate.Range(0, MAX_DELAY), metadata={"description": description}, **kwargs
+    )
 
 
 class ConstantDelaySchema(Schema):
@@ -97,7 +107,11 @@ class LognormalDelaySchema(Schema):
 
     distribution = Text(required=True, validate=validate.Equal("lognormal"))
     median = _seconds(required=True)
-    sigma = Number(required=True, validate=validate.Range(min=0))
+    sigma = Number(
+        required=True,
+        validate=validate.Range(min=0),
+        metadata={"description": "The standard deviation of the logarithm."},
+    )
     max = _seconds(required=True)
 
     @post_load
@@ -111,7 +125,10 @@ class ProfileSchema(Schema):
     Loads into those arguments of a `Profile` that are given.
     """
 
-    seed = Int(validate=validate.Range(0, MAX_SEED))
+    seed = Int(
+        validate=validate.Range(0, MAX_SEED),
+        metadata={"description": "A fleet that is made without one draws one."},
+    )
     outcomes = fields.List(
         fields.Nested(WeightedOutcomeSchema), validate=validate.Length(1, MAX_OUTCOMES)
     )
@@ -123,8 +140,14 @@ class ProfileSchema(Schema):
             "lognormal": LognormalDelaySchema,
         },
     )
-    when_pending = Text(validate=validate.OneOf(("join", "refuse")))
-    max_pending = Int(validate=validate.Range(0, MAX_PENDING))
+    when_pending = Text(
+        validate=validate.OneOf(("join", "refuse")),
+        metadata={"description": "What a sync of a pending device does."},
+    )
+    max_pending = Int(
+        validate=validate.Range(0, MAX_PENDING),
+        metadata={"description": "So many syncs may be pending at once."},
+    )
 
     @validates_schema
     def _some_weight(self, data: Mapping[str, Any], **_: object) -> None:
@@ -227,6 +250,7 @@ class ClockBody(Schema):
     mode = Text(required=True, validate=validate.OneOf(("real", "manual")))
     speed = Number(
         validate=validate.Range(0, MAX_SPEED, min_inclusive=False),
+        metadata={"description": "Fleet seconds per real second; 1 if left out."},
     )
 
     @validates_schema
@@ -257,9 +281,12 @@ class StepSchema(Schema):
 
     sync_status_code = Int(validate=validate.OneOf(OUTCOME_CODES))
     error_message = Text(allow_none=True)
-    delay = _seconds()
-    hold = Flag(validate=validate.Equal(True, error="Must be true."))
-    sticky = Flag()
+    delay = _seconds("In seconds; the profile's if left out.")
+    hold = Flag(
+        validate=validate.Equal(True, error="Must be true."),
+        metadata={"description": "Pending until it is released."},
+    )
+    sticky = Flag(metadata={"description": "In the last step: it repeats for ever."})
 
     @validates_schema
     def _hold_or_outcome(self, data: Mapping[str, Any], **_: object) -> None:
@@ -307,4 +334,9 @@ class ForecastQuery(Schema):
 
     device_id = QueryInt(required=True, validate=validate.Range(1, MAX_DEVICE_ID))
     attempts = QueryInt(load_default=20, validate=validate.Range(1, MAX_FORECAST))
-    first = QueryInt(data_key="from", load_default=None, validate=validate.Range(1, MAX_DEVICE_ID))
+    first = QueryInt(
+        data_key="from",
+        load_default=None,
+        validate=validate.Range(1, MAX_DEVICE_ID),
+        metadata={"description": "The first attempt; the device's next if left out."},
+    )

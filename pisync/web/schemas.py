@@ -51,7 +51,7 @@ class RegisterBody(Schema):
             rf"{USERNAME.pattern}\Z",
             error="Must be 3 to 64 of A-Z a-z 0-9 . _ -, starting with a letter or a digit.",
         ),
-        metadata={"example": "alice"},
+        metadata={"description": "Whatever the case of its letters: one account."},
     )
     password = Text(
         required=True,
@@ -59,15 +59,18 @@ class RegisterBody(Schema):
             validate.Length(min=8, error="Shorter than 8 characters."),
             _within_bcrypt,
         ],
-        metadata={"example": "correct horse"},
+        metadata={
+            "description": f"At most {MAX_PASSWORD_BYTES} bytes of UTF-8.",
+            "maxLength": MAX_PASSWORD_BYTES,
+        },
     )
 
 
 class LoginBody(Schema):
     """A name and a password; those that no account could have are taken, and fail like others."""
 
-    username = fields.String(required=True, metadata={"example": "alice"})
-    password = fields.String(required=True, metadata={"example": "correct horse"})
+    username = fields.String(required=True)
+    password = fields.String(required=True)
 
 
 # Devices and errors
@@ -77,8 +80,14 @@ class DevicesQuery(Schema):
     """Which page of which devices."""
 
     limit = QueryInt(load_default=100, validate=validate.Range(1, MAX_PAGE))
-    after = QueryInt(load_default=0, validate=validate.Range(0, MAX_DEVICE_ID))
-    status = QueryStatuses(load_default=None)
+    after = QueryInt(
+        load_default=0,
+        validate=validate.Range(0, MAX_DEVICE_ID),
+        metadata={"description": "Devices with a greater id."},
+    )
+    status = QueryStatuses(
+        load_default=None, metadata={"description": "Devices with one of these codes."}
+    )
 
 
 class SyncBody(Schema):
@@ -104,10 +113,13 @@ class ErrorsQuery(Schema):
     """Which error logs."""
 
     limit = QueryInt(load_default=50, validate=validate.Range(1, MAX_PAGE))
-    before = QueryInt(validate=validate.Range(1, MAX_DEVICE_ID))
+    before = QueryInt(
+        validate=validate.Range(1, MAX_DEVICE_ID),
+        metadata={"description": "Error logs with a smaller id."},
+    )
     device_id = QueryInt(validate=validate.Range(1, MAX_DEVICE_ID))
     status = QueryInt(validate=validate.OneOf(FAILURES))
-    since = Timestamp()
+    since = Timestamp(metadata={"description": "Error logs of that fleet time or later."})
 
     @post_load
     def _filter(self, data: dict[str, Any], **_: object) -> tuple[ErrorFilter, int]:
