@@ -194,6 +194,6 @@ class TestBrokenTransition:
     async def test_that_lets_an_attempt_finish_twice(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        break_finish(monkeypatch, finishes_twice())
+        break_finish(monkeypatch, finishes_twice)
         await self.run(store)
         assert not (await store.ledger(F)).balanced
