@@ -21,10 +21,12 @@ help: ## Show this list
 run: $(VENV)/.runtime ## Start the service at http://127.0.0.1:8080
 	$(BIN)/pisync serve $(ARGS)
 
+# By file, so that what a module shares (an image, a server) is made once; in the given order, since
+# the longest are not the last.
 .PHONY: test
 test: $(VENV)/.dev ## Run the tests, with a coverage report
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest -n auto --dist loadgroup $(ARGS); \
+	$(BIN)/coverage run -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS); \
 	status=$$?; $(BIN)/coverage combine --quiet && $(BIN)/coverage report; exit $$status
 
 .PHONY: check

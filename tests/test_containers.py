@@ -18,7 +18,6 @@ ROOT = Path(__file__).parent.parent
 
 pytestmark = [
     pytest.mark.container,
-    pytest.mark.xdist_group("container"),  # one worker, so that the image is built once
     pytest.mark.timeout(600),  # the first build downloads the dependencies
 ]
 
