@@ -29,6 +29,7 @@ from pisync.web.fleet_schemas import ProfileSchema
 from pisync.web.fleets import new_profile
 from pisync.web.health import event_loop_lag
 from pisync.web.observe import add_headers, observe
+from pisync.web.page_cache import PAGES, PageCache
 from pisync.web.parsing import by_field
 from pisync.web.routes import add_routes
 
@@ -72,6 +73,7 @@ def create_app(settings: Settings, *, time: MachineTime | None = None) -> web.Ap
     app[keys.STORE] = store
     app[keys.BROKER] = broker = Broker(settings.max_streams)
     app[keys.SIMULATOR] = Simulator(store, metrics, broker)
+    app[PAGES] = PageCache()
     app[keys.DRAINING] = asyncio.Event()
     access = add_routes(app)
     app.middlewares.append(

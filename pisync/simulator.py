@@ -99,12 +99,11 @@ class Simulator:
     ) -> AsyncIterator[Sequence[int]]:
         after, more = 0, True
         while more:
-            devices, _, more = await self._store.devices(
-                fleet, after=after, limit=BATCH, statuses=statuses
-            )
-            if devices:
-                after = devices[-1].device_id
-                yield [each.device_id for each in devices]
+            page = await self._store.devices(fleet, after=after, limit=BATCH, statuses=statuses)
+            more = page.more
+            if page.devices:
+                after = page.devices[-1].device_id
+                yield [each.device_id for each in page.devices]
 
     async def advance(self, fleet: str, microseconds: int) -> Moved:
         """Move a manual clock; see `Store.advance`."""

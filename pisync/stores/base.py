@@ -8,7 +8,7 @@ A method that names a fleet raises NoSuchFleet where there is none of that name;
 device, NoSuchDevice. Times are fleet time in microseconds unless said otherwise.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, Protocol
@@ -105,11 +105,15 @@ class Moved(NamedTuple):
 
 
 class DevicePage(NamedTuple):
-    """Devices by rising id, how many there are on all pages, and whether a page follows."""
+    """Devices by rising id, how many there are on all pages, and whether a page follows.
+
+    Pages asked for in the same way that have the same `version` are equal; None says nothing.
+    """
 
     devices: Sequence[Device]
     total: int
     more: bool
+    version: Hashable = None
 
 
 class ErrorPage(NamedTuple):
@@ -282,9 +286,18 @@ class Store(Protocol):
         """Return a device."""
 
     async def devices(
-        self, fleet: str, *, after: int, limit: int, statuses: frozenset[int] | None
+        self,
+        fleet: str,
+        *,
+        after: int,
+        limit: int,
+        statuses: frozenset[int] | None,
+        known: Hashable = None,
     ) -> DevicePage:
-        """Return devices with an id above `after` and, unless None, one of `statuses`."""
+        """Return devices with an id above `after` and, unless None, one of `statuses`.
+
+        If the page still has the version `known`, it is enough to say so, without the devices.
+        """
 
     async def begin(
         self, fleet: str, device_ids: Iterable[int], *, generation: int | None = None

@@ -11,6 +11,8 @@ from pisync.model.outcome import PENDING, STATUS_CODES, SUCCESS, Outcome
 
 _NONE = -(2**63)
 """Stands for None in a column of times."""
+_BLOCK_BITS = 6
+"""Blocks of 64 devices: what changes elsewhere leaves a page as it is."""
 
 
 class DeviceTable:
@@ -41,6 +43,8 @@ class DeviceTable:
         # planned message. Of others they mean nothing.
         self._due = array("q", [0]) * count
         self._planned = bytearray(count)
+        # How often devices of each block have changed: it tells that a page has not.
+        self._changes = array("q", [0]) * ((count >> _BLOCK_BITS) + 1)
         self._counts = [self._status.count(code) for code in range(len(STATUS_CODES))]
         self.held = 0
 
@@ -78,6 +82,7 @@ class DeviceTable:
     def save(self, position: int, device: Device) -> None:
         """Replace the device at a position."""
         self.held -= self._is_held(position)
+        self._changes[position >> _BLOCK_BITS] += 1
         status = _CODE_BYTE[device.sync_status_code]
         self._counts[self._status[position]] -= 1
         self._counts[status] += 1
@@ -98,18 +103,26 @@ class DeviceTable:
     def _is_held(self, position: int) -> bool:
         return self._status[position] == _PENDING_BYTE and self._due[position] == _NONE
 
+    def changes(self, positions: range) -> int:
+        """Return a number that has grown when any device at these positions has changed."""
+        if not positions:
+            return 0
+        blocks = slice(positions[0] >> _BLOCK_BITS, (positions[-1] >> _BLOCK_BITS) + 1)
+        return sum(self._changes[blocks])
+
     def count(self, statuses: frozenset[int] | None = None) -> int:
         """Count the devices that have one of these statuses; all if None."""
         if statuses is None:
             return len(self)
         return sum(self._counts[_CODE_BYTE[status]] for status in statuses)
 
-    def after(self, device_id: int, statuses: frozenset[int] | None) -> Iterator[int]:
-        """Go through the positions of devices with a greater id and one of these statuses."""
-        start = bisect_right(self.ids, device_id)
-        if statuses is None:
-            return iter(range(start, len(self)))
-        return merge(*(self._with_status(_CODE_BYTE[each], start) for each in statuses))
+    def after(self, device_id: int) -> range:
+        """Return the positions of devices with a greater id."""
+        return range(bisect_right(self.ids, device_id), len(self))
+
+    def having(self, statuses: frozenset[int], positions: range) -> Iterator[int]:
+        """Go through those positions, to the last, whose devices have one of these statuses."""
+        return merge(*(self._with_status(_CODE_BYTE[each], positions.start) for each in statuses))
 
     def _with_status(self, code: int, start: int) -> Iterator[int]:
         position = self._status.find(code, start)

@@ -1,7 +1,7 @@
 """The store that is nothing but memory: the default, and what the embedded store reads from."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import partial
 from itertools import count, islice
 from math import inf
@@ -224,15 +224,24 @@ class MemoryStore:
         return chosen.devices.load(chosen.position(device_id))
 
     async def devices(
-        self, fleet: str, *, after: int, limit: int, statuses: frozenset[int] | None
+        self,
+        fleet: str,
+        *,
+        after: int,
+        limit: int,
+        statuses: frozenset[int] | None,
+        known: Hashable = None,
     ) -> DevicePage:
-        table = self._fleet(fleet).devices
-        positions = list(islice(table.after(after, statuses), limit + 1))
-        return DevicePage(
-            [table.load(position) for position in positions[:limit]],
-            table.count(statuses),
-            len(positions) > limit,
-        )
+        chosen = self._fleet(fleet)
+        table = chosen.devices
+        rest = table.after(after)
+        if statuses is not None:
+            positions = list(islice(table.having(statuses, rest), limit + 1))
+            devices = [table.load(position) for position in positions[:limit]]
+            return DevicePage(devices, table.count(statuses), len(positions) > limit)
+        version = chosen.generation, table.changes(rest[:limit])
+        devices = [] if version == known else [table.load(position) for position in rest[:limit]]
+        return DevicePage(devices, table.count(), len(rest) > limit, version)
 
     async def begin(
         self, fleet: str, device_ids: Iterable[int], *, generation: int | None = None

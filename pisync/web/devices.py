@@ -1,15 +1,19 @@
 """Devices: list, look, sync."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
 from aiohttp import hdrs, web
 
 from pisync import keys
 from pisync.model.fleet import DEFAULT_FLEET
-from pisync.stores.base import NoSuchDevice, Verdict
+from pisync.stores.base import DevicePage, NoSuchDevice, Verdict
 from pisync.web import render
+from pisync.web.page_cache import PAGES
 from pisync.web.parsing import read_json, read_query
 from pisync.web.problems import conflict, unavailable
+from pisync.web.render import Rendered
 from pisync.web.schemas import DevicesQuery, SyncBody
 
 FLEET_HEADER = "Pisync-Fleet"
@@ -37,18 +41,32 @@ async def list_devices(request: web.Request) -> web.Response:
     The header `Link` leads to the next page, and is there while one follows.
     """
     query = read_query(request, DevicesQuery)
-    limit, statuses = query["limit"], query["status"]
+    fleet, cache = fleet_of(request), request.app[PAGES]
+    asked = fleet, request.rel_url.raw_query_string
     page = await request.app[keys.STORE].devices(
-        fleet_of(request), after=query["after"], limit=limit, statuses=statuses
+        fleet,
+        after=query["after"],
+        limit=query["limit"],
+        statuses=query["status"],
+        known=cache.version(asked),
     )
+    rendered = cache.get(asked, page.version)
+    if rendered is None:
+        rendered = Rendered.of(render.devices(page.devices), _page_headers(page, query))
+        cache.put(asked, page.version, rendered)
+    return rendered.answer(request)
+
+
+def _page_headers(page: DevicePage, query: Mapping[str, Any]) -> dict[str, str]:
     headers = {TOTAL_HEADER: str(page.total)}
     if page.more:
+        limit, statuses = query["limit"], query["status"]
         chosen = statuses and ",".join(map(str, sorted(statuses)))
         last = page.devices[-1].device_id
         headers[hdrs.LINK] = render.next_page(
             "/devices", {"limit": limit, "after": last, "status": chosen}
         )
-    return render.answer_unless_known(request, render.devices(page.devices), headers)
+    return headers
 
 
 async def get_device(request: web.Request) -> web.Response:

@@ -9,8 +9,7 @@ import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from pisync.web import render
-from pisync.web.problems import JSON_TYPE
+from pisync.web.render import Rendered, tag_of
 
 _HEADERS = {
     # Nothing from another host, and nothing that is written into the page itself.
@@ -46,7 +45,7 @@ async def docs(request: web.Request) -> web.Response:
 async def openapi(request: web.Request) -> web.Response:
     """Describe these calls as an OpenAPI document."""
     body = await asyncio.to_thread(_document)
-    return render.unless_known(request, body, JSON_TYPE)
+    return Rendered(body, tag_of(body)).answer(request)
 
 
 @cache
@@ -65,7 +64,8 @@ def _file(name: str, content_type: str) -> Handler:
 
 
 def _answer(request: web.Request, name: str, content_type: str) -> web.Response:
-    return render.unless_known(request, _content(name), content_type, _HEADERS)
+    body = _content(name)
+    return Rendered(body, tag_of(body), content_type, _HEADERS).answer(request)
 
 
 @cache

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from http import HTTPStatus
+from typing import NamedTuple
 from urllib.parse import urlencode
 
 import orjson
@@ -32,26 +33,42 @@ def answer(
     return _answer(_json(value), status, headers)
 
 
-def answer_unless_known(
-    request: web.Request, value: object, headers: Headers | None = None
-) -> web.Response:
+def answer_unless_known(request: web.Request, value: object) -> web.Response:
     """Return a value as JSON with its ETag, or 304 if the client's `If-None-Match` has that."""
-    return unless_known(request, _json(value), JSON_TYPE, headers)
+    return Rendered.of(value).answer(request)
 
 
-def unless_known(
-    request: web.Request, body: bytes, content_type: str, headers: Headers | None = None
-) -> web.Response:
-    """Return a body with its ETag, or 304 if the client's `If-None-Match` has that."""
-    tag = blake2b(body, digest_size=12).hexdigest()
-    known = request.if_none_match or ()
-    # An asterisk in quotes is a tag like others, and aiohttp does not tell the two apart.
-    if request.headers.get(hdrs.IF_NONE_MATCH) == "*" or any(each.value == tag for each in known):
-        response = web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
-    else:
-        response = _answer(body, HTTPStatus.OK, headers, content_type)
-    response.etag = tag
-    return response
+class Rendered(NamedTuple):
+    """An answer's body and headers, and the ETag of the body."""
+
+    body: bytes
+    tag: str
+    content_type: str = JSON_TYPE
+    headers: Headers | None = None
+
+    @classmethod
+    def of(cls, value: object, headers: Headers | None = None) -> "Rendered":
+        """Return a value as JSON."""
+        body = _json(value)
+        return cls(body, tag_of(body), headers=headers)
+
+    def answer(self, request: web.Request) -> web.Response:
+        """Return the answer, or 304 if the client's `If-None-Match` has the tag."""
+        known = request.if_none_match or ()
+        # An asterisk in quotes is a tag like others, and aiohttp does not tell the two apart.
+        if request.headers.get(hdrs.IF_NONE_MATCH) == "*" or any(
+            each.value == self.tag for each in known
+        ):
+            response = web.Response(status=HTTPStatus.NOT_MODIFIED, headers=self.headers)
+        else:
+            response = _answer(self.body, HTTPStatus.OK, self.headers, self.content_type)
+        response.headers[hdrs.ETAG] = f'"{self.tag}"'
+        return response
+
+
+def tag_of(body: bytes) -> str:
+    """Return the ETag of a body."""
+    return blake2b(body, digest_size=12).hexdigest()
 
 
 def _json(value: object) -> bytes:
