@@ -1,14 +1,10 @@
-"""How each call can be answered, for the documentation.
-
-Only what is the call's own: the refusals that many calls share follow from the table of calls.
-"""
+"""How each call can be answered, for the documentation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from aiohttp import hdrs
 from marshmallow import Schema
 
 from pisync.web.answer_schemas import (
@@ -26,8 +22,8 @@ from pisync.web.answer_schemas import (
     TokenSchema,
 )
 from pisync.web.devices import ATTEMPT_HEADER, TOTAL_HEADER
+from pisync.web.headers import ETAG, LINK, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE
 
-ETAG = "ETag"  # hdrs.ETAG is spelled Etag
 JSON = "application/json"
 HTML = "text/html"
 TEXT = "text/plain"
@@ -40,7 +36,7 @@ _OBJECT: Mapping[str, object] = {"type": "object"}
 class Answer:
     """An answer: its status, when it comes, and what it carries.
 
-    `schema` and `example` are of its body; without a schema that is a text, without an example there
+    `schema` and `example` are of its body: without a schema it is a text, without an example there
     is none. `headers` are those that not all answers have.
     """
 
@@ -56,6 +52,56 @@ def _refusal(status: int, description: str, message: str, *headers: str) -> Answ
     return Answer(status, description, ErrorSchema(), {"message": message}, headers)
 
 
+SHARED: Mapping[str, Answer] = {
+    "NotJson": _refusal(HTTPStatus.BAD_REQUEST, "The body is not JSON.", "The body is not JSON."),
+    "Unauthorized": _refusal(
+        HTTPStatus.UNAUTHORIZED,
+        "No token, or a bad one.",
+        "The token is not valid.",
+        WWW_AUTHENTICATE,
+    ),
+    "Forbidden": _refusal(
+        HTTPStatus.FORBIDDEN,
+        "The token lacks the scope.",
+        "The token lacks the scope admin.",
+        WWW_AUTHENTICATE,
+    ),
+    "NotFound": _refusal(
+        HTTPStatus.NOT_FOUND,
+        "There is no such device or fleet.",
+        "There is no such device in this fleet.",
+    ),
+    "TooSlow": _refusal(
+        HTTPStatus.REQUEST_TIMEOUT, "The body took too long.", "The body took too long."
+    ),
+    "TooLarge": _refusal(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "The body is too large.",
+        "The body is larger than 64 KiB.",
+    ),
+    "WrongType": _refusal(
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        "The body is not `application/json`.",
+        "The body must be application/json.",
+    ),
+    "Invalid": Answer(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "The body or the query is not as it should be.",
+        ErrorSchema(),
+        {
+            "message": "Some fields are not valid.",
+            "errors": {"profile.delay.max": ["Must not be less than min."]},
+        },
+    ),
+    "Unavailable": _refusal(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "A limit is reached, or the store can't be reached. Try again.",
+        "The store can't be reached now. Try again.",
+        RETRY_AFTER,
+    ),
+}
+"""Refusals that follow from what a call is, by their names in the document."""
+
 _NOT_MODIFIED = Answer(
     HTTPStatus.NOT_MODIFIED,
     "The client has this already: `If-None-Match` names its `ETag`.",
@@ -65,7 +111,7 @@ _BUSY = _refusal(
     HTTPStatus.SERVICE_UNAVAILABLE,
     "Too many passwords wait to be checked, or the store can't be reached. Try again.",
     "Too many passwords wait to be checked.",
-    hdrs.RETRY_AFTER,
+    RETRY_AFTER,
 )
 _REPLACED = _refusal(
     HTTPStatus.CONFLICT,
@@ -76,7 +122,7 @@ _DONE = Answer(HTTPStatus.NO_CONTENT, "Done.")
 
 # Pages and health
 
-HOME = (Answer(HTTPStatus.FOUND, "Leads to the documentation.", headers=(hdrs.LOCATION,)),)
+HOME = (Answer(HTTPStatus.FOUND, "Leads to the documentation.", headers=(LOCATION,)),)
 DOCS = (
     Answer(
         HTTPStatus.OK,
@@ -98,7 +144,7 @@ READYZ = (
         HTTPStatus.SERVICE_UNAVAILABLE,
         "The store can't be reached, or the server is about to stop.",
         "The server is about to stop.",
-        hdrs.RETRY_AFTER,
+        RETRY_AFTER,
     ),
 )
 METRICS = (
@@ -135,13 +181,13 @@ LOGIN = (
         HTTPStatus.UNAUTHORIZED,
         "There is no such account, or the password is another.",
         "Invalid username or password.",
-        hdrs.WWW_AUTHENTICATE,
+        WWW_AUTHENTICATE,
     ),
     _refusal(
         HTTPStatus.TOO_MANY_REQUESTS,
         "Too many logins failed, for this name or from this address.",
         "Too many failed logins.",
-        hdrs.RETRY_AFTER,
+        RETRY_AFTER,
     ),
     _BUSY,
 )
@@ -178,7 +224,7 @@ LIST_DEVICES = (
         "A page of devices.",
         DeviceSchema(many=True),
         [_DEVICE],
-        (hdrs.LINK, TOTAL_HEADER, ETAG),
+        (LINK, TOTAL_HEADER, ETAG),
     ),
     _NOT_MODIFIED,
 )
@@ -192,7 +238,7 @@ SYNC_DEVICE = (
         "The device is pending, by a new attempt or by the one that was under way.",
         DeviceSchema(),
         _PENDING,
-        (hdrs.LOCATION, ATTEMPT_HEADER),
+        (LOCATION, ATTEMPT_HEADER),
     ),
     _refusal(
         HTTPStatus.CONFLICT,
@@ -215,7 +261,7 @@ LIST_ERRORS = (
         "A page of error logs.",
         ErrorLogSchema(many=True),
         [_ERROR_LOG],
-        (hdrs.LINK,),
+        (LINK,),
     ),
 )
 GET_STATS = (
@@ -266,7 +312,7 @@ LIST_FLEETS = (Answer(HTTPStatus.OK, "All fleets.", FleetSchema(many=True), [_FL
 GET_FLEET = (_THE_FLEET,)
 PUT_FLEET = (
     Answer(HTTPStatus.OK, "The fleet, in the place of another.", FleetSchema(), _FLEET),
-    Answer(HTTPStatus.CREATED, "The fleet, new.", FleetSchema(), _FLEET, (hdrs.LOCATION,)),
+    Answer(HTTPStatus.CREATED, "The fleet, new.", FleetSchema(), _FLEET, (LOCATION,)),
 )
 PATCH_FLEET = (_THE_FLEET,)
 DELETE_FLEET = (

@@ -9,13 +9,13 @@ from apispec.ext.marshmallow.field_converter import DEFAULT_FIELD_MAPPING
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import Schema, fields, validate
 
-from pisync.model.device import MAX_DEVICE_ID
 from pisync.model.fleet import MAX_DEVICES
 from pisync.model.outcome import FAILURES, MESSAGE_LENGTH, STATUS_CODES, SUCCESS
 from pisync.model.script import MAX_STEPS
 from pisync.web import fleet_schemas, schemas
 from pisync.web.fields import DeviceIds, OneOf, Statuses, Text, Timestamp
 from pisync.web.fleet_schemas import DeviceSpecSchema, FirstDataField, ScriptBody, StepSchema
+from pisync.web.headers import DEVICE_ID
 
 Json = dict[str, Any]
 
@@ -23,7 +23,6 @@ _TIMESTAMP: Json = {
     "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z$",
     "examples": ["2026-11-22T07:40:12.000000Z"],
 }
-DEVICE_ID: Json = {"type": "integer", "minimum": 1, "maximum": MAX_DEVICE_ID}
 _STATUS: Json = {"type": "integer", "enum": list(STATUS_CODES)}
 _WITHOUT_NUL = r"^[^\u0000]*$"
 

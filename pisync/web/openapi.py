@@ -6,26 +6,24 @@ A handler's name is the operation's, its docstring describes it, its module is t
 import inspect
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from http import HTTPStatus
 from types import ModuleType
 from typing import Any
 
-from aiohttp import hdrs
 from aiohttp.typedefs import Handler
 from apispec import APISpec
 from apispec.core import Components
 from marshmallow import Schema
 
 import pisync
-from pisync.web.answer_schemas import ErrorSchema
-from pisync.web.answers import ETAG, EVENT_STREAM, JSON, Answer
-from pisync.web.devices import ATTEMPT_HEADER, FLEET_HEADER, TOTAL_HEADER
+from pisync.web.answers import EVENT_STREAM, JSON, SHARED, Answer
+from pisync.web.devices import FLEET_HEADER
 from pisync.web.examples import BODIES
-from pisync.web.json_schema import DEVICE_ID, Plugin
+from pisync.web.headers import HEADERS, IF_NONE_MATCH, LAST_EVENT_ID, PARAMETERS, REQUEST_ID
+from pisync.web.json_schema import Plugin
 from pisync.web.links import LINKS
 from pisync.web.routes import ADMIN, DEVICES, ROUTES, Route
-from pisync.web.schemas import FLEET_NAME
 
 Json = dict[str, Any]
 
@@ -47,116 +45,6 @@ their history.
 _SCOPES = {
     DEVICES: "every registered user has it",
     ADMIN: "fleets and the simulator",
-}
-
-_HEADERS: Mapping[str, Json] = {
-    hdrs.X_REQUEST_ID: {
-        "description": "The request's own, if it is 1 to 128 of A-Z a-z 0-9 . _ -, else a new one.",
-        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
-        "required": True,
-    },
-    ETAG: {
-        "description": "Changes with the answer; `If-None-Match` takes it.",
-        "schema": {"type": "string"},
-        "required": True,
-    },
-    hdrs.LINK: {
-        "description": '`<…>; rel="next"`: the next page. There while one follows.',
-        "schema": {"type": "string"},
-    },
-    hdrs.LOCATION: {
-        "description": "Where it is.",
-        "schema": {"type": "string", "format": "uri-reference"},
-        "required": True,
-    },
-    hdrs.RETRY_AFTER: {
-        "description": "Seconds until another try makes sense.",
-        "schema": {"type": "integer", "minimum": 1},
-        "required": True,
-    },
-    hdrs.WWW_AUTHENTICATE: {
-        "description": "What is wrong with the token, as RFC 6750 has it.",
-        "schema": {"type": "string"},
-        "required": True,
-    },
-    TOTAL_HEADER: {
-        "description": "How many there are on all pages.",
-        "schema": {"type": "integer", "minimum": 0},
-        "required": True,
-    },
-    ATTEMPT_HEADER: {
-        "description": "The number of the attempt under way.",
-        "schema": {"type": "integer", "minimum": 1},
-        "required": True,
-    },
-}
-
-_PARAMETERS: Mapping[str, Json] = {
-    "device_id": {"in": "path", "schema": DEVICE_ID, "example": 7},
-    "fleet": {
-        "in": "path",
-        "schema": {"type": "string", "pattern": f"^{FLEET_NAME}$"},
-        "examples": {
-            "The one that is always there": {"value": "default"},
-            "A suite's own": {"value": "suite-1"},
-        },
-    },
-    FLEET_HEADER: {
-        "in": "header",
-        "description": "The fleet to act on; `default` if left out.",
-        "schema": {"type": "string", "pattern": f"^{FLEET_NAME}$", "default": "default"},
-    },
-    hdrs.IF_NONE_MATCH: {
-        "in": "header",
-        "description": "The `ETag` of what the client has: 304 if it is still that.",
-        "schema": {"type": "string"},
-    },
-    hdrs.LAST_EVENT_ID: {
-        "in": "header",
-        "description": "The `id` of the last event seen: the stream goes on after it.",
-        "schema": {"type": "string"},
-    },
-}
-
-# Refusals that many calls share: description, message, header.
-_REFUSALS: Mapping[int, tuple[str, str, str | None]] = {
-    HTTPStatus.BAD_REQUEST: ("The body is not JSON.", "The body is not JSON.", None),
-    HTTPStatus.UNAUTHORIZED: (
-        "No token, or a bad one.",
-        "The token is not valid.",
-        hdrs.WWW_AUTHENTICATE,
-    ),
-    HTTPStatus.FORBIDDEN: (
-        "The token lacks the scope.",
-        "The token lacks the scope admin.",
-        hdrs.WWW_AUTHENTICATE,
-    ),
-    HTTPStatus.NOT_FOUND: (
-        "There is no such device or fleet.",
-        "There is no such device in this fleet.",
-        None,
-    ),
-    HTTPStatus.REQUEST_TIMEOUT: ("The body took too long.", "The body took too long.", None),
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: (
-        "The body is too large.",
-        "The body is larger than 64 KiB.",
-        None,
-    ),
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: (
-        "The body is not `application/json`.",
-        "The body must be application/json.",
-        None,
-    ),
-    HTTPStatus.UNPROCESSABLE_ENTITY: (
-        "The body or the query is not as it should be.",
-        "Some fields are not valid.",
-        None,
-    ),
-    HTTPStatus.SERVICE_UNAVAILABLE: (
-        "A limit is reached, or the store can't be reached. Try again.",
-        "The store can't be reached now. Try again.",
-        hdrs.RETRY_AFTER,
-    ),
 }
 
 
@@ -205,18 +93,12 @@ def _add_components(components: Components) -> None:
             "description": f"A token has scopes. {scopes}.",
         },
     )
-    for name, header in _HEADERS.items():
-        components.header(str(name), header)
-    for name, parameter in _PARAMETERS.items():
-        components.parameter(str(name), parameter["in"], parameter)
-    for status, (description, message, header_name) in _REFUSALS.items():
-        headers = () if header_name is None else (header_name,)
-        shared = Answer(status, description, ErrorSchema(), {"message": message}, headers)
-        components.response(_name(status), _response(shared))
-
-
-def _name(status: int) -> str:
-    return HTTPStatus(status).name.title().replace("_", "")
+    for name, header in HEADERS.items():
+        components.header(name, header)
+    for name, parameter in PARAMETERS.items():
+        components.parameter(name, parameter["in"], parameter)
+    for name, refusal in SHARED.items():
+        components.response(name, _response(refusal))
 
 
 def _path(route: Route) -> str:
@@ -252,9 +134,9 @@ def _parameters(route: Route) -> Iterator[Json | str]:
     if route.scope == DEVICES:
         yield FLEET_HEADER
     if any(answer.status == HTTPStatus.NOT_MODIFIED for answer in route.answers):
-        yield str(hdrs.IF_NONE_MATCH)
+        yield IF_NONE_MATCH
     if any(answer.media_type == EVENT_STREAM for answer in route.answers):
-        yield str(hdrs.LAST_EVENT_ID)
+        yield LAST_EVENT_ID
     if route.query:
         yield {"in": "query", "schema": route.query}
 
@@ -265,41 +147,29 @@ def _body(schema: type[Schema]) -> Json:
 
 
 def _responses(route: Route) -> Iterator[tuple[str, Json | str]]:
-    own = {answer.status: answer for answer in route.answers}
-    for status in sorted(own.keys() | _shared_refusals(route)):
-        if status in own:
-            links = LINKS.get((route.handler.__name__, status))
-            yield str(status), _response(own[status]) | ({"links": links} if links else {})
-        else:
-            yield str(status), _name(status)
+    found: dict[int, Json | str] = {SHARED[name].status: name for name in _refusals(route)}
+    for answer in route.answers:
+        links = LINKS.get((route.handler.__name__, answer.status))
+        found[answer.status] = _response(answer) | ({"links": links} if links else {})
+    return ((str(status), found[status]) for status in sorted(found))
 
 
-def _shared_refusals(route: Route) -> set[int]:
-    """Return the statuses that follow from what a call is."""
-    statuses = {HTTPStatus.UNPROCESSABLE_ENTITY}  # every call refuses a query it does not know
+def _refusals(route: Route) -> Iterator[str]:
+    """Yield the shared refusals that follow from what a call is."""
+    yield "Invalid"  # every call refuses a query that it does not know
     if route.scope:
-        statuses |= {
-            HTTPStatus.UNAUTHORIZED,
-            HTTPStatus.FORBIDDEN,
-            HTTPStatus.SERVICE_UNAVAILABLE,
-        }
+        yield from ("Unauthorized", "Forbidden", "Unavailable")
     if route.scope == DEVICES or "{" in route.path:
-        statuses.add(HTTPStatus.NOT_FOUND)
+        yield "NotFound"
     if route.body:
-        statuses |= {
-            HTTPStatus.BAD_REQUEST,
-            HTTPStatus.REQUEST_TIMEOUT,
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-        }
-    return {int(status) for status in statuses}
+        yield from ("NotJson", "TooSlow", "TooLarge", "WrongType")
 
 
 def _response(answer: Answer) -> Json:
     response: Json = {
         "description": answer.description,
-        # apispec takes a name for a reference; aiohttp's names are of a type of their own.
-        "headers": {str(name): str(name) for name in (*answer.headers, hdrs.X_REQUEST_ID)},
+        # apispec takes a name for a reference.
+        "headers": {name: name for name in (*answer.headers, REQUEST_ID)},
     }
     if answer.example is not None:
         content = {"schema": answer.schema or {"type": "string"}, "example": answer.example}

@@ -1,0 +1,93 @@
+"""Headers, and parameters of paths and headers, as the documentation describes them.
+
+Under their names as people write them: those in aiohttp's `hdrs` are of a type of their own.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pisync.model.device import MAX_DEVICE_ID
+from pisync.web.devices import ATTEMPT_HEADER, FLEET_HEADER, TOTAL_HEADER
+from pisync.web.schemas import FLEET_NAME
+
+Json = dict[str, Any]
+
+ETAG = "ETag"
+IF_NONE_MATCH = "If-None-Match"
+LAST_EVENT_ID = "Last-Event-ID"
+LINK = "Link"
+LOCATION = "Location"
+REQUEST_ID = "X-Request-ID"
+RETRY_AFTER = "Retry-After"
+WWW_AUTHENTICATE = "WWW-Authenticate"
+
+DEVICE_ID: Json = {"type": "integer", "minimum": 1, "maximum": MAX_DEVICE_ID}
+
+HEADERS: Mapping[str, Json] = {
+    REQUEST_ID: {
+        "description": "The request's own, if it is 1 to 128 of A-Z a-z 0-9 . _ -, else a new one.",
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
+        "required": True,
+    },
+    ETAG: {
+        "description": "Changes with the answer; `If-None-Match` takes it.",
+        "schema": {"type": "string"},
+        "required": True,
+    },
+    LINK: {
+        "description": '`<…>; rel="next"`: the next page. There while one follows.',
+        "schema": {"type": "string"},
+    },
+    LOCATION: {
+        "description": "Where it is.",
+        "schema": {"type": "string", "format": "uri-reference"},
+        "required": True,
+    },
+    RETRY_AFTER: {
+        "description": "Seconds until another try makes sense.",
+        "schema": {"type": "integer", "minimum": 1},
+        "required": True,
+    },
+    WWW_AUTHENTICATE: {
+        "description": "What is wrong with the token, as RFC 6750 has it.",
+        "schema": {"type": "string"},
+        "required": True,
+    },
+    TOTAL_HEADER: {
+        "description": "How many there are on all pages.",
+        "schema": {"type": "integer", "minimum": 0},
+        "required": True,
+    },
+    ATTEMPT_HEADER: {
+        "description": "The number of the attempt under way.",
+        "schema": {"type": "integer", "minimum": 1},
+        "required": True,
+    },
+}
+
+PARAMETERS: Mapping[str, Json] = {
+    "device_id": {"in": "path", "schema": DEVICE_ID, "example": 7},
+    "fleet": {
+        "in": "path",
+        "schema": {"type": "string", "pattern": f"^{FLEET_NAME}$"},
+        "examples": {
+            "The one that is always there": {"value": "default"},
+            "A suite's own": {"value": "suite-1"},
+        },
+    },
+    FLEET_HEADER: {
+        "in": "header",
+        "description": "The fleet to act on; `default` if left out.",
+        "schema": {"type": "string", "pattern": f"^{FLEET_NAME}$", "default": "default"},
+    },
+    IF_NONE_MATCH: {
+        "in": "header",
+        "description": "The `ETag` of what the client has: 304 if it is still that.",
+        "schema": {"type": "string"},
+    },
+    LAST_EVENT_ID: {
+        "in": "header",
+        "description": "The `id` of the last event seen: the stream goes on after it.",
+        "schema": {"type": "string"},
+    },
+}
