@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 
-import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
@@ -39,38 +38,33 @@ async def home(_request: web.Request) -> web.StreamResponse:
 
 async def docs(request: web.Request) -> web.Response:
     """Show these calls as a page on which they can be tried."""
-    return _answer(request, "docs/index.html", "text/html; charset=utf-8")
+    return _content("docs/index.html", "text/html; charset=utf-8").answer(request)
 
 
 async def openapi(request: web.Request) -> web.Response:
     """Describe these calls as an OpenAPI document."""
-    body = await asyncio.to_thread(_document)
-    return Rendered(body, tag_of(body)).answer(request)
+    return (await asyncio.to_thread(_document)).answer(request)
 
 
 @cache
-def _document() -> bytes:
+def _document() -> Rendered:
     # Not before somebody asks: it takes long to import, and to make.
     from pisync.web.openapi import document  # noqa: PLC0415
 
-    return orjson.dumps(document())
+    return Rendered.of(document())
 
 
 def _file(name: str, content_type: str) -> Handler:
     async def file(request: web.Request) -> web.Response:
-        return _answer(request, name, content_type)
+        return _content(name, content_type).answer(request)
 
     return file
 
 
-def _answer(request: web.Request, name: str, content_type: str) -> web.Response:
-    body = _content(name)
-    return Rendered(body, tag_of(body), content_type, _HEADERS).answer(request)
-
-
 @cache
-def _content(name: str) -> bytes:
-    return _FOLDER.joinpath(name).read_bytes()
+def _content(name: str, content_type: str) -> Rendered:
+    body = _FOLDER.joinpath(name).read_bytes()
+    return Rendered(body, tag_of(body), content_type, _HEADERS)
 
 
 _JAVASCRIPT = "text/javascript; charset=utf-8"
