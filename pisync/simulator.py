@@ -166,8 +166,14 @@ class Simulator:
         """Finish a call of many steps even if the client that made it hangs up."""
         task = asyncio.create_task(call)
         self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        task.add_done_callback(self._ended)
         return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            # Who has hung up can't be told of a failure, and it needs no traceback in the log.
+            task.exception()
 
 
 async def _batches(device_ids: Sequence[int]) -> AsyncIterator[Sequence[int]]:
