@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 
 from pisync.stores.base import Account, NoSuchFleet
-from pisync.stores.memory_fleet import MemoryFleet, Work
+from pisync.stores.memory_fleet import MemoryFleet
+from pisync.stores.work import Work
 
 
 class Batch:
@@ -14,7 +15,7 @@ class Batch:
 
     def __init__(self, fleets: Mapping[str, MemoryFleet]) -> None:
         self._fleets = fleets
-        self.works: dict[MemoryFleet, Work] = {}
+        self.works: dict[MemoryFleet, Work[MemoryFleet]] = {}
         self.replaced: dict[str, MemoryFleet | None] = {}
         """The fleets that are made, replaced or (None) deleted."""
         self.accounts: dict[str, Account] = {}
@@ -34,7 +35,7 @@ class Batch:
             raise NoSuchFleet
         return fleet
 
-    def work(self, fleet: MemoryFleet) -> Work:
+    def work(self, fleet: MemoryFleet) -> Work[MemoryFleet]:
         """Return what is to be done to a fleet."""
         work = self.works.get(fleet)
         if work is None:

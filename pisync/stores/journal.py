@@ -23,7 +23,8 @@ from pisync.model.timestamp import SECOND, from_seconds
 from pisync.stores import migrations, serial, tables
 from pisync.stores.base import Account, CannotOpen, StoreUnavailable
 from pisync.stores.batch import Batch
-from pisync.stores.memory_fleet import MemoryFleet, Work
+from pisync.stores.memory_fleet import MemoryFleet
+from pisync.stores.work import Work
 
 _SHARD = 0
 """One process writes: its counts need no shards."""
@@ -117,7 +118,7 @@ class Journal:
                 ],
             )
 
-    def _of_work(self, work: Work) -> Iterator[Statement]:
+    def _of_work(self, work: Work[MemoryFleet]) -> Iterator[Statement]:
         fleet, fleet_id = work.fleet, work.fleet.generation
         if work.profile is not fleet.profile or work.clock is not fleet.clock:
             yield _UPSERT["fleets"], [self._fleet_row(fleet, work.clock, work)]
@@ -148,7 +149,7 @@ class Journal:
         )
 
     def _fleet_row(
-        self, fleet: MemoryFleet, clock: Clock, settings: MemoryFleet | Work
+        self, fleet: MemoryFleet, clock: Clock, settings: MemoryFleet | Work[MemoryFleet]
     ) -> tuple[Any, ...]:
         return (
             fleet.generation,

@@ -36,7 +36,8 @@ from pisync.stores.base import (
     Verdict,
 )
 from pisync.stores.batch import Batch
-from pisync.stores.memory_fleet import Due, MemoryFleet, Work
+from pisync.stores.memory_fleet import MemoryFleet
+from pisync.stores.work import Due, Work
 
 BATCH = 256
 """How many syncs finish in one turn of the event loop, so that requests get in between."""
@@ -353,7 +354,9 @@ class MemoryStore:
         batch.replaced[name] = fleet
         batch.tell(lambda: self._tell_replaced(name, old))
 
-    def _finish(self, batch: Batch, work: Work, due: Sequence[Due], now: int | None) -> None:
+    def _finish(
+        self, batch: Batch, work: Work[MemoryFleet], due: Sequence[Due], now: int | None
+    ) -> None:
         """Finish what was taken from a fleet's queue; it goes back there if that fails."""
         batch.undo(lambda: work.fleet.give_back(due))
         finished = work.finish_due(due, now)

@@ -1,20 +1,14 @@
-"""One fleet in memory, and a unit of work on it: computed first, applied as a whole."""
+"""One fleet in memory."""
 
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from heapq import heappop, heappush
-from typing import NamedTuple
 
-from pisync.model import device as transitions
 from pisync.model.clock import Clock
 from pisync.model.device import Device, ErrorLog
 from pisync.model.fleet import (
-    ACCEPTED,
-    JOINED,
     LOGGED,
-    REFUSED,
-    SUCCEEDED,
     Count,
     FirstData,
     FleetView,
@@ -22,25 +16,18 @@ from pisync.model.fleet import (
     Listed,
     Stats,
 )
-from pisync.model.outcome import PENDING, STATUS_CODES, SUCCESS, Outcome
+from pisync.model.outcome import PENDING, STATUS_CODES
 from pisync.model.profile import Profile
-from pisync.model.script import Script, plan
-from pisync.model.timestamp import SECOND
-from pisync.stores.base import Begun, Finished, NoSuchDevice, NothingHeld, Verdict
+from pisync.model.script import Script
+from pisync.stores.base import NoSuchDevice
 from pisync.stores.device_table import DeviceTable
 from pisync.stores.error_history import ErrorHistory
+from pisync.stores.work import Due, Work
 
 _POSITION_BITS = 23
 """Enough for the positions of the largest fleet."""
 _POSITION = (1 << _POSITION_BITS) - 1
 _PENDING_STATUS = frozenset((PENDING,))
-
-
-class Due(NamedTuple):
-    """A pending sync in the queue: when it is due, in fleet time, and its device's position."""
-
-    moment: int
-    position: int
 
 
 def _packed(due: Due) -> int:
@@ -131,6 +118,11 @@ class MemoryFleet:
         """How many syncs are pending, held ones included."""
         return self.devices.count(_PENDING_STATUS)
 
+    @property
+    def next_error_id(self) -> int:
+        """The id that the next error log must have."""
+        return self.errors.next_id
+
     def position(self, device_id: int) -> int:
         """Return a device's position; raises NoSuchDevice."""
         position = self.devices.position(device_id)
@@ -166,7 +158,7 @@ class MemoryFleet:
 
     # Writing
 
-    def apply(self, work: "Work") -> None:
+    def apply(self, work: Work["MemoryFleet"]) -> None:
         """Make a unit of work true."""
         self.profile = work.profile
         self.clock = work.clock
@@ -185,90 +177,3 @@ class MemoryFleet:
         self.devices.save(position, device)
         if device.pending is not None and device.pending.due_at is not None:
             heappush(self._queue, _packed(Due(device.pending.due_at, position)))
-
-
-class Work:
-    """Changes to a fleet that become true together, once they are applied.
-
-    Each sees what the work has done so far, so that one unit may touch a device twice.
-    """
-
-    def __init__(self, fleet: MemoryFleet) -> None:
-        self.fleet = fleet
-        self.profile = fleet.profile
-        self.clock = fleet.clock
-        self.devices: dict[int, Device] = {}
-        self.scripts: dict[int, Script | None] = {}
-        self.error_logs: list[ErrorLog] = []
-        self.counts: Counter[Count] = Counter()
-
-        self._newly_pending = 0
-
-    def begin(self, device_ids: Iterable[int], now: int) -> list[Begun]:
-        """Begin an attempt of each device at fleet time `now`, or join, as the profile says."""
-        return [self._begin(device_id, now) for device_id in device_ids]
-
-    def _begin(self, device_id: int, now: int) -> Begun:
-        fleet = self.fleet
-        position = fleet.devices.position(device_id)
-        if position is None:
-            return Begun(Verdict.UNKNOWN, None)
-        device = self._device(position)
-        if device.pending is not None:
-            if self.profile.refuse_pending:
-                self.counts[REFUSED] += 1
-                return Begun(Verdict.PENDING, device)
-            self.counts[JOINED] += 1
-            return Begun(Verdict.JOINED, device)
-        if fleet.pending + self._newly_pending >= self.profile.max_pending:
-            self.counts[REFUSED] += 1
-            return Begun(Verdict.FULL, device)
-        script = self.scripts.get(device_id, fleet.scripts.get(device_id))
-        planned = plan(self.profile, script, device_id, device.attempt + 1)
-        if script is not None:
-            self.scripts[device_id] = script.after()
-        self._newly_pending += 1
-        self.counts[ACCEPTED] += 1
-        self.devices[position] = device = transitions.begin(device, now, planned)
-        return Begun(Verdict.STARTED, device)
-
-    def finish_due(self, due: Iterable[Due], now: int | None) -> list[Finished]:
-        """Let attempts come to their planned outcomes, in this order.
-
-        `now` is the fleet's time if that ran by itself. What the work has released meanwhile is
-        passed over.
-        """
-        finished = []
-        for moment, position in due:
-            pending = self._device(position).pending
-            if pending is not None and pending.due_at == moment:
-                late = None if now is None else self.clock.lateness(moment, now) / SECOND
-                finished.append(self._finish(position, late))
-        return finished
-
-    def _finish(self, position: int, lateness: float | None) -> Finished:
-        device, failure = transitions.finish(self._device(position))
-        self.devices[position] = device
-        self._newly_pending -= 1
-        log = None
-        if failure is not None:
-            log = failure.logged_as(self.fleet.errors.next_id + len(self.error_logs))
-            self.error_logs.append(log)
-            self.counts[LOGGED] += 1
-        # By the device, not by the failure: were the two to differ, the ledger must not balance.
-        if device.sync_status_code == SUCCESS:
-            self.counts[SUCCEEDED] += 1
-        else:
-            self.counts[Count(str(device.sync_status_code), device.error_message or "")] += 1
-        return Finished(device, log, lateness)
-
-    def release(self, position: int, outcome: Outcome, now: int) -> Finished:
-        """Finish a held attempt with this outcome; raises NothingHeld."""
-        try:
-            self.devices[position] = transitions.release(self._device(position), outcome, now)
-        except transitions.InvalidTransition:
-            raise NothingHeld from None
-        return self._finish(position, lateness=None)
-
-    def _device(self, position: int) -> Device:
-        return self.devices.get(position) or self.fleet.devices.load(position)
