@@ -1,8 +1,11 @@
 """A fleet to experiment on: its time is the test's to move, and its calls are short."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from yarl import URL
 
 from tests.conftest import Answer, Api
 
@@ -69,6 +72,26 @@ class Lab:
     async def forecast(self, device_id: int, attempts: int = 20, **query: int) -> Any:
         given = {"device_id": device_id, "attempts": attempts, **query}
         return await _of(self.api.get(f"{self.path}/forecast", params=given))
+
+    async def finished(self) -> None:
+        """Wait until nothing is pending any more."""
+        await eventually(self._nothing_pending)
+
+    async def _nothing_pending(self) -> bool:
+        return bool((await self.stats())["pending"] == 0)
+
+
+def next_page(answer: Answer) -> URL | None:
+    """Where `Link` leads on to, if there is one."""
+    link = answer.response.links.get("next")
+    return URL(str(link["url"])).relative() if link else None
+
+
+async def eventually(check: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
+    """Wait until something is so."""
+    async with asyncio.timeout(seconds):
+        while not await check():  # noqa: ASYNC110 - only the service knows
+            await asyncio.sleep(0.005)
 
 
 MakeLab = Callable[..., Awaitable[Lab]]
