@@ -172,11 +172,11 @@ async def test_a_body_may_be_as_large_as_its_limit_and_no_larger(
     (await send(call.limit + 1)).assert_problem(413)
 
 
-@pytest.mark.parametrize("sent", [b"not compressed", gzip.compress(b'{"device_ids":[1]}')[:-12]])
-async def test_a_body_that_is_broken_is_400_and_ends_the_connection(user: Api, sent: bytes) -> None:
+async def test_a_body_that_is_broken_is_400(user: Api) -> None:
     call = Call("POST", "/devices/sync", b"")
-    answer = await call.send(user, sent, **{"Content-Encoding": "gzip"})
-    answer.assert_problem(400)
+    for sent in (b"not compressed", gzip.compress(b'{"device_ids":[1]}')[:-12]):
+        answer = await call.send(user, sent, **{"Content-Encoding": "gzip"})
+        answer.assert_problem(400)
 
 
 async def test_of_a_repeated_name_the_last_counts(user: Api) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time as cpu
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
 import pytest
@@ -305,7 +306,7 @@ async def test_a_manual_clock_does_not_keep_the_service_busy(
         looks += 1
         return await finish_due(limit)
 
-    finish_due = store.finish_due
+    finish_due: Callable[[int], Awaitable[int]] = store.finish_due
     monkeypatch.setattr(store, "finish_due", look)
     await lab.sync_all()
     await asyncio.sleep(0.2)

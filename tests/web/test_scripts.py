@@ -146,7 +146,8 @@ async def test_a_bad_step_is_named_and_the_script_stays(
         with subtests.test(step=step):
             (await lab.api.put(script, [step])).assert_problem(422, f"0.{field}")
             (await lab.api.put(script, [SUCCESS, HOLD, step])).assert_problem(422, f"2.{field}")
-    for no_step in (None, 1, "hold", [], True):
+    no_steps: list[object] = [None, 1, "hold", [], True]
+    for no_step in no_steps:
         with subtests.test(step=no_step):
             (await lab.api.put(script, [SUCCESS, no_step])).assert_problem(422, "1")
     for body in ([], {}, SUCCESS, "hold", 1, None, [[SUCCESS]]):
