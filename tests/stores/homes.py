@@ -5,12 +5,15 @@ A new store gets a class here and a line in HOMES; the tests stay as they are.
 
 import asyncio
 from abc import ABC, abstractmethod
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import ClassVar
 
 from pisync.model.fleet import FirstData
 from pisync.model.profile import Profile
 from pisync.stores.base import Store
+from pisync.stores.journal import Journal
 from pisync.stores.memory import MemoryStore
 from pisync.stores.sqlite import SqliteStore
 from tests.conftest import ManualTime
@@ -91,9 +94,24 @@ class MemoryHome(InProcessHome):
 class SqliteHome(InProcessHome):
     """A file."""
 
+    @property
+    def path(self) -> Path:
+        return self.directory / "pisync.db"
+
+    async def open(self) -> None:
+        self.path.write_bytes(_empty_database())
+
     def store(self, first: FirstData, profile: Profile, most_error_logs: int) -> Store:
-        path = self.directory / "pisync.db"
-        return SqliteStore(path, first, profile, self.time, most_error_logs=most_error_logs)
+        return SqliteStore(self.path, first, profile, self.time, most_error_logs=most_error_logs)
+
+
+@cache
+def _empty_database() -> bytes:
+    """Return a database that has its tables: to make them takes longer than most tests."""
+    with TemporaryDirectory() as directory:
+        path = Path(directory) / "empty.db"
+        Journal(path, ManualTime(), 1).close()
+        return path.read_bytes()
 
 
 HOMES: dict[str, type[Home]] = {
