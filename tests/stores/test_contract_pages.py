@@ -1,6 +1,6 @@
 """Pages of devices and error logs, against a model that looks at every one of them."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from itertools import islice
 
 import pytest
@@ -11,7 +11,7 @@ from pisync.model.device import MAX_DEVICE_ID, Device, ErrorLog
 from pisync.model.fleet import DeviceSpec, Generated, Listed
 from pisync.model.outcome import FAILURES, STATUS_CODES, SUCCESS
 from pisync.model.timestamp import SECOND
-from pisync.stores.base import ErrorFilter, NoSuchFleet, Store
+from pisync.stores.base import DevicePage, ErrorFilter, NoSuchFleet, Store
 from tests.stores.conftest import MakeStore
 from tests.stores.short import (
     FAILING,
@@ -160,6 +160,56 @@ class TestDevices:
         assert len(await having(200)) == 17
         await start(store, 3)
         assert await having(400) == [5]
+
+    async def test_with_the_same_version_are_equal(self, make_store: MakeStore) -> None:
+        store = await make_store(Generated(300), FAILING)
+        seen: dict[tuple[object, ...], DevicePage] = {}
+        again = 0
+        for turn in range(60):
+            match turn % 6:
+                case 3:
+                    await store.settle(F)
+                case 5 if turn == 29:
+                    await store.reset_fleet(F)
+                case 5 if turn == 47:
+                    await store.put_fleet(F, Generated(290), FAILING)
+                case _:
+                    await store.begin(F, [turn * 37 % 310 + 1])
+            for after, limit, statuses in (
+                (0, 1000, None),
+                (0, 100, None),
+                (100, 64, None),
+                (250, 1, None),
+                (299, 5, None),
+                (0, 100, frozenset({200})),
+            ):
+                page = await store.devices(F, after=after, limit=limit, statuses=statuses)
+                if page.version is not None:
+                    key = (after, limit, statuses, page.version)
+                    again += key in seen
+                    assert page == seen.setdefault(key, page)
+        # A store that gives none breaks no promise.
+        assert again > 0 or not seen
+
+    async def test_that_are_known_already_may_come_without_the_devices(
+        self, make_store: MakeStore
+    ) -> None:
+        store = await make_store(Generated(300))
+
+        async def ask(known: Hashable = None) -> DevicePage:
+            return await store.devices(F, after=50, limit=100, statuses=None, known=known)
+
+        page = await ask()
+        assert len(page.devices) == 100
+        same = await ask(page.version)
+        assert same.version == page.version
+        assert same in (page, page._replace(devices=[]))
+        await start(store, 100)
+        after = await ask(page.version)
+        assert after.devices[49].is_pending
+        assert len(after.devices) == 100
+        await store.reset_fleet(F)
+        assert (await ask(after.version)).devices == page.devices
 
     async def test_of_no_fleet(self, store: Store) -> None:
         with pytest.raises(NoSuchFleet):
