@@ -122,8 +122,7 @@ _DONE = Answer(HTTPStatus.NO_CONTENT, "Done.")
 
 # Pages and health
 
-HOME = (Answer(HTTPStatus.FOUND, "Leads to the documentation.", headers=(LOCATION,)),)
-DOCS = (
+_PAGE = (
     Answer(
         HTTPStatus.OK,
         "A page.",
@@ -133,6 +132,7 @@ DOCS = (
     ),
     _NOT_MODIFIED,
 )
+HOME = DOCS = _PAGE
 OPENAPI = (
     Answer(HTTPStatus.OK, "OpenAPI 3.1.", _OBJECT, {"openapi": "3.1.0"}, (ETAG,)),
     _NOT_MODIFIED,

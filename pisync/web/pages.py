@@ -1,4 +1,4 @@
-"""What a person opens in a browser: the documentation, with all that its page needs."""
+"""What a person opens in a browser: dashboard and documentation, with all that the pages need."""
 
 import asyncio
 from collections.abc import Mapping
@@ -31,9 +31,9 @@ _HEADERS = {
 _FOLDER = files("pisync.web")
 
 
-async def home(_request: web.Request) -> web.StreamResponse:
-    """Lead to the documentation."""
-    raise web.HTTPFound("/docs")
+async def home(request: web.Request) -> web.Response:
+    """Show the fleet as a page: the dashboard."""
+    return _content("dashboard/index.html", "text/html; charset=utf-8").answer(request)
 
 
 async def docs(request: web.Request) -> web.Response:
@@ -70,11 +70,64 @@ def _content(name: str, content_type: str) -> Rendered:
 _JAVASCRIPT = "text/javascript; charset=utf-8"
 _CSS = "text/css; charset=utf-8"
 
-FILES: Mapping[str, Handler] = {
+_MODULES = (
+    "action.js",
+    "api.js",
+    "app.js",
+    "batches.js",
+    "data.js",
+    "feed.js",
+    "notices.js",
+    "parts.js",
+    "plot.js",
+    "rates.js",
+    "route.js",
+    "session.js",
+    "sse.js",
+    "status.js",
+    "store.js",
+    "stream.js",
+    "syncs.js",
+    "time.js",
+    "views/admin.js",
+    "views/clock.js",
+    "views/delay.js",
+    "views/device.js",
+    "views/devices.js",
+    "views/distribution.js",
+    "views/errors.js",
+    "views/fleets.js",
+    "views/forecast.js",
+    "views/ledger.js",
+    "views/login.js",
+    "views/outcomes.js",
+    "views/overview.js",
+    "views/profile.js",
+    "views/pulse.js",
+    "views/script.js",
+    "views/shell.js",
+    "views/summary.js",
+)
+
+DASHBOARD: Mapping[str, Handler] = {
+    **{f"/dashboard/{name}": _file(f"dashboard/{name}", _JAVASCRIPT) for name in _MODULES},
+    "/dashboard/style.css": _file("dashboard/style.css", _CSS),
+    "/dashboard/icon.svg": _file("dashboard/icon.svg", "image/svg+xml"),
+    "/dashboard/preact.js": _file("vendor/htm/standalone.module.js", _JAVASCRIPT),
+    "/dashboard/uplot.js": _file("vendor/uplot/uPlot.esm.js", _JAVASCRIPT),
+    "/dashboard/uplot.css": _file("vendor/uplot/uPlot.min.css", _CSS),
+    "/dashboard/pico.css": _file("vendor/pico/pico.indigo.min.css", _CSS),
+}
+"""What the dashboard loads, by path."""
+
+DOCS: Mapping[str, Handler] = {
     "/docs/docs.js": _file("docs/docs.js", _JAVASCRIPT),
     "/docs/docs.css": _file("docs/docs.css", _CSS),
     "/docs/swagger-ui.js": _file("vendor/swagger-ui/swagger-ui-bundle.js", _JAVASCRIPT),
     "/docs/swagger-ui.css": _file("vendor/swagger-ui/swagger-ui.css", _CSS),
     "/docs/icon.png": _file("vendor/swagger-ui/favicon-32x32.png", "image/png"),
 }
-"""What pages load, by path. No other file can be had."""
+"""What the documentation's page loads."""
+
+FILES: Mapping[str, Handler] = {**DASHBOARD, **DOCS}
+"""What pages load. No other file can be had."""

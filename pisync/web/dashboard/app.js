@@ -1,0 +1,79 @@
+// The dashboard: whoever is logged in sees the fleet that the address names.
+import { html, render, useEffect } from "/dashboard/preact.js";
+import { useRead, useThrottled } from "./data.js";
+import { follow, unfollow, useFeed } from "./feed.js";
+import { Notices } from "./notices.js";
+import { route } from "./route.js";
+import { mayAdminister, session } from "./session.js";
+import { useStore } from "./store.js";
+import { awaitNothing, tellOutcomes } from "./syncs.js";
+import { forgetClock, setClock } from "./time.js";
+import { Admin } from "./views/admin.js";
+import { Device } from "./views/device.js";
+import { Login } from "./views/login.js";
+import { Overview } from "./views/overview.js";
+import { Header, Offline } from "./views/shell.js";
+
+const STATS_PAUSE = 1_000; // ms between two looks
+const LEDGER_PAUSE = 3_000;
+
+function App() {
+  const user = useStore(session);
+  const { fleet } = useStore(route);
+  if (!user) return html`<${Login} />`;
+  const Shown = mayAdminister(user) ? AdminsFleet : Fleet;
+  return html`<${Shown} key=${`${user.token} ${fleet}`} user=${user} fleet=${fleet} /><${Notices} />`;
+}
+
+/** A fleet as an admin sees it: also its clock, its profile, its ledger. */
+function AdminsFleet({ user, fleet }) {
+  const fleets = useRead({ path: "/admin/fleets" });
+  const view = useRead({ path: `/admin/fleets/${fleet}` });
+  const ledger = useRead({ path: `/admin/fleets/${fleet}/ledger` });
+  const look = useThrottled(ledger.reload, LEDGER_PAUSE);
+  useFeed({ onEvents: look });
+  useEffect(() => view.data && setClock(view.data.clock), [view.data]);
+  return html`<${Fleet} user=${user} fleet=${fleet} fleets=${fleets} view=${view} ledger=${ledger} />`;
+}
+
+function Fleet({ user, fleet, fleets, view, ledger }) {
+  const { page, id, values } = useStore(route);
+  const isAdmin = Boolean(ledger);
+  const stats = useRead({ path: "/stats", fleet });
+  const look = useThrottled(stats.reload, STATS_PAUSE);
+  useFeed({
+    onEvents(events) {
+      tellOutcomes(events);
+      look();
+    },
+  });
+  useEffect(() => {
+    forgetClock();
+    follow(fleet);
+    return () => {
+      unfollow();
+      awaitNothing();
+    };
+  }, []);
+  useEffect(() => {
+    document.title = `${titleOf(page, id)} · PiSync`;
+    scrollTo(0, 0);
+  }, [page, id]);
+
+  return html`<${Header} page=${page} fleet=${fleet} fleets=${fleets} user=${user} isAdmin=${isAdmin} />
+    <${Offline} />
+    <main>
+      ${page === "admin" && isAdmin
+        ? html`<${Admin} fleet=${fleet} fleets=${fleets} view=${view} ledger=${ledger} />`
+        : page === "device" && /^[1-9]\d{0,15}$/.test(id)
+          ? html`<${Device} key=${id} fleet=${fleet} id=${id} isAdmin=${isAdmin} />`
+          : html`<${Overview} fleet=${fleet} values=${values} stats=${stats} ledger=${ledger?.data} />`}
+    </main>`;
+}
+
+function titleOf(page, id) {
+  if (page === "admin") return "Admin";
+  return page === "device" ? `Device ${id}` : "Devices";
+}
+
+render(html`<${App} />`, document.querySelector("#app"));

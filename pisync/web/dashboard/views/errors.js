@@ -1,0 +1,104 @@
+// Error logs, newest first, live: a fleet's, or one device's history of failures.
+import { html, useEffect, useState } from "/dashboard/preact.js";
+import { call, withQuery } from "../api.js";
+import { useRead } from "../data.js";
+import { Doing, Failure, useId, When } from "../parts.js";
+import { href } from "../route.js";
+import { FAILURES, Status } from "../status.js";
+
+const LIMIT = 50;
+const MOST = 500; // kept on the page, however many come
+
+/** Recent errors of a fleet, with a filter by device and by status. */
+export function RecentErrors({ fleet }) {
+  const [device, setDevice] = useState("");
+  const [status, setStatus] = useState("");
+  const title = useId();
+  const valid = device === "" || /^[1-9]\d{0,15}$/.test(device);
+  return html`<section class="card errors" aria-labelledby=${title}>
+    <header><h2 id=${title}>Recent errors</h2></header>
+    <div class="toolbar">
+      <label for="${title}-device">Device</label>
+      <input
+        id="${title}-device"
+        class="narrow"
+        inputmode="numeric"
+        autocomplete="off"
+        placeholder="any"
+        value=${device}
+        aria-invalid=${valid ? undefined : "true"}
+        onInput=${(event) => setDevice(event.target.value.trim())}
+      />
+      <label for="${title}-status">Status</label>
+      <select id="${title}-status" value=${status} onChange=${(event) => setStatus(event.target.value)}>
+        <option value="">any</option>
+        ${FAILURES.map((code) => html`<option value=${code}>${code}</option>`)}
+      </select>
+    </div>
+    <${ErrorList} fleet=${fleet} device=${valid ? device : ""} status=${status} titled=${title} />
+  </section>`;
+}
+
+/** `device` and `status`: which ones; "" for any. */
+export function ErrorList({ fleet, device = "", status = "", titled }) {
+  const filter = { device_id: device, status };
+  const passes = (log) =>
+    (!device || log.device_id === Number(device)) &&
+    (!status || log.sync_status_code === Number(status));
+  const { data, headers, error, loading, reload, patch } = useRead(
+    { path: withQuery("/errors", { limit: LIMIT, ...filter }), fleet },
+    (logs, events) => prepended(logs, events, passes),
+  );
+  const [older, setOlder] = useState({ more: null, busy: false, error: null });
+  useEffect(() => setOlder({ more: null, busy: false, error: null }), [headers]);
+  const logs = data ?? [];
+  const more = (older.more ?? Boolean(headers?.get("Link"))) && logs.length < MOST;
+
+  async function readOlder() {
+    setOlder({ ...older, busy: true, error: null });
+    try {
+      const before = logs.at(-1).error_id;
+      const path = withQuery("/errors", { limit: LIMIT, before, ...filter });
+      const answer = await call({ path, fleet });
+      patch((old) => [...old, ...answer.data]);
+      setOlder({ more: answer.headers.has("Link"), busy: false, error: null });
+    } catch (failure) {
+      setOlder({ ...older, busy: false, error: failure });
+    }
+  }
+
+  return html`<div class="log" tabindex="0" role="region" aria-labelledby=${titled}>
+    ${error && html`<${Failure} error=${error} retry=${reload} />`}
+    <ol class=${loading && data ? "reading" : ""}>
+      ${logs.map((log) => html`<${Entry} key=${log.error_id} log=${log} ofOne=${Boolean(device)} />`)}
+    </ol>
+    ${data && !logs.length && html`<p class="empty">No errors. Failed syncs will show here by themselves.</p>`}
+    ${older.error && html`<${Failure} error=${older.error} />`}
+    ${more &&
+    html`<${Doing} class="small outline secondary" busy=${older.busy} onClick=${readOlder}>
+      ${older.busy ? "Reading…" : "Older"}
+    <//>`}
+  </div>`;
+}
+
+function Entry({ log, ofOne }) {
+  return html`<li>
+    <span class="what">${log.error_message}</span>
+    <span class="whose">
+      <${Status} code=${log.sync_status_code} />
+      ${ofOne
+        ? html`<span>attempt ${log.attempt || "before the first"}</span>`
+        : html`<a href=${href(`/device/${log.device_id}`)}>device ${log.device_id}</a>`}
+      <${When} at=${log.occurred_at} />
+    </span>
+  </li>`;
+}
+
+// What was read while events came may hold them already.
+function prepended(logs, events, passes) {
+  const newest = logs[0]?.error_id ?? 0;
+  const fresh = events
+    .filter(({ name, data }) => name === "error" && data.error_id > newest && passes(data))
+    .map(({ data }) => data);
+  return fresh.length ? [...fresh.reverse(), ...logs].slice(0, MOST) : logs;
+}
