@@ -16,18 +16,15 @@ from sqlalchemy.dialects import sqlite
 
 from pisync.machine_time import MachineTime
 from pisync.model.clock import Clock
-from pisync.model.device import Device, ErrorLog, Pending
+from pisync.model.device import Device, ErrorLog
 from pisync.model.fleet import Count
-from pisync.model.outcome import PENDING, Outcome
 from pisync.model.timestamp import SECOND, from_seconds
 from pisync.stores import migrations, serial, tables
 from pisync.stores.base import Account, CannotOpen, StoreUnavailable
 from pisync.stores.batch import Batch
 from pisync.stores.memory_fleet import MemoryFleet
+from pisync.stores.rows import device_row, read_device
 from pisync.stores.work import Work
-
-_SHARD = 0
-"""One process writes: its counts need no shards."""
 
 
 def _upsert(table: Table, *, adding: str | None = None) -> str:
@@ -122,7 +119,7 @@ class Journal:
         fleet, fleet_id = work.fleet, work.fleet.generation
         if work.profile is not fleet.profile or work.clock is not fleet.clock:
             yield _UPSERT["fleets"], [self._fleet_row(fleet, work.clock, work)]
-        yield _UPSERT["devices"], [(fleet_id, *_device_row(each)) for each in work.devices.values()]
+        yield _UPSERT["devices"], [(fleet_id, *device_row(each)) for each in work.devices.values()]
         scripts = work.scripts.items()
         yield (
             "DELETE FROM scripts WHERE fleet_id = ? AND device_id = ?",
@@ -145,7 +142,7 @@ class Journal:
             )
         yield (
             _UPSERT["tallies"],
-            [(fleet_id, _SHARD, *count, added) for count, added in work.counts.items()],
+            [(fleet_id, *count, added) for count, added in work.counts.items()],
         )
 
     def _fleet_row(
@@ -186,7 +183,7 @@ class Journal:
 
     def _fleet(self, row: tuple[Any, ...]) -> MemoryFleet:
         fleet_id, name, first_data, made_at, profile, fleet_time, wall_time, speed = row
-        devices = [_device(*row) for row in self._rows("devices", fleet_id)]
+        devices = [read_device(row) for row in self._rows("devices", fleet_id)]
         monotonic = self._time.monotonic()
         slept = max(self._time.wall() - wall_time, 0)
         fleet = MemoryFleet(
@@ -204,7 +201,7 @@ class Journal:
             devices,
             {row[0]: serial.read_script(*row[1:]) for row in self._rows("scripts", fleet_id)},
             [ErrorLog(*row) for row in self._rows("error_logs", fleet_id)],
-            {Count(what, text): n for _, what, text, n in self._rows("tallies", fleet_id)},
+            {Count(what, text): n for what, text, n in self._rows("tallies", fleet_id)},
         )
         return fleet
 
@@ -260,17 +257,3 @@ def _migrate(path: Path) -> None:
 
 def _account_row(account: Account) -> tuple[Any, ...]:
     return account.key, account.name, account.password_hash, " ".join(account.scopes)
-
-
-def _device_row(device: Device) -> tuple[Any, ...]:
-    outcome, due_at = device.pending or (None, None)
-    return *device[:6], due_at, *(outcome or (None, None))
-
-
-def _device(*row: Any) -> Device:
-    *fields, due_at, code, message = row
-    device = Device(*fields)
-    if device.sync_status_code != PENDING:
-        return device
-    outcome = None if code is None else Outcome(code, message)
-    return device._replace(pending=Pending(outcome, due_at))

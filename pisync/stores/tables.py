@@ -1,8 +1,9 @@
-"""The tables of the stores that outlive the process: one schema for both databases.
+"""The tables of the stores that outlive the process.
 
-Rows of a fleet are keyed by `fleet_id` first and no transaction of a fleet's own spans fleets, so
-that a distributed database can shard by it. A reset gives the fleet a new id. Times are fleet time,
-in microseconds, unless said otherwise.
+Those of `metadata` are the same in both databases; those of `shared` are PostgreSQL's alone, which
+several processes write to. Rows of a fleet are keyed by `fleet_id` first and no transaction of a
+fleet's own spans fleets, so that a distributed database can shard by it. A reset gives the fleet a
+new id. Times are fleet time, in microseconds, unless said otherwise.
 """
 
 from sqlalchemy import (
@@ -10,6 +11,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Float,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -18,9 +20,10 @@ from sqlalchemy import (
     Text,
 )
 
-metadata = MetaData(
-    naming_convention={"pk": "pk_%(table_name)s", "uq": "uq_%(table_name)s_%(column_0_name)s"}
-)
+_NAMES = {"pk": "pk_%(table_name)s", "uq": "uq_%(table_name)s_%(column_0_name)s"}
+
+metadata = MetaData(naming_convention=_NAMES)
+shared = MetaData(naming_convention=_NAMES)
 
 fleets = Table(
     "fleets",
@@ -77,9 +80,8 @@ error_logs = Table(
 tallies = Table(
     "tallies",
     metadata,
-    # The ledger's counts. Each process that writes has a shard of its own, so that no row is hot.
+    # The ledger's counts.
     Column("fleet_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("shard", Integer, primary_key=True, autoincrement=False),
     Column("what", Text, primary_key=True),
     Column("error_message", Text, primary_key=True),
     Column("n", BigInteger, nullable=False),
@@ -102,3 +104,69 @@ guesses = Table(
     Column("failures", Integer, nullable=False),
     Column("window_ends", BigInteger, nullable=False),  # wall clock, microseconds since 1970
 )
+
+# What replicas share, beyond that
+
+turns = Table(
+    "turns",
+    shared,
+    # Whoever writes to a fleet locks its row here first: replicas take turns.
+    Column("fleet_id", BigInteger, primary_key=True, autoincrement=False),
+    # Another one with each change of profile, clock or a script: what was planned by an older one
+    # must be planned anew.
+    Column("version", BigInteger, nullable=False),
+    Column("newest_error", BigInteger, nullable=False),
+)
+
+status_counts = Table(
+    "status_counts",
+    shared,
+    # How many devices have each status: no page shall count a million rows.
+    Column("fleet_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("sync_status_code", SmallInteger, primary_key=True, autoincrement=False),
+    Column("n", BigInteger, nullable=False),
+)
+
+leftovers = Table(
+    "leftovers",
+    shared,
+    # Fleets that are gone, and whose devices and error logs are still to be deleted.
+    Column("fleet_id", BigInteger, primary_key=True, autoincrement=False),
+)
+
+permits = Table(
+    "permits",
+    shared,
+    # Guesses under way. They end by themselves if the process that was to end them is gone.
+    Column("permit_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("key", LargeBinary, primary_key=True),
+    Column("expires", BigInteger, nullable=False),  # wall clock, microseconds since 1970
+    Index("ix_permits_key", "key"),
+)
+
+steady_time = Table(
+    "steady_time",
+    shared,
+    # One row: what to add to the wall clock so that it never steps back, and the latest time known.
+    Column("shift", BigInteger, nullable=False),
+    Column("latest", BigInteger, nullable=False),
+)
+
+# Every page of devices or error logs, whatever its filter, and what is due next: found by index.
+# The embedded store, which finds them in memory, does without.
+Index("ix_devices_status", devices.c.fleet_id, devices.c.sync_status_code, devices.c.device_id)
+Index(
+    "ix_devices_due",
+    devices.c.fleet_id,
+    devices.c.due_at,
+    devices.c.device_id,
+    postgresql_where=devices.c.due_at.is_not(None),
+)
+Index("ix_error_logs_device", error_logs.c.fleet_id, error_logs.c.device_id, error_logs.c.error_id)
+Index(
+    "ix_error_logs_status",
+    error_logs.c.fleet_id,
+    error_logs.c.sync_status_code,
+    error_logs.c.error_id,
+)
+Index("ix_error_logs_since", error_logs.c.fleet_id, error_logs.c.occurred_at)

@@ -1,5 +1,7 @@
 """The first schema."""
 
+from pathlib import Path
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -7,6 +9,29 @@ revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
+
+
+_APPLY_WORK = Path(__file__).with_name("0001_apply_work.sql")
+
+# Microseconds since 1970, by the database's clock.
+_WALL_NOW = """
+CREATE FUNCTION wall_now() RETURNS bigint LANGUAGE sql
+RETURN (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+"""
+# The same, but it never steps back.
+_STEADY_NOW = """
+CREATE FUNCTION steady_now() RETURNS bigint LANGUAGE sql
+RETURN (SELECT greatest(wall_now() + shift, latest) FROM steady_time)
+"""
+# Goes on from the latest time that anyone has seen, if the database's clock has stepped back.
+_KEEP_TIME = """
+CREATE FUNCTION keep_time(seen bigint) RETURNS bigint LANGUAGE sql AS $$
+    UPDATE steady_time SET
+        shift = shift + greatest(greatest(latest, seen) - (wall_now() + shift), 0),
+        latest = greatest(latest, seen, wall_now() + shift)
+    RETURNING latest
+$$
+"""
 
 
 def _key(name: str, kind: sa.types.TypeEngine[int] | None = None) -> sa.Column[int]:
@@ -65,11 +90,10 @@ def upgrade() -> None:
     op.create_table(
         "tallies",
         _key("fleet_id"),
-        _key("shard", sa.Integer()),
         sa.Column("what", sa.Text(), nullable=False),
         sa.Column("error_message", sa.Text(), nullable=False),
         sa.Column("n", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("fleet_id", "shard", "what", "error_message", name="pk_tallies"),
+        sa.PrimaryKeyConstraint("fleet_id", "what", "error_message", name="pk_tallies"),
     )
     op.create_table(
         "accounts",
@@ -87,9 +111,70 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("key", name="pk_guesses"),
     )
 
+    if op.get_context().dialect.name == "postgresql":
+        _upgrade_shared()
+
+
+def _upgrade_shared() -> None:
+    """Make what a database that several processes write to needs beyond that."""
+    op.execute("CREATE SEQUENCE fleet_ids")
+    op.create_table(
+        "turns",
+        _key("fleet_id"),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("newest_error", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("fleet_id", name="pk_turns"),
+    )
+    op.create_table(
+        "status_counts",
+        _key("fleet_id"),
+        _key("sync_status_code", sa.SmallInteger()),
+        sa.Column("n", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("fleet_id", "sync_status_code", name="pk_status_counts"),
+    )
+    op.create_table(
+        "leftovers",
+        _key("fleet_id"),
+        sa.PrimaryKeyConstraint("fleet_id", name="pk_leftovers"),
+    )
+    op.create_table(
+        "permits",
+        _key("permit_id"),
+        sa.Column("key", sa.LargeBinary(), nullable=False),
+        sa.Column("expires", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("permit_id", "key", name="pk_permits"),
+    )
+    op.create_index("ix_permits_key", "permits", ["key"])
+    op.create_table(
+        "steady_time",
+        sa.Column("shift", sa.BigInteger(), nullable=False),
+        sa.Column("latest", sa.BigInteger(), nullable=False),
+    )
+    op.execute("INSERT INTO steady_time (shift, latest) VALUES (0, 0)")
+    op.create_index("ix_devices_status", "devices", ["fleet_id", "sync_status_code", "device_id"])
+    op.create_index(
+        "ix_devices_due",
+        "devices",
+        ["fleet_id", "due_at", "device_id"],
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+    )
+    op.create_index("ix_error_logs_device", "error_logs", ["fleet_id", "device_id", "error_id"])
+    op.create_index(
+        "ix_error_logs_status", "error_logs", ["fleet_id", "sync_status_code", "error_id"]
+    )
+    op.create_index("ix_error_logs_since", "error_logs", ["fleet_id", "occurred_at"])
+    for function in (_WALL_NOW, _STEADY_NOW, _KEEP_TIME, _APPLY_WORK.read_text()):
+        op.get_bind().exec_driver_sql(function)
+
 
 def downgrade() -> None:
-    """Drop the tables."""
+    """Drop everything."""
+    if op.get_context().dialect.name == "postgresql":
+        for function in ("apply_work", "keep_time", "steady_now", "wall_now"):
+            op.execute(f"DROP FUNCTION {function}")
+        for table in ("steady_time", "permits", "leftovers", "status_counts", "turns"):
+            op.drop_table(table)
+        op.execute("DROP SEQUENCE fleet_ids")
     for table in (
         "guesses",
         "accounts",

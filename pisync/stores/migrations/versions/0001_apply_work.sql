@@ -1,0 +1,149 @@
+-- Makes a unit of work on a fleet true, as a whole, in one call: so that nobody ever holds a lock
+-- while it thinks, and one that is stopped, or cut off, or dead, stands in nobody's way.
+--
+-- The work was computed before, from what was read then. If that holds no more, nothing happens and
+-- NULL is returned: the fleet is gone; its version is not `at_version` (NULL: whatever it is); more
+-- than `most_pending` syncs are pending (NULL: however many); or a device is not at the attempt and
+-- status that it was at. Else the id of the newest error log before is returned.
+CREATE FUNCTION apply_work(
+    of_fleet bigint,
+    at_version bigint,
+    most_pending bigint,
+    most_error_logs bigint,
+    -- Devices: what they were, and what they are to be.
+    device_ids bigint[],
+    attempts_before bigint[],
+    codes_before smallint[],
+    synced bigint[],
+    codes smallint[],
+    messages text[],
+    attempted bigint[],
+    attempts bigint[],
+    due bigint[],
+    planned_codes smallint[],
+    planned_messages text[],
+    -- How many devices more, or fewer, have a status.
+    status_codes smallint[],
+    status_changes bigint[],
+    -- Error logs, oldest first.
+    failed_ids bigint[],
+    failed_attempts bigint[],
+    failed_codes smallint[],
+    failed_messages text[],
+    occurred bigint[],
+    -- What the ledger counts.
+    whats text[],
+    what_messages text[],
+    counts bigint[],
+    -- Scripts: where each goes on; NULL: it is over.
+    scripted_ids bigint[],
+    positions integer[],
+    -- The fleet's clock and profile; NULL: as they are.
+    clock_time bigint,
+    clock_real bigint,
+    clock_speed double precision,
+    new_profile text,
+    -- What to tell all replicas.
+    notices text[]
+) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    turn turns;
+    changed bigint;
+BEGIN
+    SELECT * INTO turn FROM turns WHERE fleet_id = of_fleet FOR UPDATE;
+    IF NOT FOUND OR turn.version <> at_version THEN
+        RETURN NULL;
+    END IF;
+    IF most_pending IS NOT NULL AND most_pending < (
+        SELECT n FROM status_counts WHERE fleet_id = of_fleet AND sync_status_code = 202
+    ) THEN
+        RETURN NULL;
+    END IF;
+
+    IF cardinality(device_ids) > 0 THEN
+        BEGIN
+            UPDATE devices
+            SET last_sync_at = changes.last_sync_at,
+                sync_status_code = changes.sync_status_code,
+                error_message = changes.error_message,
+                last_attempt_at = changes.last_attempt_at,
+                attempt = changes.attempt,
+                due_at = changes.due_at,
+                planned_status_code = changes.planned_status_code,
+                planned_error_message = changes.planned_error_message
+            FROM unnest(
+                device_ids, attempts_before, codes_before, synced, codes, messages, attempted,
+                attempts, due, planned_codes, planned_messages
+            ) AS changes (
+                device_id, attempt_before, code_before, last_sync_at, sync_status_code,
+                error_message, last_attempt_at, attempt, due_at, planned_status_code,
+                planned_error_message
+            )
+            WHERE devices.fleet_id = of_fleet
+                AND devices.device_id = changes.device_id
+                AND devices.attempt = changes.attempt_before
+                AND devices.sync_status_code = changes.code_before;
+            GET DIAGNOSTICS changed = ROW_COUNT;
+            IF changed < cardinality(device_ids) THEN
+                -- Undoes the block, and no more.
+                RAISE EXCEPTION USING ERRCODE = 'PS001';
+            END IF;
+        EXCEPTION WHEN SQLSTATE 'PS001' THEN
+            RETURN NULL;
+        END;
+        UPDATE status_counts
+        SET n = n + more.change
+        FROM unnest(status_codes, status_changes) AS more (code, change)
+        WHERE fleet_id = of_fleet AND sync_status_code = more.code;
+    END IF;
+
+    IF cardinality(failed_ids) > 0 THEN
+        INSERT INTO error_logs
+        SELECT of_fleet, turn.newest_error + place, device_id, attempt, code, message, occurred_at
+        FROM unnest(failed_ids, failed_attempts, failed_codes, failed_messages, occurred)
+            WITH ORDINALITY AS failures (device_id, attempt, code, message, occurred_at, place);
+        DELETE FROM error_logs
+        WHERE fleet_id = of_fleet
+            AND error_id <= turn.newest_error + cardinality(failed_ids) - most_error_logs;
+    END IF;
+
+    IF cardinality(whats) > 0 THEN
+        INSERT INTO tallies AS known
+        SELECT of_fleet, what, message, n FROM unnest(whats, what_messages, counts)
+            AS more (what, message, n)
+        ON CONFLICT (fleet_id, what, error_message) DO UPDATE SET n = known.n + excluded.n;
+    END IF;
+
+    IF cardinality(scripted_ids) > 0 THEN
+        DELETE FROM scripts USING unnest(scripted_ids, positions) AS over (device_id, place)
+        WHERE scripts.fleet_id = of_fleet
+            AND scripts.device_id = over.device_id
+            AND over.place IS NULL;
+        UPDATE scripts SET position = going_on.place
+        FROM unnest(scripted_ids, positions) AS going_on (device_id, place)
+        WHERE scripts.fleet_id = of_fleet
+            AND scripts.device_id = going_on.device_id
+            AND going_on.place IS NOT NULL;
+    END IF;
+
+    IF clock_speed IS NOT NULL OR new_profile IS NOT NULL THEN
+        UPDATE fleets
+        SET fleet_time = coalesce(clock_time, fleet_time),
+            wall_time = coalesce(clock_real, wall_time),
+            speed = coalesce(clock_speed, speed),
+            profile = coalesce(new_profile, profile)
+        WHERE fleet_id = of_fleet;
+        turn.version := turn.version + 1;
+    END IF;
+    IF cardinality(failed_ids) > 0 OR clock_speed IS NOT NULL OR new_profile IS NOT NULL THEN
+        UPDATE turns
+        SET version = turn.version, newest_error = newest_error + cardinality(failed_ids)
+        WHERE fleet_id = of_fleet;
+    END IF;
+
+    -- Told to all replicas, in the order in which they become true, once they are.
+    PERFORM pg_notify('pisync', '[' || turn.newest_error || ',' || notice)
+    FROM unnest(notices) AS notice;
+    RETURN turn.newest_error;
+END
+$$

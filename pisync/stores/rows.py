@@ -1,0 +1,29 @@
+"""Devices as rows of their table, whatever the database."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pisync.model.device import Device, Pending
+from pisync.model.outcome import PENDING, Outcome
+
+DeviceRow = tuple[Any, ...]
+"""The columns of `tables.devices`, in its order, without the fleet's id."""
+
+_NOTHING = (None, None)
+
+
+def device_row(device: Device) -> DeviceRow:
+    """Return a device as a row."""
+    if device.pending is None:
+        return *device[:6], None, None, None
+    outcome, due_at = device.pending
+    return *device[:6], due_at, *(outcome or _NOTHING)
+
+
+def read_device(row: Sequence[Any]) -> Device:
+    """Return the device that is in a row."""
+    device_id, synced, status, error, attempted, attempt, due_at, code, message = row
+    if status != PENDING:
+        return Device(device_id, synced, status, error, attempted, attempt)
+    outcome = None if code is None else Outcome(code, message)
+    return Device(device_id, synced, status, error, attempted, attempt, Pending(outcome, due_at))
