@@ -21,11 +21,12 @@ LABEL org.opencontainers.image.title="PiSync" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version="0.1.0"
 # The base image ships its standard library as source: compiled here once, not in memory at every
-# start. Nothing will be installed from here on, so pip goes.
+# start. Nothing will be installed from here on, so pip goes. A volume takes /data's owner over.
 RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3.13/site-packages/* /usr/local/lib/python3.13/ensurepip \
  && python -m compileall -q --invalidation-mode unchecked-hash -x '/(idlelib|lib2to3|test|tkinter|turtledemo)/' \
       /usr/local/lib/python3.13 \
- && useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin pisync
+ && useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin pisync \
+ && install --directory --owner=10001 --group=10001 --mode=0700 /data
 COPY --from=build /opt/pisync /opt/pisync
 ENV PATH=/opt/pisync/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PISYNC_HOST=0.0.0.0
 # By number: Kubernetes' runAsNonRoot cannot look names up.

@@ -31,6 +31,11 @@ def docker(*arguments: str, environ: Mapping[str, str] | None = None) -> str:
     return done.stdout
 
 
+def unset_settings() -> dict[str, str]:
+    """Return this process's environment without settings: the default deployment is meant."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PISYNC_")}
+
+
 def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -57,6 +62,10 @@ class Deployment:
         self.url = f"http://127.0.0.1:{port}"
         self.image = project
         self.container = f"{project}-pisync-1"
+        self._environ = unset_settings() | {"PISYNC_PORT": str(port), "PISYNC_IMAGE": project}
+
+    def compose(self, *arguments: str) -> str:
+        return docker("compose", "--project-name", self.image, *arguments, environ=self._environ)
 
     def inspect(self, template: str) -> str:
         return docker("inspect", "--format", template, self.container).strip()
@@ -67,21 +76,15 @@ class Deployment:
 
 @pytest.fixture(scope="module")
 def deployment() -> Iterator[Deployment]:
-    project, port = f"pisync-test-{uuid4().hex[:8]}", free_port()
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("PISYNC_")}
-    environ |= {"PISYNC_PORT": str(port), "PISYNC_IMAGE": project}
-
-    def compose(*arguments: str) -> str:
-        return docker("compose", "--project-name", project, *arguments, environ=environ)
-
+    made = Deployment(f"pisync-test-{uuid4().hex[:8]}", free_port())
     try:
         try:
-            compose("up", "--build", "--detach", "--wait")
+            made.compose("up", "--build", "--detach", "--wait")
         except AssertionError as failure:
-            pytest.fail(f"{failure}\n{compose('logs')}")
-        yield Deployment(project, port)
+            pytest.fail(f"{failure}\n{made.compose('logs')}")
+        yield made
     finally:
-        compose("down", "--volumes", "--rmi", "all")
+        made.compose("down", "--volumes", "--rmi", "all")
 
 
 @pytest.fixture
@@ -201,3 +204,40 @@ def test_a_mistake_in_its_settings_ends_it_with_status_2(deployment: Deployment)
     )
     assert done.returncode == 2
     assert "PISYNC_BCRYPT_COST" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "violence", [["restart"], ["kill"], ["rm", "--stop", "--force"]], ids=lambda words: words[0]
+)
+async def test_what_it_has_accepted_outlives_it(
+    deployment: Deployment, violence: list[str]
+) -> None:
+    user = {"username": f"before-{violence[0]}", "password": "correct horse"}
+    async with ClientSession(deployment.url) as client:
+        async with client.post("/register", json=user) as answer:
+            assert answer.status == 201
+            client.headers["Authorization"] = f"Bearer {(await answer.json())['token']}"
+        async with client.get("/stats") as answer:
+            before = await answer.json()
+        async with client.post("/devices/sync", json={"all": True}) as answer:
+            assert (await answer.json())["started"] == 10
+        deployment.compose(*violence)
+    deployment.compose("up", "--detach", "--wait")
+    # By the token and the account of before.
+    async with ClientSession(deployment.url, headers=client.headers) as client:
+        async with asyncio.timeout(15):  # the default profile's longest delay is 10 s
+            stats = before | {"pending": 10}
+            while stats["pending"]:
+                await asyncio.sleep(0.1)
+                async with client.get("/stats") as answer:
+                    stats = await answer.json()
+        failed = stats["failed"] - before["failed"]
+        assert failed + stats["succeeded"] - before["succeeded"] == 10
+        assert stats["error_logs"] - before["error_logs"] == failed
+        async with client.post("/login", json=user) as answer:
+            assert answer.status == 200
+
+
+def test_its_data_is_its_own(deployment: Deployment) -> None:
+    owners = deployment.shell("stat --format '%n %u %a' /data /data/pisync.db.secret")
+    assert owners.splitlines() == ["/data 10001 700", "/data/pisync.db.secret 10001 600"]
