@@ -30,7 +30,7 @@ def test_every_file_of_the_dashboard_is_served_and_no_other() -> None:
 
 
 def test_every_file_is_loaded_by_the_page_or_by_a_module() -> None:
-    page = (FOLDER / "index.html").read_text()
+    page = (FOLDER / "index.html").read_text() + (FOLDER / "style.css").read_text()
     loaded = set(re.findall(r'"(/dashboard/[^"]+)"', page)).union(*map(imported, MODULES))
     assert loaded == {*DASHBOARD}
 

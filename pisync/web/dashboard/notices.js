@@ -11,7 +11,8 @@ let count = 0;
 /** Show a message; `tone`: "good", "bad" or "". */
 export function notify(text, tone = "") {
   const notice = { key: (count += 1), text, tone };
-  notices.set([...notices.get(), notice].slice(-MOST));
+  const others = notices.get().filter((each) => each.text !== text);
+  notices.set([...others, notice].slice(-MOST));
   setTimeout(() => dismiss(notice), STAYS);
 }
 

@@ -55,4 +55,4 @@ export function axis(colour, more = {}) {
   };
 }
 
-export const rounded = uPlot.paths.bars({ size: [0.9, 20] });
+export const bars = uPlot.paths.bars({ size: [0.9, 20] });

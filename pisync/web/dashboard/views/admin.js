@@ -13,10 +13,14 @@ export function Admin({ fleet, fleets, view, ledger }) {
   return html`<div class="headline"><h1>Fleet ${fleet}</h1></div>
     ${view.error && !shown && html`<${Failure} error=${view.error} retry=${view.reload} />`}
     <div class="columns even">
-      ${shown && html`<${Clock} fleet=${fleet} clock=${shown.clock} reload=${view.reload} />`}
-      <${Ledger} fleet=${fleet} ledger=${ledger} />
-      ${shown && html`<${Profile} fleet=${fleet} profile=${shown.profile} changed=${changed} />`}
-      <${Fleets} fleet=${fleet} fleets=${fleets} view=${view} />
-      <${Forecast} fleet=${fleet} />
+      <div class="stack">
+        ${shown && html`<${Clock} fleet=${fleet} clock=${shown.clock} reload=${view.reload} />`}
+        ${shown && html`<${Profile} fleet=${fleet} profile=${shown.profile} changed=${changed} />`}
+      </div>
+      <div class="stack">
+        <${Ledger} fleet=${fleet} ledger=${ledger} />
+        <${Fleets} fleet=${fleet} fleets=${fleets} />
+        <${Forecast} fleet=${fleet} />
+      </div>
     </div>`;
 }

@@ -54,7 +54,7 @@ function draw(colour) {
     padding: [8, 12, 0, 12],
     scales: { x: { time: false }, y: { range: (_, __, most) => [0, (most || 1) * 1.1] } },
     axes: [
-      axis(colour, { space: 60, grid: { show: false }, values: (_, all) => all.map((each) => `${each} s`) }),
+      axis(colour, { size: 24, space: 60, grid: { show: false }, values: (_, all) => all.map((each) => `${each} s`) }),
       { show: false },
     ],
     series: [

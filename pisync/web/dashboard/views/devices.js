@@ -116,7 +116,8 @@ function Filter({ chosen, stats }) {
     ["Failed", FAILURES, counted(FAILURES)],
     ...FAILURES.map((code) => [String(code), [code], counted([code])]),
   ];
-  return html`<div class="filter" role="group" aria-label="Filter by status">
+  return html`<fieldset class="filter">
+    <legend class="unseen">Filter by status</legend>
     ${choices.map(([name, codes, count]) => {
       const status = codes.join(",");
       return html`<button
@@ -126,7 +127,7 @@ function Filter({ chosen, stats }) {
         onClick=${() => go("/", { status })}
       >${name}${" "}<span class="count">${count == null ? "" : number(count)}</span></button>`;
     })}
-  </div>`;
+  </fieldset>`;
 }
 
 function GoTo({ values }) {

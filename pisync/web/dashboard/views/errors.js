@@ -87,7 +87,7 @@ function Entry({ log, ofOne }) {
     <span class="whose">
       <${Status} code=${log.sync_status_code} />
       ${ofOne
-        ? html`<span>attempt ${log.attempt || "before the first"}</span>`
+        ? html`<span>${log.attempt ? `attempt ${log.attempt}` : "before the first attempt"}</span>`
         : html`<a href=${href(`/device/${log.device_id}`)}>device ${log.device_id}</a>`}
       <${When} at=${log.occurred_at} />
     </span>

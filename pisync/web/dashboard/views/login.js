@@ -15,7 +15,8 @@ export function Login() {
     <p class="muted">A device-sync backend to test against.</p>
     ${why && html`<p class="failure" role="alert">${why}</p>`}
     <section class="card">
-      <div class="ways" role="group" aria-label="How to begin">
+      <fieldset class="ways">
+        <legend class="unseen">How to begin</legend>
         ${Object.entries(WAYS).map(
           ([each, name]) => html`<button
             type="button"
@@ -23,7 +24,7 @@ export function Login() {
             onClick=${() => setWay(each)}
           >${name}</button>`,
         )}
-      </div>
+      </fieldset>
       ${way === "token" ? html`<${WithToken} />` : html`<${Credentials} key=${way} way=${way} />`}
     </section>
     <p class="muted small-print"><a href="/docs">All calls</a>, to read and to try.</p>

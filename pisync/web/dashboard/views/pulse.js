@@ -1,6 +1,6 @@
 // Attempts a second and the share of failures, over the last minutes.
 import { html, useMemo } from "/dashboard/preact.js";
-import { Plot, axis, rounded } from "../plot.js";
+import { Plot, axis, bars } from "../plot.js";
 import * as rates from "../rates.js";
 import { useStore } from "../store.js";
 import { tick } from "../time.js";
@@ -29,14 +29,14 @@ export function Pulse() {
 function draw(colour) {
   return {
     cursor: { show: false },
-    padding: [8, 0, 0, 0],
+    padding: [10, 0, 0, 0],
     scales: {
       x: { time: true, range: (_, __, newest) => [newest - SPAN + 1, newest + 1] },
       y: { range: (_, __, most) => [0, Math.max(4, (most ?? 0) * 1.15)] },
       share: { range: [0, 100] },
     },
     axes: [
-      axis(colour, { space: 70, grid: { show: false }, values: (_, times) => times.map(back) }),
+      axis(colour, { size: 24, space: 70, grid: { show: false }, values: (_, times) => times.map(back) }),
       axis(colour, { size: 40, space: 36 }),
       axis(colour, {
         side: 1,
@@ -49,12 +49,12 @@ function draw(colour) {
     ],
     series: [
       {},
-      { paths: rounded, fill: colour("accent-soft"), stroke: colour("accent"), width: 0, points: { show: false } },
+      { paths: bars, fill: colour("accent"), stroke: colour("accent"), width: 0, points: { show: false } },
       { scale: "share", stroke: colour("s500"), width: 2, points: { show: false } },
     ],
   };
 }
 
 function back(at) {
-  return new Date(at * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  return new Date(at * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 }
