@@ -29,6 +29,10 @@ test: $(VENV)/.dev ## Run the tests, with a coverage report
 	$(BIN)/coverage run -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS); \
 	status=$$?; $(BIN)/coverage combine --quiet && $(BIN)/coverage report; exit $$status
 
+.PHONY: chaos
+chaos: $(VENV)/.dev ## Kill, stop and cut off what serves, for long, and look for what is lost
+	CHAOS=long $(BIN)/python -m pytest tests/chaos -n 0 -s $(ARGS)
+
 .PHONY: check
 check: $(VENV)/.dev ## Check format, lint and types
 	$(BIN)/ruff format --check .

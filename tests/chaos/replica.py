@@ -1,0 +1,126 @@
+"""Replicas: real `pisync serve` processes, to be hurt."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import orjson
+from aiohttp import ClientError, ClientSession, ClientTimeout
+
+from pisync.tokens import Tokens
+
+ROOT = Path(__file__).parent.parent.parent
+SECRET = "a secret that only the chaos knows, long enough"
+DEVICES = 100
+DELAY = {"distribution": "uniform", "min": 0.02, "max": 0.6}
+START_SECONDS = 60
+"""How long a start may take, on a machine that has other things to do."""
+
+
+def token() -> str:
+    """Return a token that may do everything, for a day."""
+    return Tokens(SECRET, 86_400).issue("chaos", ("devices", "admin"))
+
+
+class Replica:
+    """A service with a store of its own, or a part in a shared one. Its address stays the same."""
+
+    def __init__(
+        self,
+        store: str,
+        log: Path,
+        *,
+        sabotage: str | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self.store = store
+        self.sabotage = sabotage
+        """The protection that is taken away, as `sabotaged` has it."""
+        self._log = log
+        self._port = _free_port()
+        self.url = f"http://127.0.0.1:{self._port}"
+        # Not the one who starts this: what is killed has no coverage to tell of, and starts slower.
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("PISYNC_", "COVERAGE_", "COV_"))
+        }
+        self._environ = inherited | {
+            "PISYNC_PORT": str(self._port),
+            "PISYNC_STORE": store,
+            "PISYNC_JWT_SECRET": SECRET,
+            "PISYNC_BCRYPT_COST": "4",
+            "PISYNC_DEVICES": str(DEVICES),
+            "PISYNC_PROFILE": orjson.dumps({"seed": 7, "delay": DELAY}).decode(),
+            "PISYNC_LOG_FORMAT": "json",
+            **(environ or {}),
+        }
+
+    async def start(self) -> None:
+        """Start it, and wait until it is ready."""
+        await self.launch()
+        async with asyncio.timeout(START_SECONDS):
+            await self.ready()
+
+    async def launch(self) -> None:
+        """Start it."""
+        module = ["tests.chaos.sabotaged", self.sabotage] if self.sabotage else ["pisync"]
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", *module, "serve"),
+                cwd=ROOT,
+                env=self._environ,
+                stdout=log,
+                stderr=log,
+            )
+
+    async def ready(self) -> None:
+        """Wait until it can serve."""
+        while not await self.is_ready():
+            assert self._process.returncode is None, self.log()
+            await asyncio.sleep(0.02)
+
+    async def is_ready(self) -> bool:
+        """Say whether it can serve now."""
+        try:
+            async with (
+                ClientSession(timeout=ClientTimeout(total=5)) as client,
+                client.get(f"{self.url}/readyz") as answer,
+            ):
+                return answer.status == 200
+        except (ClientError, TimeoutError):
+            return False
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
+    def freeze(self) -> None:
+        """Stop its process where it stands."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on as if nothing had happened."""
+        self._process.send_signal(signal.SIGCONT)
+
+    async def kill(self) -> None:
+        """End it without a chance to do anything more."""
+        if self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+
+    def log(self) -> str:
+        """Return what it has written."""
+        return self._log.read_text(errors="replace")
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
