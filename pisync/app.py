@@ -151,7 +151,7 @@ async def start_report(app: web.Application) -> StartReport:
     """Return what a start has to tell; the application has been started up."""
     fleet = await app[keys.STORE].fleet(DEFAULT_FLEET)
     return StartReport(
-        app[keys.SETTINGS].store,
+        app[keys.SETTINGS].shown_store,
         fleet.devices,
         fleet.profile.seed,
         app[keys.DRAWN_ADMIN_PASSWORD],

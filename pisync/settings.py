@@ -74,6 +74,14 @@ class Settings:
     log_format: str = "auto"
     access_log: bool = False
 
+    @property
+    def shown_store(self) -> str:
+        """The store as anybody may see it: of a database no user, no password and no options."""
+        if not self.store.startswith("postgresql:"):
+            return self.store
+        place = self.store.partition("?")[0].removeprefix("postgresql://").rpartition("@")[2]
+        return f"postgresql://{place}"
+
     @classmethod
     def from_env(
         cls,
@@ -374,6 +382,7 @@ VARIABLES = (
         _store,
         "memory, sqlite:///relative.db, sqlite:////absolute.db"
         " or postgresql://user:password@host/database",
+        or_file=True,
     ),
     Variable(
         "jwt_secret",

@@ -119,6 +119,7 @@ class TestWhereTheyAreRead:
                 "PISYNC_TYPO": "",
                 "PISYNC_PORT": "x",
                 "PISYNC_PORT_FILE": "x",
+                "PISYNC_STORE_FILE": "x",
                 "PISYNC_JWT_SECRET_FILE": "x",
                 "PISYNC_ADMIN_PASSWORD_FILE": "x",
                 "PISYNCED": "x",
@@ -272,6 +273,19 @@ class TestStore:
             "must be memory, sqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE"
         )
 
+    @pytest.mark.parametrize(
+        ("text", "shown"),
+        [
+            ("memory", "memory"),
+            ("sqlite:////home/me@work/a.db", "sqlite:////home/me@work/a.db"),
+            ("postgresql://me:geheim@host:5432/db", "postgresql://host:5432/db"),
+            ("postgresql://me:ge@heim@host/db?password=geheim", "postgresql://host/db"),
+            ("postgresql://host/db", "postgresql://host/db"),
+        ],
+    )
+    def test_is_shown_without_whom_it_lets_in(self, text: str, shown: str) -> None:
+        assert read(store=text).shown_store == shown
+
 
 class TestSecret:
     def test_has_32_bytes_or_more(self) -> None:
@@ -304,16 +318,22 @@ class TestAdminPassword:
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("jwt_secret", SECRET), ("admin_password", PASSWORD)], ids=lambda each: each
+    ("name", "text"),
+    [
+        ("store", "postgresql://user:password@host/database"),
+        ("jwt_secret", f" {SECRET}"),
+        ("admin_password", f" {PASSWORD}"),
+    ],
+    ids=["store", "jwt_secret", "admin_password"],
 )
 class TestSecretFromFile:
     @pytest.mark.parametrize("end", ["", "\n", "\r\n", "\n\n"], ids=repr)
     def test_is_read_without_its_newline(
         self, tmp_path: Path, name: str, text: str, end: str
     ) -> None:
-        (tmp_path / "file").write_bytes(f" {text}{end}".encode())
+        (tmp_path / "file").write_bytes(f"{text}{end}".encode())
         settings = read(**{f"{name}_file": str(tmp_path / "file")})
-        assert getattr(settings, name) == f" {text}"
+        assert getattr(settings, name) == text
 
     @pytest.mark.parametrize(
         ("content", "problem"),
