@@ -1,0 +1,154 @@
+"""Load by wrk, on a core of its own, and at the same time a reader who checks what is answered."""
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import cycle
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from bench import machine
+from bench.checks import Wrong, check
+from bench.servers import Running
+
+SCRIPT = Path(__file__).parent / "requests.lua"
+CHECK_EVERY = 0.05
+"""Seconds between the checked answers."""
+
+
+class Measured(NamedTuple):
+    """What came of a round: requests a second, seconds of latency, and how many were checked.
+
+    `cost` is the server's processor time for each request, in seconds: where others use the machine
+    at the same time, it says more than the rate does.
+    """
+
+    rate: float
+    cost: float
+    p50: float
+    p99: float
+    checked: int
+
+
+def measure(
+    server: Running, requests: Sequence[str], *, connections: int, warm_up: float, seconds: float
+) -> Measured:
+    """Load a server, first for its warm-up and then to measure it.
+
+    Raises Wrong if an answer is, or if a request got none.
+    """
+    _run_wrk(server, requests, connections, warm_up)
+    with _Checker(server, requests) as checker:
+        before = server.processor_seconds()
+        result = _run_wrk(server, requests, connections, seconds)
+        used = server.processor_seconds() - before
+    if result["broken"] or result["not_good"]:
+        raise Wrong(
+            f"{server.server.name}: {result['not_good']:.0f} error answers,"
+            f" {result['broken']:.0f} broken connections in {result['requests']:.0f} requests"
+        )
+    checker.judge_size(result["bytes"] / max(1, result["requests"]))
+    return Measured(
+        rate=result["requests"] / result["seconds"],
+        cost=used / (result["requests"] + checker.checked),
+        p50=result["p50"],
+        p99=result["p99"],
+        checked=checker.checked,
+    )
+
+
+def _run_wrk(
+    server: Running, requests: Sequence[str], connections: int, seconds: float
+) -> dict[str, float]:
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+        file.write("\n".join(requests) + "\n")
+        file.flush()
+        command = ("taskset", "-c", str(machine.cores()[1]), "wrk", "-t1", f"-c{connections}")
+        process = subprocess.Popen(
+            [*command, "-d60s", "--timeout", "10s", "-s", str(SCRIPT), server.url],
+            env={
+                **os.environ,
+                **{k.upper(): v for k, v in server.headers.items()},
+                "REQUESTS": file.name,
+            },
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        time.sleep(seconds)
+        said = _interrupt(process)
+    for line in said.splitlines():
+        if line.startswith("RESULT "):
+            result: dict[str, float] = json.loads(line.removeprefix("RESULT "))
+            return result
+    raise machine.CannotMeasure(f"wrk reported nothing: {said[-500:]}")
+
+
+def _interrupt(process: "subprocess.Popen[str]") -> str:
+    """End wrk, which takes whole seconds alone; it reports what it has measured so far."""
+    for _ in range(50):
+        # More than once: a signal that comes before it has begun is lost on it.
+        process.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            return process.communicate(timeout=0.3)[0]
+    process.kill()
+    process.wait()
+    raise machine.CannotMeasure("wrk does not end")
+
+
+class _Checker:
+    """Asks, on one connection, what is asked under load, and looks at each answer closely."""
+
+    def __init__(self, server: Running, requests: Sequence[str]) -> None:
+        self._server = server
+        # Others than wrk asks at the moment: it begins at the beginning.
+        middle = len(requests) // 2
+        self._requests = cycle([*requests[middle:], *requests[:middle]])
+        self._sizes: list[int] = []
+        self._ended = threading.Event()
+        self._failure: Exception | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    @property
+    def checked(self) -> int:
+        return len(self._sizes)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+
+    def judge_size(self, mean: float) -> None:
+        """Raise Wrong if the answers under load were on average not as large as those checked."""
+        if not self._sizes:
+            raise Wrong(f"{self._server.server.name}: no answer was checked")
+        least, most = min(self._sizes), max(self._sizes)
+        if not least <= mean <= most + 600:  # wrk counts heads too
+            raise Wrong(
+                f"{self._server.server.name}: {mean:.0f} bytes an answer, not {least} to {most}"
+            )
+
+    def _run(self) -> None:
+        connection = self._server.connect()
+        try:
+            while not self._ended.wait(CHECK_EVERY) or not self._sizes:
+                method, _, target = next(self._requests).partition(" ")
+                connection.request(method, target, headers=self._server.headers)
+                response = connection.getresponse()
+                body = response.read()
+                check(self._server.server, method, target, response.status, body)
+                self._sizes.append(len(body))
+        except Exception as exc:  # noqa: BLE001 - raised again by who waits for the thread
+            self._failure = exc
+        finally:
+            connection.close()

@@ -1,0 +1,1 @@
+"""What PiSync is measured against."""

@@ -1,0 +1,43 @@
+"""What is measured: the requests, and the fleet that they go to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+DRAWN = 5_000
+"""How many requests of a mixed workload are drawn; they go round."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Requests, sent in turn, to a fleet of so many devices."""
+
+    name: str
+    title: str
+    devices: int
+    requests: Sequence[str]
+
+
+def _syncs(devices: int) -> list[str]:
+    draw = Random(7)
+    return [f"POST /devices/{draw.randint(1, devices)}/sync" for _ in range(DRAWN)]
+
+
+def _mix(devices: int) -> list[str]:
+    draw = Random(11)
+    requests = {"GET /devices?limit=10": 80, "sync": 15, "GET /errors?limit=10": 5}
+    drawn = draw.choices([*requests], [*requests.values()], k=DRAWN)
+    syncs = iter(_syncs(devices))
+    return [next(syncs) if each == "sync" else each for each in drawn]
+
+
+LARGE = 100_000
+
+WORKLOADS = (
+    Workload("ten", "GET /devices, 10 devices", 10, ["GET /devices"]),
+    Workload("thousand", "GET /devices?limit=1000", 1_000, ["GET /devices?limit=1000"]),
+    Workload("page", "GET /devices?limit=100 of 100,000", LARGE, ["GET /devices?limit=100"]),
+    Workload("errors", "GET /errors?limit=100", LARGE, ["GET /errors?limit=100"]),
+    Workload("mix", "mix: 80 % page of ten, 15 % sync, 5 % errors", LARGE, _mix(LARGE)),
+    Workload("sync", "POST /devices/{id}/sync over 100,000", LARGE, _syncs(LARGE)),
+)
