@@ -7,6 +7,10 @@ once.
 
 import asyncio
 import gc
+import logging
+import os
+import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NoReturn, TypeVar
@@ -95,6 +99,15 @@ def serve(**options: str | None) -> None:
     except (_CannotListen, UncompiledParser) as exc:
         _exit(FAILED, str(exc))
     log.info("stopped")
+    if threading.active_count() > 1:
+        _leave()
+
+
+def _leave() -> NoReturn:
+    """End without waiting for threads: one may still hash a password, at cost 15 for seconds."""
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)
 
 
 class _CannotListen(Exception):

@@ -12,9 +12,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from http.client import HTTPConnection
+from datetime import datetime
+from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -263,6 +265,23 @@ class TestServe:
             assert server.stop(number) == 0
             assert time.monotonic() - began < 8
             assert server.events("stopped")
+
+    def test_does_not_stay_for_passwords_that_nobody_waits_for(self) -> None:
+        credentials = {"username": "nobody", "password": PASSWORD}
+        with serving(PISYNC_BCRYPT_COST="15") as server, ThreadPoolExecutor(8) as clients:
+
+            def log_in(_: int) -> None:
+                with suppress(OSError, HTTPException):
+                    server.call("POST", "/login", body=credentials)
+
+            logins = [clients.submit(log_in, each) for each in range(8)]
+            time.sleep(0.5)  # until they are being hashed: nothing shows it
+            assert server.stop() == 0
+            ended = time.time()
+            for each in logins:
+                each.result()
+            (stopped,) = server.events("stopped")
+        assert ended - datetime.fromisoformat(stopped["timestamp"]).timestamp() < 0.5
 
     def test_warns_of_unknown_variables(self) -> None:
         with serving(PISYNC_PROT="geheim", PISYNC_PORT_FILE="geheim") as server:
