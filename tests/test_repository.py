@@ -230,7 +230,7 @@ def test_the_wheel_ships_types_pages_vendored_files_and_their_licences(tmp_path:
 
 def test_the_compose_file_hands_every_setting_on() -> None:
     handed_on = re.findall(
-        r"^ +- (PISYNC_\w+)\b", (ROOT / "docker-compose.yml").read_text(), re.MULTILINE
+        r"^ +(PISYNC_\w+):", (ROOT / "docker-compose.yml").read_text(), re.MULTILINE
     )
     settings = {variable.names[0] for variable in VARIABLES}
     # Where it listens inside the container is the image's business.
