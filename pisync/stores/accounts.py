@@ -5,11 +5,20 @@ nothing comes between a check and what follows from it.
 """
 
 import time
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from itertools import takewhile
 
-from pisync.stores.base import Account, Guess, GuessPermit
+from pisync.stores.base import (
+    Account,
+    AccountPage,
+    Guess,
+    GuessPermit,
+    Restriction,
+    RestrictionsNews,
+)
 
 
 @dataclass(slots=True)
@@ -31,17 +40,59 @@ class MemoryAccounts:
     def __init__(self, seconds: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
         self._accounts: dict[str, Account] = {}
+        self._keys: list[str] = []
+        """The accounts' keys, sorted."""
+        self._restrictions: dict[str, tuple[Restriction, int]] = {}
+        """Those that were made or changed last come last, with a number that grows."""
+        self._version = 0
         self._tallies: dict[bytes, _Tally] = {}
         self._windows: list[tuple[float, bytes]] = []
         """When each open window ends, and its key: a heap."""
 
     def add_account(self, account: Account) -> bool:
         """Add an account unless one with its key is there; say whether it was added."""
-        return self._accounts.setdefault(account.key, account) is account
+        if account.key in self._accounts:
+            return False
+        self._accounts[account.key] = account
+        insort(self._keys, account.key)
+        return True
 
     def account(self, key: str) -> Account | None:
         """Return the account with this key, if any."""
         return self._accounts.get(key)
+
+    def page(self, after: str, limit: int) -> AccountPage:
+        """Return accounts whose key is above `after`."""
+        start = bisect_right(self._keys, after)
+        chosen = self._keys[start : start + limit]
+        more = len(self._keys) > start + limit
+        return AccountPage([self._accounts[key] for key in chosen], len(self._keys), more)
+
+    def change_account(self, account: Account) -> None:
+        """Put an account in the place of the one with its key."""
+        self._accounts[account.key] = account
+
+    def delete_account(self, key: str) -> None:
+        """Delete an account that is there."""
+        del self._accounts[key]
+        del self._keys[bisect_left(self._keys, key)]
+
+    def restrict(self, restriction: Restriction) -> None:
+        """Keep a restriction, in the place of the one with its key."""
+        self._version += 1
+        self._restrictions.pop(restriction.key, None)
+        self._restrictions[restriction.key] = restriction, self._version
+
+    def restriction(self, key: str) -> Restriction:
+        """Return the restriction under this key; if there is none, one that refuses nothing."""
+        kept = self._restrictions.get(key)
+        return kept[0] if kept else Restriction(key)
+
+    def restrictions(self, known: int) -> RestrictionsNews:
+        """Return restrictions made or changed since the version `known`."""
+        newest_first = reversed(self._restrictions.values())
+        news = [each for each, _ in takewhile(lambda kept: kept[1] > known, newest_first)]
+        return RestrictionsNews(news, self._version)
 
     def ask_to_guess(self, keys: Sequence[bytes], limit: int, window: float) -> GuessPermit:
         """Ask whether a password may be tried, counted under each of `keys`."""

@@ -9,7 +9,7 @@ device, NoSuchDevice. Times are fleet time in microseconds unless said otherwise
 """
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import NamedTuple, Protocol
 
@@ -62,6 +62,18 @@ class PastTheLastYear(StoreError):
 
 class NothingHeld(StoreError):
     """The device holds no sync to release."""
+
+
+class NoSuchAccount(StoreError):
+    """There is no such account."""
+
+
+class AdminStays(StoreError):
+    """The account `admin` can't be disabled or deleted, and its scopes stay."""
+
+
+class AccountChanged(StoreError):
+    """The account was changed meanwhile. Try again."""
 
 
 class Verdict(Enum):
@@ -133,23 +145,69 @@ class ErrorFilter:
     since: int | None = None
 
 
+class Restriction(NamedTuple):
+    """Which tokens in an account's name are refused: all, or those of an older generation.
+
+    It stays when the account is deleted: nobody who takes the name then gets its tokens back.
+    """
+
+    key: str
+    disabled: bool = False
+    tokens_since: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who may log in. `name` is as first registered; its `key` is the same whatever the case."""
+    """Who may log in. `name` is as first registered; its `key` is the same whatever the case.
+
+    `tokens_since` is the generation of its tokens: the wall clock, in microseconds, when those
+    before it were ended; 0 if none ever were.
+    """
 
     name: str
     password_hash: bytes
     scopes: tuple[str, ...]
+    disabled: bool = False
+    tokens_since: int = 0
 
     @property
     def key(self) -> str:
         """What the account is found by."""
         return account_key(self.name)
 
+    @property
+    def restriction(self) -> Restriction:
+        """Which tokens in its name are refused."""
+        return Restriction(self.key, self.disabled, self.tokens_since)
+
+    def with_tokens_ended(self, now: int) -> "Account":
+        """Return the account with a new generation of tokens, from `now` (wall clock) if it can."""
+        return replace(self, tokens_since=max(now, self.tokens_since + 1))
+
+    def under(self, restriction: Restriction) -> "Account":
+        """Return the account with a restriction."""
+        _, disabled, tokens_since = restriction
+        return replace(self, disabled=disabled, tokens_since=tokens_since)
+
 
 def account_key(name: str) -> str:
     """Return what an account of this name, in whatever case, is found by."""
     return name.lower()
+
+
+class AccountPage(NamedTuple):
+    """Accounts by key, how many there are on all pages, and whether a page follows."""
+
+    accounts: Sequence[Account]
+    total: int
+    more: bool
+
+
+class RestrictionsNews(NamedTuple):
+    """Restrictions that were made or changed, and what to ask with for those to come."""
+
+    restrictions: Sequence[Restriction]
+    version: int
 
 
 class Guess(Enum):
@@ -223,10 +281,35 @@ class Store(Protocol):
     # Accounts
 
     async def add_account(self, account: Account) -> bool:
-        """Add an account unless one with its key is there; say whether it was added."""
+        """Add an account unless one with its key is there; say whether it was added.
+
+        The generation of its tokens is that of the last account with this key, if there was one.
+        """
 
     async def account(self, key: str) -> Account | None:
         """Return the account with this key, if any."""
+
+    async def accounts(self, *, after: str, limit: int) -> AccountPage:
+        """Return accounts whose key, as bytes, is above `after`."""
+
+    async def change_account(self, key: str, change: Callable[[Account], Account]) -> Account:
+        """Apply a change to an account and return it; its name stays.
+
+        `change` may raise a StoreError, and be called again if the account changes meanwhile.
+        Raises NoSuchAccount.
+        """
+
+    async def delete_account(self, key: str, now: int) -> None:
+        """Delete an account; what stays is its restriction, with its tokens ended `now`.
+
+        Raises NoSuchAccount.
+        """
+
+    async def restrictions(self, known: int = 0) -> RestrictionsNews:
+        """Return restrictions made or changed since an earlier answer's version; 0 for all.
+
+        One may come twice. Each has come within 5 s of being made, if asked for every 2 s.
+        """
 
     async def ask_to_guess(self, keys: Sequence[bytes], limit: int, window: float) -> GuessPermit:
         """Ask whether a password may be tried, counted under each of `keys`.

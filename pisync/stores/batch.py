@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from pisync.stores.base import Account, NoSuchFleet
+from pisync.stores.base import Account, NoSuchFleet, Restriction
 from pisync.stores.memory_fleet import MemoryFleet
 from pisync.stores.work import Work
 
@@ -18,7 +18,9 @@ class Batch:
         self.works: dict[MemoryFleet, Work[MemoryFleet]] = {}
         self.replaced: dict[str, MemoryFleet | None] = {}
         """The fleets that are made, replaced or (None) deleted."""
-        self.accounts: dict[str, Account] = {}
+        self.accounts: dict[str, Account | None] = {}
+        """The accounts that are added, changed or (None) deleted, by key."""
+        self.restrictions: dict[str, Restriction] = {}
         self.guesses: dict[bytes, tuple[int, float]] = {}
         """Failed guesses under a key, and the seconds that are left of their window."""
         self._told: list[Callable[[], object]] = []
@@ -26,7 +28,7 @@ class Batch:
 
     def __bool__(self) -> bool:
         """Say whether there is anything to make true."""
-        return bool(self.works or self.replaced or self.accounts or self.guesses)
+        return any((self.works, self.replaced, self.accounts, self.restrictions, self.guesses))
 
     def fleet(self, name: str) -> MemoryFleet:
         """Return the fleet of this name as the jobs so far leave it; raises NoSuchFleet."""

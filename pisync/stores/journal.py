@@ -20,7 +20,7 @@ from pisync.model.device import Device, ErrorLog
 from pisync.model.fleet import Count
 from pisync.model.timestamp import SECOND, from_seconds
 from pisync.stores import migrations, serial, tables
-from pisync.stores.base import Account, CannotOpen, StoreUnavailable
+from pisync.stores.base import Account, CannotOpen, Restriction, StoreUnavailable
 from pisync.stores.batch import Batch
 from pisync.stores.memory_fleet import MemoryFleet
 from pisync.stores.rows import device_row, read_device
@@ -103,9 +103,18 @@ class Journal:
         for work in batch.works.values():
             if not batch.has_ended(work.fleet):
                 yield from self._of_work(work)
-        yield _UPSERT["accounts"], [_account_row(each) for each in batch.accounts.values()]
+        accounts = batch.accounts.items()
+        yield (
+            "DELETE FROM accounts WHERE key = ?",
+            [(key,) for key, account in accounts if account is None],
+        )
+        yield (
+            _UPSERT["accounts"],
+            [_account_row(account) for _, account in accounts if account is not None],
+        )
+        now = self._time.wall()
+        yield _UPSERT["restrictions"], [(*each, now) for each in batch.restrictions.values()]
         if batch.guesses:
-            now = self._time.wall()
             yield "DELETE FROM guesses WHERE window_ends <= ?", [(now,)]
             yield (
                 _UPSERT["guesses"],
@@ -170,6 +179,13 @@ class Journal:
         return [
             Account(name, password_hash, tuple(scopes.split()))
             for _, name, password_hash, scopes in self._rows("accounts")
+        ]
+
+    def restrictions(self) -> list[Restriction]:
+        """Return all restrictions."""
+        return [
+            Restriction(key, bool(disabled), tokens_since)
+            for key, disabled, tokens_since, _ in self._rows("restrictions")
         ]
 
     def guesses(self) -> dict[bytes, tuple[int, float]]:

@@ -19,6 +19,7 @@ from pisync.model.timestamp import LATEST, SECOND
 from pisync.stores.accounts import MemoryAccounts
 from pisync.stores.base import (
     Account,
+    AccountPage,
     Begun,
     Change,
     ClockNotManual,
@@ -30,9 +31,12 @@ from pisync.stores.base import (
     FleetReplaced,
     GuessPermit,
     Moved,
+    NoSuchAccount,
     NoSuchFleet,
     Observer,
     PastTheLastYear,
+    Restriction,
+    RestrictionsNews,
     Verdict,
 )
 from pisync.stores.batch import Batch
@@ -95,17 +99,60 @@ class MemoryStore:
     # Accounts
 
     async def add_account(self, account: Account) -> bool:
+        key = account.key
+
         def job(batch: Batch) -> bool:
-            if self._accounts.account(account.key) or account.key in batch.accounts:
+            if self._account(batch, key):
                 return False
-            batch.accounts[account.key] = account
-            batch.tell(lambda: self._accounts.add_account(account))
+            left = batch.restrictions.get(key) or self._accounts.restriction(key)
+            added = batch.accounts[key] = account.under(left)
+            batch.tell(lambda: self._accounts.add_account(added))
             return True
 
         return await self._write(job)
 
     async def account(self, key: str) -> Account | None:
         return self._accounts.account(key)
+
+    async def accounts(self, *, after: str, limit: int) -> AccountPage:
+        return self._accounts.page(after, limit)
+
+    async def change_account(self, key: str, change: Callable[[Account], Account]) -> Account:
+        def job(batch: Batch) -> Account:
+            old = self._account(batch, key)
+            if old is None:
+                raise NoSuchAccount
+            new = change(old)
+            batch.accounts[key] = new
+            batch.tell(lambda: self._accounts.change_account(new))
+            if new.restriction != old.restriction:
+                self._restrict(batch, new.restriction)
+            return new
+
+        return await self._write(job)
+
+    async def delete_account(self, key: str, now: int) -> None:
+        def job(batch: Batch) -> None:
+            account = self._account(batch, key)
+            if account is None:
+                raise NoSuchAccount
+            batch.accounts[key] = None
+            batch.tell(lambda: self._accounts.delete_account(key))
+            tokens_since = account.with_tokens_ended(now).tokens_since
+            self._restrict(batch, Restriction(key, tokens_since=tokens_since))
+
+        await self._write(job)
+
+    async def restrictions(self, known: int = 0) -> RestrictionsNews:
+        return self._accounts.restrictions(known)
+
+    def _account(self, batch: Batch, key: str) -> Account | None:
+        """Return an account as the jobs so far leave it, if they leave it."""
+        return batch.accounts[key] if key in batch.accounts else self._accounts.account(key)
+
+    def _restrict(self, batch: Batch, restriction: Restriction) -> None:
+        batch.restrictions[restriction.key] = restriction
+        batch.tell(lambda: self._accounts.restrict(restriction))
 
     async def ask_to_guess(self, keys: Sequence[bytes], limit: int, window: float) -> GuessPermit:
         return self._accounts.ask_to_guess(keys, limit, window)

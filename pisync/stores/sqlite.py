@@ -59,8 +59,11 @@ class SqliteStore(MemoryStore):
         self._waiting = set(self._fleets.values())
         newest = max((fleet.generation for fleet in self._waiting), default=0)
         self._generations = count(newest + 1)
+        for restriction in self._journal.restrictions():
+            self._accounts.restrict(restriction)
         for account in self._journal.accounts():
-            self._accounts.add_account(account)
+            restriction = self._accounts.restriction(account.key)
+            self._accounts.add_account(account.under(restriction))
         for key, (failures, left) in self._journal.guesses().items():
             self._accounts.restore(key, failures, left)
 

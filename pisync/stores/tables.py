@@ -96,6 +96,17 @@ accounts = Table(
     Column("scopes", Text, nullable=False),
 )
 
+restrictions = Table(
+    "restrictions",
+    metadata,
+    # Which tokens in an account's name are refused, if some are; it outlives the account.
+    Column("key", Text, primary_key=True),
+    Column("disabled", Boolean, nullable=False),
+    Column("tokens_since", BigInteger, nullable=False),
+    # When that was said: wall clock, microseconds since 1970.
+    Column("changed_at", BigInteger, nullable=False),
+)
+
 guesses = Table(
     "guesses",
     metadata,

@@ -1,14 +1,19 @@
 import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
-from pisync.stores.base import Account, Guess, Store
+from pisync.stores.base import Account, AccountChanged, Guess, NoSuchAccount, Restriction, Store
 from tests.stores.homes import Home
 
 ALICE = Account("Alice", b"$2b$04$hash", ("devices",))
 ROOT = Account("admin", b"$2b$04$other", ("devices", "admin"))
 NAME, ADDRESS, OTHER = b"name", b"address", b"\x00other\xff"
 BOTH = (NAME, ADDRESS)
+
+Change = Callable[[Account], Account]
+Reopen = Callable[[], Awaitable[Store]]
 
 
 class TestAccounts:
@@ -41,6 +46,128 @@ class TestAccounts:
         await store.add_account(ALICE)
         await store.reset_fleet("default")
         assert await store.account("alice") == ALICE
+
+    async def test_come_in_pages_by_their_keys_bytes(self, store: Store) -> None:
+        names = ["Zoe", "alice", "Bob", "a-b", "a.b", "a_b", "a0b"]
+        for name in names:
+            await store.add_account(Account(name, name.encode(), ("devices",)))
+        keys, after = [], ""
+        for length, more in ((3, True), (3, True), (1, False)):
+            page = await store.accounts(after=after, limit=3)
+            assert (len(page.accounts), page.total, page.more) == (length, len(names), more)
+            keys += [each.key for each in page.accounts]
+            after = keys[-1]
+        assert keys == sorted(map(str.lower, names))
+        assert await store.accounts(after="zoe", limit=1) == ([], len(names), False)
+
+
+def with_password(password_hash: bytes, now: int) -> Change:
+    return lambda account: replace(account, password_hash=password_hash).with_tokens_ended(now)
+
+
+def disabled(account: Account) -> Account:
+    return replace(account, disabled=True).with_tokens_ended(7)
+
+
+def refuse(_: Account) -> Account:
+    raise AccountChanged
+
+
+class TestChangingAnAccount:
+    async def test_changes_that_one(self, store: Store) -> None:
+        await store.add_account(ALICE)
+        await store.add_account(ROOT)
+        changed = await store.change_account("alice", with_password(b"new", 5))
+        assert changed == replace(ALICE, password_hash=b"new", tokens_since=5)
+        assert await store.account("alice") == changed
+        assert await store.account("admin") == ROOT
+        assert (await store.accounts(after="admin", limit=9)).accounts == [changed]
+
+    async def test_that_is_not_there_is_refused(self, store: Store) -> None:
+        with pytest.raises(NoSuchAccount):
+            await store.change_account("alice", disabled)
+        with pytest.raises(NoSuchAccount):
+            await store.delete_account("alice", 5)
+
+    async def test_that_the_change_refuses_changes_nothing(self, store: Store) -> None:
+        await store.add_account(ALICE)
+        with pytest.raises(AccountChanged):
+            await store.change_account("alice", refuse)
+        assert await store.account("alice") == ALICE
+
+    async def test_at_once_with_others_loses_none(self, store: Store) -> None:
+        await store.add_account(ALICE)
+
+        def longer(account: Account) -> Account:
+            return replace(account, password_hash=account.password_hash + b"x")
+
+        await asyncio.gather(*(store.change_account("alice", longer) for _ in range(20)))
+        account = await store.account("alice")
+        assert account is not None
+        assert account.password_hash == ALICE.password_hash + b"x" * 20
+
+    async def test_outlasts_the_process(self, store: Store, reopen: Reopen, home: Home) -> None:
+        await store.add_account(ALICE)
+        await store.add_account(ROOT)
+        changed = await store.change_account("alice", disabled)
+        await store.delete_account("admin", 9)
+        if not home.outlives_the_process:
+            return
+        store = await reopen()
+        assert await store.account("alice") == changed
+        assert await store.account("admin") is None
+        kept = (await store.restrictions()).restrictions
+        assert sorted(kept) == [("admin", False, 9), ("alice", True, 7)]
+
+
+class TestADeletedAccount:
+    async def test_is_gone_and_its_name_free(self, store: Store) -> None:
+        await store.add_account(ALICE)
+        await store.delete_account("alice", 5)
+        assert await store.account("alice") is None
+        assert (await store.accounts(after="", limit=9)).total == 0
+        assert await store.add_account(Account("ALICE", b"another", ()))
+
+    async def test_leaves_its_tokens_to_nobody(self, store: Store) -> None:
+        await store.add_account(ALICE)
+        await store.change_account("alice", with_password(b"new", 1000))
+        await store.delete_account("alice", 5)
+        await store.add_account(Account("alice", b"another", ()))
+        account = await store.account("alice")
+        assert account == Account("alice", b"another", (), tokens_since=1001)
+        changed = await store.change_account("alice", with_password(b"newer", 0))
+        assert changed.tokens_since == 1002
+
+
+class TestRestrictions:
+    async def test_are_none_at_first(self, store: Store) -> None:
+        await store.add_account(ALICE)
+        assert (await store.restrictions()).restrictions == []
+
+    async def test_follow_from_what_was_done(self, store: Store) -> None:
+        for account in (ALICE, ROOT, Account("bob", b"", ()), Account("eve", b"", ())):
+            await store.add_account(account)
+        await store.change_account("alice", disabled)
+        await store.change_account("bob", lambda account: replace(account, scopes=("admin",)))
+        await store.change_account("admin", with_password(b"new", 4))
+        await store.delete_account("eve", 5)
+        assert set((await store.restrictions()).restrictions) == {
+            Restriction("alice", disabled=True, tokens_since=7),
+            Restriction("admin", tokens_since=4),
+            Restriction("eve", tokens_since=5),
+        }
+
+    async def test_are_asked_for_since_the_last_time(self, store: Store) -> None:
+        await store.add_account(ALICE)
+        await store.add_account(ROOT)
+        await store.change_account("alice", disabled)
+        known = (await store.restrictions()).version
+        await store.change_account("admin", disabled)
+        news = await store.restrictions(known)
+        assert Restriction("admin", disabled=True, tokens_since=7) in news.restrictions
+        await store.change_account("admin", lambda account: replace(account, disabled=False))
+        news = await store.restrictions(news.version)
+        assert Restriction("admin", tokens_since=7) in news.restrictions
 
 
 async def guess(store: Store, *keys: bytes, limit: int = 3, window: float = 60) -> Guess:
