@@ -1,22 +1,40 @@
-"""Accounts: who may register and log in."""
+"""Accounts: who may register and log in, and with what password."""
 
 import asyncio
 import re
 import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from pisync.lines import Busy, Lines
+from pisync.logs import get_logger
+from pisync.model.timestamp import SECOND
 from pisync.passwords import Passwords, is_hashable
-from pisync.stores.base import Account, Store, StoreUnavailable, account_key
+from pisync.restrictions import Restrictions
+from pisync.stores.base import (
+    Account,
+    AccountChanged,
+    AccountPage,
+    AdminStays,
+    NoSuchAccount,
+    Store,
+    StoreUnavailable,
+    account_key,
+)
 from pisync.throttle import Throttle
 
 ADMIN = "admin"
 USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,63}")
 
+SCOPES = ("devices", "admin")
+
 _USER_SCOPES = ("devices",)
-_ADMIN_SCOPES = ("devices", "admin")
 _ANOTHER_TRY = 1.0
 """Seconds until the admin's account is tried again, if the store was away."""
+
+_log = get_logger()
 
 
 class NameTaken(Exception):
@@ -30,37 +48,49 @@ class WrongCredentials(Exception):
 class Accounts:
     """The accounts of a store.
 
-    `failures` says how many logins may fail in how many seconds; None for any number.
+    `failures` says how many logins may fail in how many seconds; None for any number. Restrictions
+    that are made here are in force when the call returns, if `restrictions` tells of them. `now`
+    gives seconds since 1970.
     """
 
     def __init__(
-        self, store: Store, passwords: Passwords, failures: tuple[int, float] | None
+        self,
+        store: Store,
+        passwords: Passwords,
+        failures: tuple[int, float] | None,
+        restrictions: Restrictions | None = None,
+        *,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._passwords = passwords
         self._throttle = Throttle(store, *failures) if failures else None
+        self._restrictions = restrictions or Restrictions(store, lambda _: None)
+        self._now = now
         self._names = Lines(abreast=1)
-        self._admin_added: asyncio.Task[None] | None = None
+        self._admin_settled: asyncio.Task[None] | None = None
 
     async def start(self, admin_password: str | None, *, draw: bool) -> str | None:
-        """Unless there is an admin, add one with the given password, or else with a drawn one.
+        """See to it that the admin has the given password; an admin who is not there gets one.
 
         Return the password if it was drawn: nobody else knows it. It is hashed in the background.
         Raises ValueError if bcrypt can't take the password.
         """
+        await self._restrictions.start()
         password = admin_password or (secrets.token_urlsafe(12) if draw else None)
-        if password is None or await self._store.account(ADMIN):
+        if password is None or (not admin_password and await self._store.account(ADMIN)):
             return None
         if not is_hashable(password):
             raise ValueError("bcrypt can't take the admin's password")
-        self._admin_added = asyncio.create_task(self._add_admin(password))
+        self._admin_settled = asyncio.create_task(self._settle_admin(password))
         return None if admin_password else password
 
     async def close(self) -> None:
         """End what `start` began."""
-        if self._admin_added:
-            self._admin_added.cancel()
-            await asyncio.wait([self._admin_added])
+        await self._restrictions.close()
+        if self._admin_settled:
+            self._admin_settled.cancel()
+            await asyncio.wait([self._admin_settled])
 
     async def register(self, username: str, password: str) -> Account:
         """Add an account, if the name is free, and return it.
@@ -75,7 +105,8 @@ class Accounts:
             account = Account(username, await self._passwords.hash(password), _USER_SCOPES)
             if not await self._store.add_account(account):
                 raise NameTaken
-        return account
+        # Not `account`: tokens of who had the name before may have been ended.
+        return await self._store.account(key) or account
 
     async def login(self, username: str, password: str, address: str) -> Account:
         """Return the account of this name, if this is its password.
@@ -92,11 +123,81 @@ class Accounts:
             raise WrongCredentials
         return account
 
+    async def change_password(
+        self, username: str, password: str, new_password: str, address: str
+    ) -> Account:
+        """Give an account a new password, if it has this one; its tokens so far are ended.
+
+        Failures count as those of logins do. Raises NoSuchAccount, AccountChanged, and what `login`
+        and `register` raise.
+        """
+        if await self._find_named(username) is None:
+            raise NoSuchAccount
+        account = await self.login(username, password, address)
+        return await self._give(account, await self._passwords.hash(new_password))
+
+    # For admins
+
+    async def page(self, after: str, limit: int) -> AccountPage:
+        """Return accounts by their names in lower case, from the one after the name `after`."""
+        return await self._store.accounts(after=account_key(after), limit=limit)
+
+    async def account(self, username: str) -> Account:
+        """Return the account of this name. Raises NoSuchAccount."""
+        account = await self._store.account(account_key(username))
+        if account is None:
+            raise NoSuchAccount
+        return account
+
+    async def change(
+        self, username: str, *, disabled: bool | None = None, scopes: Sequence[str] | None = None
+    ) -> Account:
+        """Change what is not None of an account, and return it; a change ends its tokens so far.
+
+        Raises NoSuchAccount or AdminStays.
+        """
+
+        def change(account: Account) -> Account:
+            changed = replace(
+                account,
+                disabled=account.disabled if disabled is None else disabled,
+                scopes=account.scopes if scopes is None else tuple(scopes),
+            )
+            return account if changed == account else changed.with_tokens_ended(self._wall())
+
+        return await self._change(_changeable(username), change)
+
+    async def delete(self, username: str) -> None:
+        """Delete an account, and end its tokens. Raises NoSuchAccount or AdminStays."""
+        await self._store.delete_account(_changeable(username), self._wall())
+        await self._restrictions.catch_up()
+
+    # Within
+
+    async def _change(self, key: str, change: Callable[[Account], Account]) -> Account:
+        changed = await self._store.change_account(key, change)
+        await self._restrictions.catch_up()
+        return changed
+
+    async def _give(self, account: Account, password_hash: bytes) -> Account:
+        """Give an account a password, if it still has the one that it was found with."""
+
+        def change(present: Account) -> Account:
+            if present.password_hash != account.password_hash:
+                raise AccountChanged
+            return replace(present, password_hash=password_hash).with_tokens_ended(self._wall())
+
+        return await self._change(account.key, change)
+
+    def _wall(self) -> int:
+        return round(self._now() * SECOND)
+
     async def _find(self, username: str, password: str) -> Account | None:
         """Return the account with this name and password, after the same time if there is none."""
         account = await self._find_named(username)
         expected = account.password_hash if account else None
-        return account if await self._passwords.matches(password, expected) else None
+        matches = await self._passwords.matches(password, expected)
+        return account if account and matches and not account.disabled else None
 
     async def _find_named(self, username: str) -> Account | None:
         # Other names never reach the store: it may not know how to keep NUL, and lower-casing makes
@@ -104,18 +205,34 @@ class Accounts:
         if not USERNAME.fullmatch(username):
             return None
         key = account_key(username)
-        account = await self._store.account(key)
-        if account is None and key == ADMIN and self._admin_added:
-            await asyncio.wait([self._admin_added])
-            account = await self._store.account(key)
-        return account
+        if key == ADMIN and self._admin_settled:
+            await asyncio.wait([self._admin_settled])
+        return await self._store.account(key)
 
-    async def _add_admin(self, password: str) -> None:
+    async def _settle_admin(self, password: str) -> None:
         while True:
             try:
-                admin = Account(ADMIN, await self._passwords.hash(password), _ADMIN_SCOPES)
-                await self._store.add_account(admin)
-            except (Busy, StoreUnavailable):
+                await self._set_admin(password)
+            except (Busy, StoreUnavailable, AccountChanged):
                 await asyncio.sleep(_ANOTHER_TRY)
             else:
                 return
+
+    async def _set_admin(self, password: str) -> None:
+        admin = await self._store.account(ADMIN)
+        if admin and await self._passwords.matches(password, admin.password_hash):
+            return
+        password_hash = await self._passwords.hash(password)
+        if admin is None:
+            await self._store.add_account(Account(ADMIN, password_hash, SCOPES))
+        else:
+            await self._give(admin, password_hash)
+            _log.info("admin has the given password now")
+
+
+def _changeable(username: str) -> str:
+    """Return the key of an account that admins may change. Raises AdminStays."""
+    key = account_key(username)
+    if key == ADMIN:
+        raise AdminStays
+    return key

@@ -17,6 +17,7 @@ from pisync.metrics import Metrics
 from pisync.model.first_fleet import first_fleet
 from pisync.model.fleet import DEFAULT_FLEET, FirstData, Generated
 from pisync.passwords import Passwords
+from pisync.restrictions import Restrictions
 from pisync.secret import NoSecret, kept_secret, sqlite_path
 from pisync.settings import Settings
 from pisync.simulator import Simulator
@@ -63,7 +64,9 @@ def create_app(settings: Settings, *, time: MachineTime | None = None) -> web.Ap
     """
     metrics = Metrics()
     store = _store(settings, time or SystemTime())
-    tokens = Tokens(_secret(settings), settings.token_ttl)
+    tokens = Tokens(
+        _secret(settings), settings.token_ttl, previous_secret=settings.jwt_secret_previous
+    )
     cors = Cors(settings.cors_origins) if settings.cors_origins else None
 
     app = web.Application()
@@ -139,7 +142,8 @@ async def _resolve(app: web.Application) -> AsyncIterator[None]:
 async def _accounts(app: web.Application) -> AsyncIterator[None]:
     settings = app[keys.SETTINGS]
     passwords = Passwords(settings.bcrypt_cost, app[keys.METRICS])
-    accounts = Accounts(app[keys.STORE], passwords, settings.login_failures)
+    restrictions = Restrictions(app[keys.STORE], app[keys.TOKENS].restrict)
+    accounts = Accounts(app[keys.STORE], passwords, settings.login_failures, restrictions)
     app[keys.ACCOUNTS] = accounts
     app[keys.DRAWN_ADMIN_PASSWORD] = await accounts.start(settings.admin_password, draw=True)
     yield

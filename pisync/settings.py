@@ -60,6 +60,7 @@ class Settings:
     port: int = 8080
     store: str = field(default="memory", repr=False)
     jwt_secret: str | None = field(default=None, repr=False)
+    jwt_secret_previous: str | None = field(default=None, repr=False)
     token_ttl: int = 3600
     admin_password: str | None = field(default=None, repr=False)
     bcrypt_cost: int = 12
@@ -391,11 +392,18 @@ VARIABLES = (
         "memory: drawn at every start; SQLite: drawn at the first and kept; PostgreSQL: needed",
         or_file=True,
     ),
+    Variable(
+        "jwt_secret_previous",
+        _jwt_secret,
+        "the secret before this one: tokens signed with it stay good",
+        "none",
+        or_file=True,
+    ),
     Variable("token_ttl", _whole_number(1, MAX_TOKEN_TTL), "seconds that a token is valid"),
     Variable(
         "admin_password",
         _admin_password,
-        "password of the account admin",
+        "password of the account admin, from this start on",
         "memory, SQLite: drawn and printed once, if there is no admin yet; PostgreSQL: no admin",
         or_file=True,
     ),

@@ -4,15 +4,24 @@ import re
 import time
 from base64 import urlsafe_b64decode
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar
 
 import jwt
 import orjson
 
+from pisync.model.timestamp import SECOND
+from pisync.stores.base import Restriction, account_key
+
 ALGORITHM = "HS256"
 ISSUER = "pisync"
+GENERATION = "gen"
+"""The claim that says which generation of its account's tokens a token is of.
+
+Unlike `iat` it needs no clocks that agree, and tells tokens of one second apart.
+"""
 
 REMEMBERED = 10_000
 """How many tokens are remembered; the same number again of bad ones."""
@@ -31,37 +40,69 @@ class InvalidToken(Exception):
 
 
 class Claims(NamedTuple):
-    """What a token says: whose it is, what it is good for, and until when (seconds since 1970)."""
+    """What a token says: whose it is, what it is good for, and until when (seconds since 1970).
+
+    `generation` is in microseconds since 1970, as an account's `tokens_since` is. That of a token
+    which names none, since a service minted it, is when it was issued.
+    """
 
     subject: str
     scopes: frozenset[str]
     expires_at: float
+    generation: float = 0.0
+
+    def are_refused_by(self, restriction: Restriction) -> bool:
+        """Say whether a restriction on the subject's tokens is one on this token."""
+        return restriction.disabled or self.generation < restriction.tokens_since
 
 
 class Tokens:
     """Issues tokens, and remembers how those turned out that were shown last.
 
-    `secret` has 32 bytes or more; `ttl` is in seconds; `now` gives seconds since 1970.
+    `secret` has 32 bytes or more. `previous_secret` still verifies tokens, and signs none. `ttl` is
+    in seconds; `now` gives seconds since 1970.
     """
 
-    def __init__(self, secret: str, ttl: int, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        secret: str,
+        ttl: int,
+        *,
+        previous_secret: str | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self.secret = secret
+        self.previous_secret = previous_secret
         self._ttl = ttl
         self._now = now
         self._accepted = _Latest[str, Claims]()
         # By digest: whoever calls could else fill the memory with long tokens of their own making.
         self._refused = _Latest[bytes, str]()
+        self._restrictions: dict[str, Restriction] = {}
+        self._watched: set[tuple[Claims, Callable[[], object]]] = set()
 
-    def issue(self, name: str, scopes: Iterable[str], ttl: int | None = None) -> str:
-        """Return a token for `name`, good for `ttl` seconds (if None: as long as is usual here)."""
+    def issue(
+        self,
+        name: str,
+        scopes: Iterable[str],
+        ttl: int | None = None,
+        *,
+        generation: int | None = None,
+    ) -> str:
+        """Return a token for `name`, good for `ttl` seconds (if None: as long as is usual here).
+
+        `generation` is that of an account's tokens; without one, it is nobody's in particular.
+        """
         issued_at = int(self._now())
-        payload = {
+        payload: dict[str, object] = {
             "iss": ISSUER,
             "sub": name,
             "scopes": list(scopes),
             "iat": issued_at,
             "exp": issued_at + (self._ttl if ttl is None else ttl),
         }
+        if generation is not None:
+            payload[GENERATION] = generation
         return jwt.encode(payload, self.secret, ALGORITHM)
 
     def remembered(self, token: str) -> Claims | None:
@@ -78,13 +119,16 @@ class Tokens:
     def accept(self, token: str, payload: object) -> Claims:
         """Return what a token says whose signature and times are good, and remember it.
 
-        Raises InvalidToken if claims are missing or have the wrong type, and remembers that.
+        Raises InvalidToken if claims are missing or have the wrong type, and remembers that; or if
+        a restriction refuses it, which may be lifted.
         """
         try:
             claims = claims_of(payload)
         except InvalidToken as flaw:
             self.refuse(token, str(flaw))
             raise
+        if self._are_refused(claims):
+            raise InvalidToken("account disabled, or token ended")
         self._accepted.keep(token, claims)
         return claims
 
@@ -92,6 +136,34 @@ class Tokens:
         """Remember a token as bad, for a reason that will not go away."""
         self._accepted.pop(token, None)
         self._refused.keep(_digest(token), reason)
+
+    def restrict(self, restrictions: Iterable[Restriction]) -> None:
+        """From now on refuse what these refuse, each in the place of the one with its key."""
+        changed = {each.key: each for each in restrictions}
+        if not changed:
+            return
+        self._restrictions |= changed
+        # Those that are remembered are not looked at again.
+        for token in [each for each, claims in self._accepted.items() if self._are_refused(claims)]:
+            del self._accepted[token]
+        for claims, end in [*self._watched]:
+            if self._are_refused(claims):
+                end()
+
+    @contextmanager
+    def watched(self, claims: Claims, end: Callable[[], object]) -> Iterator[None]:
+        """Call `end` when a token with these claims is refused, for as long as this is entered."""
+        if self._are_refused(claims):
+            end()
+        self._watched.add((claims, end))
+        try:
+            yield
+        finally:
+            self._watched.discard((claims, end))
+
+    def _are_refused(self, claims: Claims) -> bool:
+        restriction = self._restrictions.get(account_key(claims.subject))
+        return restriction is not None and claims.are_refused_by(restriction)
 
 
 def claims_of(payload: object) -> Claims:
@@ -106,7 +178,9 @@ def claims_of(payload: object) -> Claims:
     subject = payload.get("sub")
     if not isinstance(subject, str) or not subject:
         raise InvalidToken("sub is no name")
-    return Claims(subject, _scopes(payload.get("scopes")), _expiry(payload.get("exp")))
+    return Claims(
+        subject, _scopes(payload.get("scopes")), _expiry(payload.get("exp")), _generation(payload)
+    )
 
 
 def _expiry(exp: object) -> float:
@@ -117,6 +191,16 @@ def _expiry(exp: object) -> float:
         return float(int(exp))
     except (OverflowError, ValueError):
         raise InvalidToken("exp is no time") from None
+
+
+def _generation(payload: Mapping[str, Any]) -> float:
+    """Return what a token says of its generation; the oldest if it says nothing."""
+    generation, issued_at = payload.get(GENERATION), payload.get("iat")
+    if isinstance(generation, int) and not isinstance(generation, bool):
+        return generation
+    if isinstance(issued_at, int | float) and not isinstance(issued_at, bool):
+        return issued_at * SECOND
+    return 0
 
 
 def _scopes(scopes: object) -> frozenset[str]:

@@ -2,6 +2,7 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -11,7 +12,14 @@ from pisync.lines import Busy
 from pisync.model.first_fleet import first_fleet
 from pisync.model.profile import Profile
 from pisync.passwords import Passwords
-from pisync.stores.base import Account, Guess, GuessPermit, StoreUnavailable
+from pisync.stores.base import (
+    Account,
+    AdminStays,
+    Guess,
+    GuessPermit,
+    NoSuchAccount,
+    StoreUnavailable,
+)
 from pisync.stores.memory import MemoryStore
 from pisync.throttle import TooManyFailures
 from tests.conftest import ManualTime
@@ -414,3 +422,134 @@ async def test_a_password_that_bcrypt_cannot_take_does_not_start() -> None:
     async with bench() as b:
         with pytest.raises(ValueError, match="admin"):
             await b.accounts.start("x" * 73, draw=True)
+
+
+async def test_an_admin_who_has_another_password_gets_the_given_one_and_new_tokens() -> None:
+    async with bench() as b:
+        await b.accounts.start(RIGHT, draw=True)
+        before = await b.login("admin", RIGHT)
+        again = Accounts(b.store, Passwords(4), None)
+        assert await again.start("another password", draw=True) is None
+        after = await again.login("admin", "another password", HERE)
+        assert (after.scopes, after.tokens_since > before.tokens_since) == (before.scopes, True)
+        with pytest.raises(WrongCredentials):
+            await again.login("admin", RIGHT, HERE)
+        await again.close()
+
+
+async def test_an_admin_who_has_the_given_password_keeps_it_and_all_tokens() -> None:
+    async with bench() as b:
+        await b.accounts.start(RIGHT, draw=True)
+        before = await b.login("admin", RIGHT)
+        again = Accounts(b.store, Passwords(4), None)
+        await again.start(RIGHT, draw=True)
+        assert await again.login("admin", RIGHT, HERE) == before
+        await again.close()
+
+
+# Another password
+
+
+async def test_a_new_password_takes_the_place_of_the_old_and_begins_a_generation() -> None:
+    async with bench() as b:
+        before = await b.accounts.register("Alice", RIGHT)
+        after = await b.accounts.change_password("alice", RIGHT, "another password", HERE)
+        assert (after.name, after.scopes) == ("Alice", ("devices",))
+        assert after.tokens_since > before.tokens_since
+        assert await b.login("alice", "another password") == after
+        await b.fail("alice")
+        with pytest.raises(WrongCredentials):
+            await b.login("alice", RIGHT)
+
+
+async def test_generations_grow_though_the_clock_steps_back() -> None:
+    async with bench() as b:
+        times = iter([2000.0, 1000.0, 3000.0])
+        accounts = Accounts(b.store, Passwords(4), None, now=lambda: next(times))
+        await accounts.register("alice", RIGHT)
+        passwords = [RIGHT, *(f"password {n}" for n in range(3))]
+        since = [
+            (await accounts.change_password("alice", *pair, HERE)).tokens_since
+            for pair in pairwise(passwords)
+        ]
+        assert since == [2_000_000_000, 2_000_000_001, 3_000_000_000]
+
+
+async def test_wrong_passwords_count_as_failed_logins_and_change_nothing() -> None:
+    async with bench() as b:
+        account = await b.accounts.register("alice", RIGHT)
+        for _ in range(LIMIT):
+            with pytest.raises(WrongCredentials):
+                await b.accounts.change_password("alice", WRONG, "another password", HERE)
+        with pytest.raises(TooManyFailures):
+            await b.accounts.change_password("alice", RIGHT, "another password", HERE)
+        with pytest.raises(TooManyFailures):
+            await b.login("alice", RIGHT)
+        b.time.pass_seconds(WINDOW)
+        assert await b.login("alice", RIGHT) == account
+
+
+@pytest.mark.parametrize("name", ["nobody", "a service", "", "alice\0"])
+async def test_who_has_no_account_has_no_password(name: str) -> None:
+    async with bench() as b:
+        with pytest.raises(NoSuchAccount):
+            await b.accounts.change_password(name, RIGHT, "another password", HERE)
+        assert b.hashes.count == 0
+
+
+async def test_of_two_who_change_one_password_at_once_one_is_told() -> None:
+    async with bench() as b:
+        await b.accounts.register("alice", RIGHT)
+        got = await outcomes(
+            [b.accounts.change_password("alice", RIGHT, f"password {n}", HERE) for n in range(2)]
+        )
+        assert sorted(each.__name__ for each in got) == ["Account", "AccountChanged"]
+
+
+# What admins do
+
+
+async def test_nobody_logs_in_to_a_disabled_account_and_it_looks_like_a_wrong_password() -> None:
+    async with bench() as b:
+        await b.accounts.register("alice", RIGHT)
+        await b.accounts.change("Alice", disabled=True)
+        hashed = b.hashes.count
+        with pytest.raises(WrongCredentials):
+            await b.login("alice", RIGHT)
+        assert b.hashes.count == hashed + 1
+        with pytest.raises(WrongCredentials):
+            await b.accounts.change_password("alice", RIGHT, "another password", HERE)
+        await b.accounts.change("alice", disabled=False)
+        assert not (await b.login("alice", RIGHT)).disabled
+
+
+async def test_a_change_of_scopes_begins_a_generation_and_no_change_begins_none() -> None:
+    async with bench() as b:
+        first = await b.accounts.register("alice", RIGHT)
+        assert await b.accounts.change("alice", disabled=False, scopes=["devices"]) == first
+        changed = await b.accounts.change("alice", scopes=["devices", "admin"])
+        assert changed.scopes == ("devices", "admin")
+        assert changed.tokens_since > first.tokens_since
+        assert await b.login("alice", RIGHT) == changed
+
+
+async def test_the_admin_stays() -> None:
+    async with bench() as b:
+        await b.accounts.start(RIGHT, draw=True)
+        for call in (
+            b.accounts.change("Admin", disabled=True),
+            b.accounts.change("admin", scopes=[]),
+            b.accounts.delete("ADMIN"),
+        ):
+            with pytest.raises(AdminStays):
+                await call
+        assert await b.login("admin", RIGHT)
+
+
+async def test_the_name_of_a_deleted_account_is_free_but_its_tokens_stay_ended() -> None:
+    async with bench() as b:
+        before = await b.accounts.register("alice", RIGHT)
+        await b.accounts.delete("alice")
+        await b.fail("alice")
+        after = await b.accounts.register("alice", "another password")
+        assert after.tokens_since > before.tokens_since

@@ -32,6 +32,7 @@ LAYERS = (
         "pisync.banner",
         "pisync.metrics",
         "pisync.passwords",
+        "pisync.restrictions",
         "pisync.secret",
         "pisync.throttle",
         "pisync.tokens",

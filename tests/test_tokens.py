@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pisync.stores.base import Restriction
 from pisync.tokens import REMEMBERED, Claims, InvalidToken, Tokens, claims_of
 
 SECRET = "a secret that only tests know, long enough"
@@ -209,6 +210,58 @@ def test_only_the_last_tokens_are_remembered(tokens: Tokens) -> None:
     tokens.check_form(with_header({"alg": "HS256", "kid": "1"}))
     with pytest.raises(InvalidToken):
         tokens.check_form(with_header({"alg": "HS256", "kid": "2"}))
+
+
+def test_an_accounts_token_says_its_generation(tokens: Tokens, clock: Clock) -> None:
+    def generation(token: str) -> float:
+        return claims_of(jwt.decode(token, SECRET, ["HS256"])).generation
+
+    assert generation(tokens.issue("Alice", [], generation=7)) == 7
+    assert generation(tokens.issue("Alice", [], generation=0)) == 0
+    assert generation(tokens.issue("a service", [])) == int(clock.seconds) * 1_000_000
+
+
+@pytest.mark.parametrize("odd", [None, "7", True, [7], 7.0])
+def test_a_generation_that_is_no_number_is_none(odd: object) -> None:
+    assert claims_of({**GOOD, "gen": odd}).generation == 0
+    assert claims_of({**GOOD, "iat": odd}).generation == (7_000_000 if odd == 7.0 else 0)
+
+
+def test_a_restriction_refuses_what_is_remembered_and_what_comes(tokens: Tokens) -> None:
+    tokens.accept("old", {**GOOD, "gen": 4})
+    tokens.accept("new", {**GOOD, "gen": 5})
+    tokens.accept("bob's", {**GOOD, "sub": "Bob"})
+    tokens.restrict([Restriction("alice", tokens_since=5)])
+    assert [tokens.remembered(each) is None for each in ("old", "new", "bob's")] == [
+        True,
+        False,
+        False,
+    ]
+    with pytest.raises(InvalidToken):
+        tokens.accept("old", {**GOOD, "gen": 4})
+    tokens.restrict([Restriction("alice", disabled=True, tokens_since=5)])
+    with pytest.raises(InvalidToken):
+        tokens.accept("newer", {**GOOD, "gen": 6})
+    tokens.restrict([Restriction("alice", tokens_since=6)])
+    assert tokens.accept("newer", {**GOOD, "gen": 6}) == tokens.remembered("newer")
+    assert tokens.remembered("new") is None
+
+
+def test_who_watches_a_token_hears_of_its_end_once(tokens: Tokens) -> None:
+    old, new = claims_of({**GOOD, "gen": 4}), claims_of({**GOOD, "gen": 5})
+    ended: list[str] = []
+    with (
+        tokens.watched(old, lambda: ended.append("old")),
+        tokens.watched(new, lambda: ended.append("new")),
+    ):
+        with tokens.watched(old, lambda: ended.append("gone")):
+            pass
+        tokens.restrict([Restriction("bob", disabled=True)])
+        assert ended == []
+        tokens.restrict([Restriction("alice", tokens_since=5)])
+        assert ended == ["old"]
+    with tokens.watched(old, lambda: ended.append("late")):
+        assert ended == ["old", "late"]
 
 
 def test_the_secret_does_not_show(tokens: Tokens) -> None:

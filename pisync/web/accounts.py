@@ -1,4 +1,4 @@
-"""Registering and logging in."""
+"""Registering, logging in, and another password."""
 
 from http import HTTPStatus
 
@@ -6,7 +6,7 @@ import orjson
 from aiohttp import hdrs, web
 
 from pisync.accounts import NameTaken, WrongCredentials
-from pisync.keys import ACCOUNTS, METRICS, SETTINGS, TOKENS
+from pisync.keys import ACCOUNTS, CLAIMS, METRICS, SETTINGS, TOKENS
 from pisync.lines import Busy
 from pisync.metrics import Login
 from pisync.stores.base import Account
@@ -17,14 +17,16 @@ from pisync.web.problems import (
     JSON_TYPE,
     Problem,
     conflict,
+    invalid,
     too_many,
     unauthorized,
     unavailable,
 )
-from pisync.web.schemas import LoginBody, RegisterBody
+from pisync.web.schemas import LoginBody, PasswordBody, RegisterBody
 
 _REGISTER = RegisterBody()
 _LOGIN = LoginBody()
+_PASSWORD = PasswordBody()
 
 
 async def register(request: web.Request) -> web.Response:
@@ -51,19 +53,43 @@ async def login(request: web.Request) -> web.Response:
         raise unauthorized("Invalid username or password.", token_sent=False) from None
     except TooManyFailures as refused:
         count(Login.THROTTLED)
-        raise too_many("Too many failed logins.", refused.retry_after) from None
+        raise _throttled(refused) from None
     except Busy:
         raise _busy() from None
     count(Login.OK)
     return _welcome(request, account, HTTPStatus.OK, "Login successful.")
 
 
+async def change_password(request: web.Request) -> web.Response:
+    """Change the password of the account that the token is for.
+
+    Its other tokens are ended; the answer has a new one. Wrong passwords count as failed logins.
+    """
+    given = await read_json(request, _PASSWORD)
+    address = client_address(request, request.app[SETTINGS].trusted_proxies)
+    try:
+        account = await request.app[ACCOUNTS].change_password(
+            request[CLAIMS].subject, given["password"], given["new_password"], address
+        )
+    except WrongCredentials:
+        raise invalid({"password": ["Is not the account's password."]}) from None
+    except TooManyFailures as refused:
+        raise _throttled(refused) from None
+    except Busy:
+        raise _busy() from None
+    return _welcome(request, account, HTTPStatus.OK, "Password changed.")
+
+
 def _welcome(
     request: web.Request, account: Account, status: HTTPStatus, message: str
 ) -> web.Response:
-    token = request.app[TOKENS].issue(account.name, account.scopes)
+    token = request.app[TOKENS].issue(account.name, account.scopes, generation=account.tokens_since)
     body = orjson.dumps({"message": message, "token": token})
     return web.Response(status=status, body=body, headers={hdrs.CONTENT_TYPE: JSON_TYPE})
+
+
+def _throttled(refused: TooManyFailures) -> Problem:
+    return too_many("Too many failed logins.", refused.retry_after)
 
 
 def _busy() -> Problem:

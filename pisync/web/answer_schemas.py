@@ -8,6 +8,7 @@ from typing import Any
 
 from marshmallow import Schema, fields, post_load, validate
 
+from pisync.accounts import SCOPES, USERNAME
 from pisync.model.clock import MAX_SPEED
 from pisync.model.device import MAX_DEVICE_ID
 from pisync.model.fleet import MAX_DEVICES
@@ -44,6 +45,18 @@ class TokenSchema(Schema):
         required=True,
         metadata={"description": "A JWT, for the header `Authorization: Bearer …`."},
     )
+
+
+class AccountSchema(Schema):
+    """Who may log in."""
+
+    username = fields.String(
+        required=True,
+        validate=validate.Regexp(rf"{USERNAME.pattern}\Z"),
+        metadata={"description": "As first registered."},
+    )
+    scopes = fields.List(Text(validate=validate.OneOf(SCOPES)), required=True)
+    disabled = Flag(required=True)
 
 
 class StateSchema(Schema):

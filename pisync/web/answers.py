@@ -8,6 +8,7 @@ from typing import Any
 from marshmallow import Schema
 
 from pisync.web.answer_schemas import (
+    AccountSchema,
     BulkResultSchema,
     ClockSchema,
     DeviceSchema,
@@ -68,7 +69,7 @@ SHARED: Mapping[str, Answer] = {
     ),
     "NotFound": _refusal(
         HTTPStatus.NOT_FOUND,
-        "There is no such device or fleet.",
+        "There is no such device, fleet or account.",
         "There is no such device in this fleet.",
     ),
     "TooSlow": _refusal(
@@ -111,6 +112,12 @@ _BUSY = _refusal(
     HTTPStatus.SERVICE_UNAVAILABLE,
     "Too many passwords wait to be checked, or the store can't be reached. Try again.",
     "Too many passwords wait to be checked.",
+    RETRY_AFTER,
+)
+_THROTTLED = _refusal(
+    HTTPStatus.TOO_MANY_REQUESTS,
+    "Too many logins failed, for this name or from this address.",
+    "Too many failed logins.",
     RETRY_AFTER,
 )
 _REPLACED = _refusal(
@@ -183,14 +190,60 @@ LOGIN = (
         "Invalid username or password.",
         WWW_AUTHENTICATE,
     ),
-    _refusal(
-        HTTPStatus.TOO_MANY_REQUESTS,
-        "Too many logins failed, for this name or from this address.",
-        "Too many failed logins.",
-        RETRY_AFTER,
-    ),
+    _THROTTLED,
     _BUSY,
 )
+
+CHANGE_PASSWORD = (
+    Answer(
+        HTTPStatus.OK,
+        "The account has the new password, and this is a token for it.",
+        TokenSchema(),
+        {"message": "Password changed.", "token": _JWT},
+    ),
+    _refusal(
+        HTTPStatus.NOT_FOUND,
+        "The token is for no account: whoever holds the secret made it.",
+        "There is no such account.",
+    ),
+    _refusal(
+        HTTPStatus.CONFLICT,
+        "The password was changed meanwhile.",
+        "The account was changed meanwhile. Try again.",
+    ),
+    Answer(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "The password is another, or the new one can't be taken.",
+        ErrorSchema(),
+        {
+            "message": "Some fields are not valid.",
+            "errors": {"password": ["Is not the account's password."]},
+        },
+    ),
+    _THROTTLED,
+    _BUSY,
+)
+
+_ACCOUNT = {"username": "alice", "scopes": ["devices"], "disabled": False}
+_THE_ACCOUNT = Answer(HTTPStatus.OK, "The account.", AccountSchema(), _ACCOUNT)
+_ADMIN_STAYS = _refusal(
+    HTTPStatus.CONFLICT,
+    "The account is `admin`.",
+    "The account `admin` can't be disabled or deleted, and its scopes stay.",
+)
+
+LIST_ACCOUNTS = (
+    Answer(
+        HTTPStatus.OK,
+        "A page of accounts.",
+        AccountSchema(many=True),
+        [_ACCOUNT],
+        (LINK, TOTAL_HEADER),
+    ),
+)
+GET_ACCOUNT = (_THE_ACCOUNT,)
+PATCH_ACCOUNT = (_THE_ACCOUNT, _ADMIN_STAYS)
+DELETE_ACCOUNT = (_DONE, _ADMIN_STAYS)
 
 # Devices and errors
 

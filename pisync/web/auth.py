@@ -17,7 +17,7 @@ from pisync.web.problems import Problem, unauthorized
 
 _log = get_logger()
 
-_ANY_TOKEN = ""
+ANY_TOKEN = ""
 """The scope that stands for none: any valid token will do."""
 
 
@@ -32,7 +32,7 @@ def guard(tokens: Tokens, access: Mapping[Handler, str | None]) -> Middleware:
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
         # By what the router has found, not by the path: a path can be written in many ways.
-        scope = access.get(request.match_info.route.handler, _ANY_TOKEN)
+        scope = access.get(request.match_info.route.handler, ANY_TOKEN)
         if scope is None:
             return await handler(request)
         token = _bearer_token(request)
@@ -87,13 +87,8 @@ class _Verifier:
 
     def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
-        self._verify = JWTMiddleware(
-            tokens.secret,
-            algorithms=[ALGORITHM],
-            issuer=ISSUER,
-            request_property="payload",
-            token_getter=lambda presented: presented.token,
-        )
+        secrets = (tokens.secret, tokens.previous_secret)
+        self._verifiers = [_middleware(secret) for secret in secrets if secret is not None]
         # It logs a traceback for every bad token.
         logging.getLogger(JWTMiddleware.__module__).setLevel(logging.CRITICAL)
 
@@ -103,16 +98,30 @@ class _Verifier:
         return self._tokens.accept(token, await self._payload(token))
 
     async def _payload(self, token: str) -> object:
-        try:
-            return await self._verify(_Presented(token), _payload_of)
-        # It, and what it calls, raise all sorts of things over tokens that somebody made up.
-        except Exception as refused:  # noqa: BLE001
-            cause = refused.__context__ or refused
-            reason = type(cause).__name__
-            # A token from the future becomes good one day; the others stay bad.
-            if not isinstance(cause, jwt.ImmatureSignatureError):
-                self._tokens.refuse(token, reason)
-            raise InvalidToken(reason) from None
+        flaws = []
+        for verify in self._verifiers:
+            try:
+                return await verify(_Presented(token), _payload_of)
+            # It, and what it calls, raise all sorts of things over tokens that somebody made up.
+            except Exception as refused:  # noqa: BLE001
+                flaws.append(refused.__context__ or refused)
+        # Of a token that is signed with one of the secrets, what else is wrong with it.
+        cause = min(flaws, key=lambda flaw: isinstance(flaw, jwt.InvalidSignatureError))
+        reason = type(cause).__name__
+        # A token from the future becomes good one day; the others stay bad.
+        if not isinstance(cause, jwt.ImmatureSignatureError):
+            self._tokens.refuse(token, reason)
+        raise InvalidToken(reason)
+
+
+def _middleware(secret: str) -> Any:
+    return JWTMiddleware(
+        secret,
+        algorithms=[ALGORITHM],
+        issuer=ISSUER,
+        request_property="payload",
+        token_getter=lambda presented: presented.token,
+    )
 
 
 async def _payload_of(presented: _Presented) -> object:

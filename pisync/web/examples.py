@@ -12,7 +12,7 @@ from pisync.web.fleet_schemas import (
     ProfileBody,
     ScriptBody,
 )
-from pisync.web.schemas import LoginBody, RegisterBody, SyncBody
+from pisync.web.schemas import AccountBody, LoginBody, PasswordBody, RegisterBody, SyncBody
 
 Examples = Mapping[str, object]
 
@@ -21,6 +21,13 @@ _ALICE = {"username": "alice", "password": "correct horse"}
 BODIES: Mapping[type[Schema], Examples] = {
     RegisterBody: {"An account": _ALICE},
     LoginBody: {"An account": _ALICE},
+    PasswordBody: {
+        "A longer one": {"password": "correct horse", "new_password": "correct horse battery"}
+    },
+    AccountBody: {
+        "Disable": {"disabled": True},
+        "Make an admin": {"scopes": ["devices", "admin"]},
+    },
     SyncBody: {
         "Some devices": {"device_ids": [1, 2, 3]},
         "Those that failed": {"status": [400, 404, 500]},

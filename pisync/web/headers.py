@@ -6,6 +6,7 @@ Under their names as people write them: those in aiohttp's `hdrs` are of a type 
 from collections.abc import Mapping
 from typing import Any
 
+from pisync.accounts import USERNAME
 from pisync.model.device import MAX_DEVICE_ID
 from pisync.web.devices import ATTEMPT_HEADER, FLEET_HEADER, TOTAL_HEADER
 from pisync.web.schemas import FLEET_NAME
@@ -67,6 +68,12 @@ HEADERS: Mapping[str, Json] = {
 
 PARAMETERS: Mapping[str, Json] = {
     "device_id": {"in": "path", "schema": DEVICE_ID, "example": 7},
+    "username": {
+        "in": "path",
+        "description": "Whatever the case of its letters.",
+        "schema": {"type": "string", "pattern": f"^{USERNAME.pattern}$"},
+        "example": "alice",
+    },
     "fleet": {
         "in": "path",
         "schema": {"type": "string", "pattern": f"^{FLEET_NAME}$"},

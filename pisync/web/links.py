@@ -11,6 +11,7 @@ _CREDENTIALS = {
     "username": "$request.body#/username",
     "password": "$request.body#/password",
 }
+_THE_ACCOUNT = {"username": "$response.body#/username"}
 _THE_DEVICE = {"device_id": "$response.body#/device_id"}
 _DEVICE_OF_FLEET = {"device_id": "$request.path.device_id", **_ON_THE_FLEET}
 
@@ -30,6 +31,10 @@ _FROM_FLEET: Mapping[str, Link] = {
 
 LINKS: Mapping[tuple[str, int], Mapping[str, Link]] = {
     ("register", 201): {"login": {"operationId": "login", "requestBody": _CREDENTIALS}},
+    ("list_accounts", 200): {
+        "first": _to("get_account", {"username": "$response.body#/0/username"})
+    },
+    ("get_account", 200): {"change": _to("patch_account", _THE_ACCOUNT)},
     ("list_devices", 200): {
         "first": _to("get_device", {"device_id": "$response.body#/0/device_id"})
     },

@@ -44,7 +44,7 @@ their history.
 
 _SCOPES = {
     DEVICES: "every registered user has it",
-    ADMIN: "fleets and the simulator",
+    ADMIN: "fleets and the simulator, and accounts",
 }
 
 
@@ -115,9 +115,10 @@ def _operation(route: Route) -> Json:
         "parameters": list(_parameters(route)),
         "responses": dict(_responses(route)),
     }
-    if route.scope:
-        operation["security"] = [{"token": [route.scope]}]
-        operation["description"] = f"{description}\n\nScope: `{route.scope}`".strip()
+    if route.scope is not None:
+        operation["security"] = [{"token": [route.scope] if route.scope else []}]
+        scope = f"`{route.scope}`" if route.scope else "any token will do"
+        operation["description"] = f"{description}\n\nScope: {scope}".strip()
     if route.body:
         operation["requestBody"] = _body(route.body)
     return operation
@@ -157,8 +158,10 @@ def _responses(route: Route) -> Iterator[tuple[str, Json | str]]:
 def _refusals(route: Route) -> Iterator[str]:
     """Yield the shared refusals that follow from what a call is."""
     yield "Invalid"  # every call refuses a query that it does not know
+    if route.scope is not None:
+        yield from ("Unauthorized", "Unavailable")
     if route.scope:
-        yield from ("Unauthorized", "Forbidden", "Unavailable")
+        yield "Forbidden"
     if route.scope == DEVICES or "{" in route.path:
         yield "NotFound"
     if route.body:

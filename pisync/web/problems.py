@@ -7,9 +7,12 @@ import orjson
 from aiohttp import hdrs, web
 
 from pisync.stores.base import (
+    AccountChanged,
+    AdminStays,
     ClockNotManual,
     DefaultFleetStays,
     FleetReplaced,
+    NoSuchAccount,
     NoSuchDevice,
     NoSuchFleet,
     NothingHeld,
@@ -124,4 +127,7 @@ _STATUSES: Mapping[type[StoreError], HTTPStatus] = {
     ClockNotManual: HTTPStatus.CONFLICT,
     NothingHeld: HTTPStatus.CONFLICT,
     FleetReplaced: HTTPStatus.CONFLICT,
+    NoSuchAccount: HTTPStatus.NOT_FOUND,
+    AdminStays: HTTPStatus.CONFLICT,
+    AccountChanged: HTTPStatus.CONFLICT,
 }

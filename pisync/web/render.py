@@ -19,7 +19,7 @@ from pisync.model.fleet import FleetView, Ledger, Stats
 from pisync.model.profile import ConstantDelay, Delay, LognormalDelay, Profile, UniformDelay
 from pisync.model.timestamp import SECOND
 from pisync.simulator import BulkResult
-from pisync.stores.base import Moved
+from pisync.stores.base import Account, Moved
 from pisync.web.problems import JSON_TYPE
 
 Json = Mapping[str, object]
@@ -100,6 +100,11 @@ def device(of: Device) -> Json:
         "error_message": of.error_message,
         "last_attempt_at": timestamp.render(of.last_attempt_at),
     }
+
+
+def account(of: Account) -> Json:
+    """Return an account, without what is nobody's business."""
+    return {"username": of.name, "scopes": of.scopes, "disabled": of.disabled}
 
 
 def devices(of: Sequence[Device]) -> list[Json]:

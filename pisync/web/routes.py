@@ -8,8 +8,20 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from marshmallow import Schema
 
-from pisync.web import accounts, answers, devices, errors, fleets, health, pages, stream
+from pisync.accounts import USERNAME
+from pisync.web import (
+    accounts,
+    admin_accounts,
+    answers,
+    devices,
+    errors,
+    fleets,
+    health,
+    pages,
+    stream,
+)
 from pisync.web.answers import Answer
+from pisync.web.auth import ANY_TOKEN
 from pisync.web.fleet_schemas import (
     AdvanceBody,
     ClockBody,
@@ -22,10 +34,13 @@ from pisync.web.fleet_schemas import (
 from pisync.web.parsing import read_query
 from pisync.web.schemas import (
     FLEET_NAME,
+    AccountBody,
+    AccountsQuery,
     DevicesQuery,
     ErrorsQuery,
     LoginBody,
     NoQuery,
+    PasswordBody,
     RegisterBody,
     SyncBody,
 )
@@ -36,11 +51,12 @@ ADMIN = "admin"
 _ID = "{device_id:[1-9][0-9]{0,15}}"
 _FLEET = f"/admin/fleets/{{fleet:{FLEET_NAME}}}"
 _DEVICE = f"{_FLEET}/devices/{_ID}"
+_ACCOUNT = f"/admin/accounts/{{username:{USERNAME.pattern}}}"
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A call. `scope` is what a token must have for it; None opens it to everyone.
+    """A call. `scope` is what a token must have for it; None opens it to everyone, even without.
 
     `answers` are its own, beside the refusals that follow from the rest; without any, the call is
     not in the documentation. `query` and `body` are the schemas of what it reads; None: it takes no
@@ -59,6 +75,14 @@ class Route:
 ROUTES = (
     Route("POST", "/register", accounts.register, None, answers.REGISTER, body=RegisterBody),
     Route("POST", "/login", accounts.login, None, answers.LOGIN, body=LoginBody),
+    Route(
+        "POST",
+        "/password",
+        accounts.change_password,
+        ANY_TOKEN,
+        answers.CHANGE_PASSWORD,
+        body=PasswordBody,
+    ),
     Route("GET", "/devices", devices.list_devices, DEVICES, answers.LIST_DEVICES, DevicesQuery),
     Route(
         "POST", "/devices/sync", devices.sync_devices, DEVICES, answers.SYNC_DEVICES, body=SyncBody
@@ -82,6 +106,24 @@ ROUTES = (
     Route("PUT", f"{_DEVICE}/script", fleets.put_script, ADMIN, answers.SCRIPT, body=ScriptBody),
     Route("DELETE", f"{_DEVICE}/script", fleets.delete_script, ADMIN, answers.SCRIPT),
     Route("POST", f"{_DEVICE}/release", fleets.release, ADMIN, answers.RELEASE, body=OutcomeSchema),
+    Route(
+        "GET",
+        "/admin/accounts",
+        admin_accounts.list_accounts,
+        ADMIN,
+        answers.LIST_ACCOUNTS,
+        AccountsQuery,
+    ),
+    Route("GET", _ACCOUNT, admin_accounts.get_account, ADMIN, answers.GET_ACCOUNT),
+    Route(
+        "PATCH",
+        _ACCOUNT,
+        admin_accounts.patch_account,
+        ADMIN,
+        answers.PATCH_ACCOUNT,
+        body=AccountBody,
+    ),
+    Route("DELETE", _ACCOUNT, admin_accounts.delete_account, ADMIN, answers.DELETE_ACCOUNT),
     Route("GET", "/", pages.home, None, answers.HOME),
     Route("GET", "/docs", pages.docs, None, answers.DOCS),
     *(Route("GET", path, file, None) for path, file in pages.FILES.items()),

@@ -16,7 +16,7 @@ from marshmallow import (
     validates_schema,
 )
 
-from pisync.accounts import USERNAME
+from pisync.accounts import SCOPES, USERNAME
 from pisync.model.device import MAX_DEVICE_ID
 from pisync.model.outcome import FAILURES
 from pisync.stores.base import ErrorFilter
@@ -42,18 +42,14 @@ def _within_bcrypt(password: str) -> None:
         raise ValidationError(f"Longer than {MAX_PASSWORD_BYTES} bytes of UTF-8.")
 
 
-class RegisterBody(Schema):
-    """A name and a password for a new account."""
+_is_username = validate.Regexp(
+    rf"{USERNAME.pattern}\Z",
+    error="Must be 3 to 64 of A-Z a-z 0-9 . _ -, starting with a letter or a digit.",
+)
 
-    username = Text(
-        required=True,
-        validate=validate.Regexp(
-            rf"{USERNAME.pattern}\Z",
-            error="Must be 3 to 64 of A-Z a-z 0-9 . _ -, starting with a letter or a digit.",
-        ),
-        metadata={"description": "Whatever the case of its letters: one account."},
-    )
-    password = Text(
+
+def _new_password() -> Text:
+    return Text(
         required=True,
         validate=[
             validate.Length(min=8, error="Shorter than 8 characters."),
@@ -66,11 +62,61 @@ class RegisterBody(Schema):
     )
 
 
+class RegisterBody(Schema):
+    """A name and a password for a new account."""
+
+    username = Text(
+        required=True,
+        validate=_is_username,
+        metadata={"description": "Whatever the case of its letters: one account."},
+    )
+    password = _new_password()
+
+
 class LoginBody(Schema):
     """A name and a password; those that no account could have are taken, and fail like others."""
 
     username = fields.String(required=True)
     password = fields.String(required=True)
+
+
+class PasswordBody(Schema):
+    """The password that an account has, and the one that it is to have."""
+
+    password = fields.String(required=True)
+    new_password = _new_password()
+
+
+class AccountsQuery(Schema):
+    """Which page of accounts."""
+
+    limit = QueryInt(load_default=100, validate=validate.Range(1, MAX_PAGE))
+    after = Text(
+        load_default=None,
+        validate=_is_username,
+        metadata={"description": "Accounts whose name, in lower case, comes later."},
+    )
+
+
+class AccountBody(Schema):
+    """What is to change of an account."""
+
+    disabled = Flag(metadata={"description": "Nobody can log in to it, and no token is good."})
+    scopes = fields.List(
+        Text(validate=validate.OneOf(SCOPES)), metadata={"description": "What its tokens open."}
+    )
+
+    @pre_load
+    def _not_empty(self, data: Any, **_: object) -> Any:
+        if data == {}:
+            raise ValidationError("Give disabled, scopes or both.")
+        return data
+
+    @post_load
+    def _each_once(self, data: dict[str, Any], **_: object) -> dict[str, Any]:
+        if "scopes" in data:
+            data["scopes"] = tuple(scope for scope in SCOPES if scope in data["scopes"])
+        return data
 
 
 # Devices and errors

@@ -34,7 +34,7 @@ def encode(event: Event) -> bytes:
 
 
 async def events(request: web.Request) -> web.StreamResponse:
-    """Send a fleet's events until the token expires."""
+    """Send a fleet's events until the token expires, or is ended."""
     fleet = fleet_of(request)
     await request.app[keys.STORE].fleet(fleet)
     response = EventSourceResponse(
@@ -51,7 +51,7 @@ async def events(request: web.Request) -> web.StreamResponse:
         )
     except TooManySubscribers:
         raise unavailable("As many event streams are open as may be.") from None
-    with subscription:
+    with subscription, request.app[keys.TOKENS].watched(request[keys.CLAIMS], subscription.close):
         await response.prepare(request)
         async with response:
             await _stream(request, response, subscription)

@@ -432,5 +432,62 @@ async def test_a_token_from_the_future_is_not_remembered_as_bad(client: Client) 
     assert (await client.get("/devices", headers=headers)).status == 200
 
 
+# Another secret
+
+
+OLD_SECRET = "the secret that was before, just as long"
+
+
+@pytest.fixture
+async def rotated(aiohttp_client: AiohttpClient) -> Client:
+    tokens = Tokens(SECRET, 3600, previous_secret=OLD_SECRET)
+    app = web.Application(
+        middlewares=[observe(Metrics(), access_log=False), guard(tokens, {say_who: "devices"})]
+    )
+    app.router.add_get("/devices", say_who)
+    return await aiohttp_client(app)
+
+
+@pytest.mark.parametrize("secret", [SECRET, OLD_SECRET])
+async def test_tokens_of_either_secret_are_good(rotated: Client, secret: str) -> None:
+    headers = bearing(signed(GOOD, secret=secret))
+    for _ in range(2):
+        assert (await rotated.get("/devices", headers=headers)).status == 200
+
+
+@pytest.mark.parametrize("secret", [SECRET, OLD_SECRET])
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        ({**GOOD, "exp": NOW - 1}, "ExpiredSignatureError"),
+        ({**GOOD, "iat": NOW + 3600}, "ImmatureSignatureError"),
+        ({**GOOD, "iss": "somebody"}, "InvalidIssuerError"),
+    ],
+)
+async def test_the_other_secret_excuses_nothing_and_the_log_says_what_is_wrong(
+    rotated: Client, secret: str, payload: object, reason: str
+) -> None:
+    headers = bearing(signed(payload, secret=secret))
+    with capture_logs() as logged:
+        await assert_refused(await rotated.get("/devices", headers=headers), BAD_TOKEN)
+    assert [line["reason"] for line in logged] == [reason]
+
+
+async def test_a_third_secret_is_good_for_nothing(rotated: Client) -> None:
+    headers = bearing(signed(GOOD, secret="a third secret that is long enough, too"))
+    for _ in range(2):
+        await assert_refused(await rotated.get("/devices", headers=headers), BAD_TOKEN)
+
+
+async def test_without_a_previous_secret_its_tokens_are_refused(client: Client) -> None:
+    headers = bearing(signed(GOOD, secret=OLD_SECRET))
+    await assert_refused(await client.get("/devices", headers=headers), BAD_TOKEN)
+
+
+def test_the_previous_secret_signs_nothing() -> None:
+    token = Tokens(SECRET, 3600, previous_secret=OLD_SECRET).issue("Alice", [])
+    assert jwt.decode(token, SECRET, ["HS256"])["sub"] == "Alice"
+
+
 async def sleep_until(wall_time: float) -> None:
     await asyncio.sleep(max(0.0, wall_time - time.time()) + 0.05)

@@ -1,0 +1,93 @@
+import asyncio
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+
+from pisync.model.first_fleet import first_fleet
+from pisync.model.profile import Profile
+from pisync.restrictions import Restrictions
+from pisync.stores.base import Account, Restriction, RestrictionsNews, StoreUnavailable
+from pisync.stores.memory import MemoryStore
+from tests.conftest import ManualTime
+
+
+class Store(MemoryStore):
+    """A memory store that can be away."""
+
+    def __init__(self) -> None:
+        super().__init__(first_fleet(), Profile(seed=7), ManualTime())
+        self.away = False
+
+    async def restrictions(self, known: int = 0) -> RestrictionsNews:
+        if self.away:
+            raise StoreUnavailable
+        return await super().restrictions(known)
+
+    async def disable(self, name: str) -> None:
+        """Add an account and disable it, as another replica might."""
+        await self.add_account(Account(name, b"", ()))
+        await self.change_account(name, lambda account: replace(account, disabled=True))
+
+
+class Told:
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+        self.news = asyncio.Event()
+
+    def __call__(self, restrictions: Iterable[Restriction]) -> None:
+        told = [each.key for each in restrictions]
+        self.keys += told
+        if told:
+            self.news.set()
+
+
+async def test_those_that_are_there_are_told_at_the_start() -> None:
+    store, told = Store(), Told()
+    await store.disable("alice")
+    restrictions = Restrictions(store, told)
+    await restrictions.start()
+    assert told.keys == ["alice"]
+    await restrictions.close()
+
+
+async def test_those_that_another_replica_makes_are_told_once_and_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pisync.restrictions._EVERY", 0.01)
+    store, told = Store(), Told()
+    restrictions = Restrictions(store, told)
+    await restrictions.start()
+    for name in ("alice", "bob"):
+        told.news.clear()
+        await store.disable(name)
+        await asyncio.wait_for(told.news.wait(), 5)
+    await asyncio.sleep(0.05)
+    assert told.keys == ["alice", "bob"]
+    await restrictions.close()
+
+
+async def test_it_is_looked_every_2_s() -> None:
+    """So that on any replica a token is refused 5 s after it was ended."""
+    store, told = Store(), Told()
+    restrictions = Restrictions(store, told)
+    await restrictions.start()
+    await store.disable("alice")
+    await asyncio.wait_for(told.news.wait(), 4)
+    await restrictions.close()
+
+
+async def test_what_the_store_could_not_tell_it_tells_when_it_is_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pisync.restrictions._EVERY", 0.01)
+    store, told = Store(), Told()
+    await store.disable("alice")
+    store.away = True
+    restrictions = Restrictions(store, told)
+    await restrictions.start()
+    await asyncio.sleep(0.05)
+    assert told.keys == []
+    store.away = False
+    await asyncio.wait_for(told.news.wait(), 5)
+    await restrictions.close()
