@@ -7,6 +7,8 @@ from pathlib import Path
 from pisync.settings import Settings
 
 _SQLITE = "sqlite:///"
+_SHORTEST = 32
+"""Bytes, as of a secret that is set."""
 
 
 class NoSecret(Exception):
@@ -32,15 +34,26 @@ def kept_secret(settings: Settings) -> str | None:
 def _beside(database: Path) -> str:
     path = database.with_name(f"{database.name}.secret")
     try:
-        return _make(path) if not path.exists() else path.read_text().strip()
+        return _make(path) if not path.exists() else _read(path)
     except OSError as exc:
         raise NoSecret(f"{path}: {exc.strerror}") from exc
+
+
+def _read(path: Path) -> str:
+    secret = path.read_bytes().strip()
+    if len(secret) < _SHORTEST or not secret.isascii():
+        raise NoSecret(
+            f"{path}: must hold {_SHORTEST} bytes of ASCII or more. Without this file, a new secret"
+            " is drawn, and all tokens end."
+        )
+    return secret.decode()
 
 
 def _make(path: Path) -> str:
     secret = secrets.token_hex(32)
     # Complete before it has its name: a second process that starts now reads all of it, or none.
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    # Not named after the process: in a container, one that was killed here had the same number.
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(f"{secret}\n")
         file.flush()
@@ -48,7 +61,7 @@ def _make(path: Path) -> str:
     try:
         os.link(draft, path)
     except FileExistsError:
-        return path.read_text().strip()
+        return _read(path)
     finally:
         draft.unlink()
     return secret

@@ -374,6 +374,17 @@ class TestToken:
         assert "No such file or directory" in process.stderr
         assert len(process.stderr.splitlines()) == 1
 
+    @pytest.mark.parametrize("kept", [b"", b"31 bytes, which is one too few.\n", b"\xff" * 40])
+    @pytest.mark.parametrize("command", [("serve", "--port", "0"), ("token", "--name", "ci")])
+    def test_refuses_a_kept_secret_that_is_none(
+        self, kept: bytes, command: tuple[str, ...], tmp_path: Path
+    ) -> None:
+        (tmp_path / "pisync.db.secret").write_bytes(kept)
+        process = pisync(*command, "--store", f"sqlite:///{tmp_path}/pisync.db")
+        assert (process.returncode, process.stdout) == (2, "")
+        assert "pisync.db.secret: must hold 32 bytes" in process.stderr
+        assert len(process.stderr.splitlines()) == 1
+
     def test_says_what_was_asked_for(self, tmp_path: Path) -> None:
         (tmp_path / "secret").write_text(f"{SECRET}\n")
         process = pisync(
