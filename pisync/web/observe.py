@@ -47,6 +47,12 @@ def new_request_id() -> str:
     return f"{_process}-{next(_numbers):x}"
 
 
+def request_id_of(request: web.BaseRequest) -> str:
+    """Return the id that the caller gave, if it is a good one, else a new one."""
+    given = request.headers.get(hdrs.X_REQUEST_ID)
+    return given if given is not None and _is_request_id(given) else new_request_id()
+
+
 def observe(
     metrics: Metrics, *, access_log: bool, preflight: Preflight | None = None
 ) -> Middleware:
@@ -60,9 +66,7 @@ def observe(
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         began = perf_counter()
-        given = request.headers.get(hdrs.X_REQUEST_ID)
-        request_id = given if given is not None and _is_request_id(given) else new_request_id()
-        request[REQUEST_ID] = request_id
+        request_id = request[REQUEST_ID] = request_id_of(request)
         status = _CLIENT_GONE
         try:
             response = (preflight and preflight(request)) or await handler(request)
@@ -122,6 +126,6 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     """Give every answer, streams too, the headers that all have (`on_response_prepare`)."""
     headers = response.headers
     # What the middleware has not seen has no id yet: an Expect header that can't be met.
-    headers[hdrs.X_REQUEST_ID] = request.get(REQUEST_ID) or new_request_id()
+    headers[hdrs.X_REQUEST_ID] = request.get(REQUEST_ID) or request_id_of(request)
     headers[hdrs.X_CONTENT_TYPE_OPTIONS] = "nosniff"
     headers.popall(hdrs.SERVER, None)

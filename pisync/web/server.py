@@ -18,7 +18,7 @@ from pisync.keys import DRAINING, METRICS
 from pisync.logs import get_logger
 from pisync.metrics import Metrics
 from pisync.web import problems
-from pisync.web.observe import UNMATCHED, new_request_id, unexpected
+from pisync.web.observe import UNMATCHED, request_id_of, unexpected
 from pisync.web.problems import Problem
 
 # Connections that may wait to be accepted: a load test begins with thousands at once. The kernel
@@ -222,6 +222,16 @@ class _Connection(web.RequestHandler):
         """Whether a request is under way."""
         return self._request_in_progress
 
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Cancel the rest of an answer that has begun: a stream has lost its only reader.
+
+        A request without an answer yet goes on: what it was to change, it changes.
+        """
+        request, handler = self._current_request, self._task_handler
+        super().connection_lost(exc)
+        if request is not None and request.writer.output_size and handler is not None:
+            handler.cancel()
+
     # Returns the coroutine of aiohttp's own: one of ours around it would cost each request more.
     def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
@@ -248,7 +258,7 @@ class _Connection(web.RequestHandler):
         """
         if isinstance(exc, ConnectionError) or request.writer.output_size:
             raise ConnectionError from exc
-        request_id = new_request_id()
+        request_id = request_id_of(request)
         if isinstance(exc, HttpProcessingError):
             # Its text repeats what was sent, which may hold a password: its type says enough.
             _log.info("bad request", reason=type(exc).__name__, request_id=request_id)

@@ -226,6 +226,23 @@ async def test_an_expectation_that_cannot_be_met_leaves_head_without_a_body(
     assert (await connection.answer()).status == 200
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET /livez HTTP/1.1\r\nHost: a\r\nExpect: everything\r\nX-Request-ID: mine\r\n\r\n",
+        b"GET /livez HTTP/1.0\r\nTransfer-Encoding: chunked\r\nX-Request-ID: mine\r\n\r\n0\r\n\r\n",
+    ],
+    ids=["an expectation that cannot be met", "chunks in HTTP/1.0"],
+)
+async def test_what_is_refused_before_the_application_keeps_the_callers_request_id(
+    request_: bytes, connection: Wire
+) -> None:
+    await connection.send(request_)
+    answer = await connection.answer()
+    assert answer.status in (400, 417)
+    assert answer.headers.getall("X-Request-ID") == ["mine"]
+
+
 async def test_who_asks_whether_to_go_on_is_told_so(connection: Wire) -> None:
     await connection.send(
         post(b"Content-Type: application/json", b"Expect: 100-continue", b"Content-Length: 2")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import NoReturn
@@ -249,6 +250,18 @@ async def test_a_client_that_hangs_up_does_not_cancel_its_handler(handlers: Hand
         handlers.go_on.set()
         async with asyncio.timeout(5):
             await finished.wait()
+
+
+async def test_a_stream_whose_reader_hangs_up_makes_room_at_once() -> None:
+    app = create_app(replace(SETTINGS, max_streams=1))
+    async with serving(app) as running:
+        token = app[keys.TOKENS].issue("tester", ["devices"])
+        request = f"GET /events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n"
+        async with wire(running.port) as reader:
+            await reader.send(request.encode())
+            assert (await reader.answer()).status == 200
+            assert app[keys.BROKER].subscribers == 1
+        await until(lambda: app[keys.BROKER].subscribers == 0)
 
 
 async def test_hanging_up_and_broken_bodies_are_no_news(
