@@ -21,6 +21,8 @@ BEYOND_JSON_SCHEMA = {
     "Only the last step may be.",
     # nor count bytes,
     "Longer than 72 bytes of UTF-8.",
+    # nor know anybody's password,
+    "Is not the account's password.",
     # nor know what time it is in a fleet.
     "Fleet time would pass the end of the year 9999.",
 }

@@ -36,6 +36,7 @@ _NEVER: Json = {"not": {}}
 _NO_OUTCOME: Json = {"sync_status_code": _NEVER, "error_message": _NEVER, "delay": _NEVER}
 
 _RULES: Mapping[type[Schema], Json] = {
+    schemas.AccountBody: {"minProperties": 1},
     schemas.SyncBody: {"minProperties": 1, "maxProperties": 1},
     fleet_schemas.OutcomeSchema: {"anyOf": [{"properties": _SUCCESS}, _A_FAILURE]},
     fleet_schemas.DeviceSpecSchema: {

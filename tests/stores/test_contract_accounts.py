@@ -99,12 +99,14 @@ class TestChangingAnAccount:
         await store.add_account(ALICE)
 
         def longer(account: Account) -> Account:
-            return replace(account, password_hash=account.password_hash + b"x")
+            hashed = account.password_hash + b"x"
+            return replace(account, password_hash=hashed).with_tokens_ended(0)
 
         await asyncio.gather(*(store.change_account("alice", longer) for _ in range(20)))
         account = await store.account("alice")
         assert account is not None
         assert account.password_hash == ALICE.password_hash + b"x" * 20
+        assert account.tokens_since == 20
 
     async def test_outlasts_the_process(self, store: Store, reopen: Reopen, home: Home) -> None:
         await store.add_account(ALICE)
