@@ -129,10 +129,14 @@ class DevicePage(NamedTuple):
 
 
 class ErrorPage(NamedTuple):
-    """Error logs, newest first, and whether older ones follow."""
+    """Error logs, newest first, and whether older ones follow.
+
+    Pages asked for in the same way that have the same `version` are equal; None says nothing.
+    """
 
     error_logs: Sequence[ErrorLog]
     more: bool
+    version: Hashable = None
 
 
 @dataclass(frozen=True, slots=True)

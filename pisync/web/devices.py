@@ -11,7 +11,7 @@ from pisync.model.fleet import DEFAULT_FLEET
 from pisync.stores.base import DevicePage, NoSuchDevice, Verdict
 from pisync.web import render
 from pisync.web.page_cache import PAGES
-from pisync.web.parsing import read_json, read_query
+from pisync.web.parsing import parse_query, read_json
 from pisync.web.problems import conflict, unavailable
 from pisync.web.render import Rendered
 from pisync.web.schemas import DevicesQuery, SyncBody
@@ -40,10 +40,16 @@ async def list_devices(request: web.Request) -> web.Response:
 
     The header `Link` leads to the next page, and is there while one follows.
     """
-    query = read_query(request, DevicesQuery)
-    fleet, cache = fleet_of(request), request.app[PAGES]
-    asked = fleet, request.rel_url.raw_query_string
-    page = await request.app[keys.STORE].devices(
+    page = await page_of(request.app, fleet_of(request), request.rel_url.raw_query_string)
+    return page.answer(request)
+
+
+async def page_of(app: web.Application, fleet: str, raw_query: str) -> Rendered:
+    """Return the page of a fleet's devices that a query asks for."""
+    query = parse_query(raw_query, DevicesQuery)
+    cache = app[PAGES]
+    asked = fleet, DevicesQuery, raw_query
+    page = await app[keys.STORE].devices(
         fleet,
         after=query["after"],
         limit=query["limit"],
@@ -52,9 +58,9 @@ async def list_devices(request: web.Request) -> web.Response:
     )
     rendered = cache.get(asked, page.version)
     if rendered is None:
-        rendered = Rendered.of(render.devices(page.devices), _page_headers(page, query))
+        rendered = Rendered.tagged(render.devices(page.devices), _page_headers(page, query))
         cache.put(asked, page.version, rendered)
-    return rendered.answer(request)
+    return rendered
 
 
 def _page_headers(page: DevicePage, query: Mapping[str, Any]) -> dict[str, str]:
@@ -71,8 +77,12 @@ def _page_headers(page: DevicePage, query: Mapping[str, Any]) -> dict[str, str]:
 
 async def get_device(request: web.Request) -> web.Response:
     """Look at a device."""
-    device = await request.app[keys.STORE].device(fleet_of(request), device_of(request))
-    return render.answer_unless_known(request, render.device(device))
+    return (await device_at(request.app, fleet_of(request), device_of(request))).answer(request)
+
+
+async def device_at(app: web.Application, fleet: str, device_id: int) -> Rendered:
+    """Return a device."""
+    return Rendered.tagged(render.device(await app[keys.STORE].device(fleet, device_id)))
 
 
 async def sync_device(request: web.Request) -> web.Response:
@@ -81,7 +91,12 @@ async def sync_device(request: web.Request) -> web.Response:
     The answer shows the device pending (202). After its delay the sync finishes exactly once, and
     the device then shows 200, 400, 404 or 500.
     """
-    verdict, device = await request.app[keys.SIMULATOR].start(fleet_of(request), device_of(request))
+    return (await start_sync(request.app, fleet_of(request), device_of(request))).answer(request)
+
+
+async def start_sync(app: web.Application, fleet: str, device_id: int) -> Rendered:
+    """Start a sync of a device, or join the one under way; return the device, pending."""
+    verdict, device = await app[keys.SIMULATOR].start(fleet, device_id)
     if device is None:
         raise NoSuchDevice
     if verdict is Verdict.PENDING:
@@ -92,7 +107,7 @@ async def sync_device(request: web.Request) -> web.Response:
         hdrs.LOCATION: f"/devices/{device.device_id}",
         ATTEMPT_HEADER: str(device.attempt),
     }
-    return render.answer(render.device(device), HTTPStatus.ACCEPTED, headers)
+    return Rendered.of(render.device(device), headers, HTTPStatus.ACCEPTED)
 
 
 async def sync_devices(request: web.Request) -> web.Response:
@@ -111,4 +126,9 @@ async def sync_devices(request: web.Request) -> web.Response:
 
 async def get_stats(request: web.Request) -> web.Response:
     """Count the fleet's devices, syncs and error logs."""
-    return render.answer(render.stats(await request.app[keys.STORE].stats(fleet_of(request))))
+    return (await stats_of(request.app, fleet_of(request))).answer(request)
+
+
+async def stats_of(app: web.Application, fleet: str) -> Rendered:
+    """Return a fleet's counts."""
+    return Rendered.of(render.stats(await app[keys.STORE].stats(fleet)))

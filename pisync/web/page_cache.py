@@ -1,4 +1,4 @@
-"""Pages of devices that were rendered before: most are asked for again before they have changed."""
+"""Pages that were rendered before: most are asked for again before they have changed."""
 
 from collections import OrderedDict
 from collections.abc import Hashable

@@ -51,7 +51,7 @@ def _document() -> Rendered:
     # Not before somebody asks: it takes long to import, and to make.
     from pisync.web.openapi import document  # noqa: PLC0415
 
-    return Rendered.of(document())
+    return Rendered.tagged(document())
 
 
 def _file(name: str, content_type: str) -> Handler:

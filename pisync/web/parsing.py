@@ -127,11 +127,12 @@ def read_query(request: web.Request, schema: type[Schema]) -> Any:
 
     The value is shared between requests with the same query: leave it as it is. Raises Problem 422.
     """
-    return _query(schema, request.rel_url.raw_query_string)
+    return parse_query(request.rel_url.raw_query_string, schema)
 
 
 @lru_cache(maxsize=1024)
-def _query(schema: type[Schema], query: str) -> Any:
+def parse_query(query: str, schema: type[Schema]) -> Any:
+    """Return what `schema` makes of a query as it was sent; see `read_query`."""
     values: dict[str, str] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name in values:

@@ -33,27 +33,32 @@ def answer(
     return _answer(_json(value), status, headers)
 
 
-def answer_unless_known(request: web.Request, value: object) -> web.Response:
-    """Return a value as JSON with its ETag, or 304 if the client's `If-None-Match` has that."""
-    return Rendered.of(value).answer(request)
-
-
 class Rendered(NamedTuple):
-    """An answer's body and headers, and the ETag of the body."""
+    """An answer: its body and headers, and the ETag of the body if it has one."""
 
     body: bytes
-    tag: str
+    tag: str | None = None
     content_type: str = JSON_TYPE
     headers: Headers | None = None
+    status: int = HTTPStatus.OK
 
     @classmethod
-    def of(cls, value: object, headers: Headers | None = None) -> "Rendered":
+    def of(
+        cls, value: object, headers: Headers | None = None, status: int = HTTPStatus.OK
+    ) -> "Rendered":
         """Return a value as JSON."""
+        return cls(_json(value), headers=headers, status=status)
+
+    @classmethod
+    def tagged(cls, value: object, headers: Headers | None = None) -> "Rendered":
+        """Return a value as JSON, with an ETag."""
         body = _json(value)
         return cls(body, tag_of(body), headers=headers)
 
     def answer(self, request: web.Request) -> web.Response:
         """Return the answer, or 304 if the client's `If-None-Match` has the tag."""
+        if self.tag is None:
+            return _answer(self.body, self.status, self.headers, self.content_type)
         known = request.if_none_match or ()
         # An asterisk in quotes is a tag like others, and aiohttp does not tell the two apart.
         if request.headers.get(hdrs.IF_NONE_MATCH) == "*" or any(
