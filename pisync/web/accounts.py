@@ -83,7 +83,9 @@ async def change_password(request: web.Request) -> web.Response:
 def _welcome(
     request: web.Request, account: Account, status: HTTPStatus, message: str
 ) -> web.Response:
-    token = request.app[TOKENS].issue(account.name, account.scopes, generation=account.tokens_since)
+    # No more claims than promised while there is no need for them.
+    generation = account.tokens_since or None
+    token = request.app[TOKENS].issue(account.name, account.scopes, generation=generation)
     body = orjson.dumps({"message": message, "token": token})
     return web.Response(status=status, body=body, headers={hdrs.CONTENT_TYPE: JSON_TYPE})
 

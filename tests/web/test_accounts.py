@@ -58,6 +58,7 @@ async def test_registering_answers_201_with_a_token_that_opens_the_devices(api: 
     claims = claims_of(answer)
     assert (claims["sub"], claims["scopes"]) == ("Alice", ["devices"])
     assert claims["exp"] - claims["iat"] == 3600
+    assert claims.keys() == {"sub", "scopes", "iss", "iat", "exp"}
     bearer = {"Authorization": f"Bearer {answer.json['token']}"}
     assert (await api.get("/devices", headers=bearer)).status == 200
     assert (await api.get("/admin/fleets", headers=bearer)).status == 403
