@@ -98,6 +98,7 @@ _MODULES = (
     "views/errors.js",
     "views/fleets.js",
     "views/forecast.js",
+    "views/lateness.js",
     "views/ledger.js",
     "views/login.js",
     "views/outcomes.js",

@@ -65,14 +65,20 @@ async def unwatched_page(browser: Browser, api: Api) -> AsyncIterator[Page]:
     expect.set_options(timeout=PATIENCE)
     home = str(api.client.make_url("/"))
     context = await browser.new_context(base_url=home, viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(PATIENCE)
     page = await context.new_page()
     yield page
     await context.close()
 
 
 @pytest.fixture
-async def page(unwatched_page: Page, api: Api) -> AsyncIterator[Page]:
+def complaints(unwatched_page: Page, api: Api) -> list[str]:
+    """What the page did that it should not; what a test means to happen, it takes out."""
+    return watch(unwatched_page, api.client.make_url("/"))
+
+
+@pytest.fixture
+async def page(unwatched_page: Page, complaints: list[str]) -> AsyncIterator[Page]:
     """The same; in the end it must have done nothing that it should not."""
-    complaints = watch(unwatched_page, api.client.make_url("/"))
     yield unwatched_page
     assert complaints == []

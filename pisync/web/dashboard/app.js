@@ -3,7 +3,7 @@ import { html, render, useEffect } from "/dashboard/preact.js";
 import { useRead, useThrottled } from "./data.js";
 import { follow, unfollow, useFeed } from "./feed.js";
 import { Notices } from "./notices.js";
-import { route } from "./route.js";
+import { isId, route } from "./route.js";
 import { mayAdminister, session } from "./session.js";
 import { useStore } from "./store.js";
 import { awaitNothing, tellOutcomes } from "./syncs.js";
@@ -12,7 +12,7 @@ import { Admin } from "./views/admin.js";
 import { Device } from "./views/device.js";
 import { Login } from "./views/login.js";
 import { Overview } from "./views/overview.js";
-import { Header, Offline } from "./views/shell.js";
+import { Header, NoFleet, Offline } from "./views/shell.js";
 
 const STATS_PAUSE = 1_000; // ms between two looks
 const LEDGER_PAUSE = 3_000;
@@ -62,13 +62,18 @@ function Fleet({ user, fleet, fleets, view, ledger }) {
 
   return html`<${Header} page=${page} fleet=${fleet} fleets=${fleets} user=${user} isAdmin=${isAdmin} />
     <${Offline} />
-    <main>
-      ${page === "admin" && isAdmin
-        ? html`<${Admin} fleet=${fleet} fleets=${fleets} view=${view} ledger=${ledger} />`
-        : page === "device" && /^[1-9]\d{0,15}$/.test(id)
-          ? html`<${Device} key=${id} fleet=${fleet} id=${id} isAdmin=${isAdmin} />`
-          : html`<${Overview} fleet=${fleet} values=${values} stats=${stats} ledger=${ledger?.data} />`}
-    </main>`;
+    <main>${shown()}</main>`;
+
+  function shown() {
+    if (stats.error?.status === 404) return html`<${NoFleet} error=${stats.error} />`;
+    if (page === "admin" && isAdmin) {
+      return html`<${Admin} fleet=${fleet} fleets=${fleets} view=${view} ledger=${ledger} />`;
+    }
+    if (page === "device" && isId(id)) {
+      return html`<${Device} key=${id} fleet=${fleet} id=${id} isAdmin=${isAdmin} />`;
+    }
+    return html`<${Overview} fleet=${fleet} values=${values} stats=${stats} ledger=${ledger} />`;
+  }
 }
 
 function titleOf(page, id) {

@@ -87,13 +87,14 @@ export function Curl({ request, label = "As curl" }) {
 /** A question before something that can't be undone. */
 export function Confirm({ title, children, yes, onYes, onNo }) {
   const dialog = useRef(null);
+  const answered = useRef(onNo); // Escape closes it too
   const id = useId();
   useEffect(() => dialog.current.showModal(), []);
   const answer = (then) => () => {
+    answered.current = then;
     dialog.current.close();
-    then();
   };
-  return html`<dialog ref=${dialog} aria-labelledby=${id} onCancel=${onNo}>
+  return html`<dialog ref=${dialog} aria-labelledby=${id} onClose=${() => answered.current()}>
     <article>
       <h2 id=${id}>${title}</h2>
       ${children}

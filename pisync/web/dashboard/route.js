@@ -12,6 +12,9 @@ function parse() {
   return { page, id, fleet, values };
 }
 
+/** Whether a text is a device's id as paths have it. */
+export const isId = (text) => /^[1-9]\d{0,15}$/.test(text);
+
 /** Return a link to a page, in the present fleet unless `values` name another. */
 export function href(path, values = {}) {
   const fleet = values.fleet ?? route.get().fleet;

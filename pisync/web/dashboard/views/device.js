@@ -40,7 +40,7 @@ export function Device({ fleet, id, isAdmin }) {
           </section>
           <section class="card errors" aria-labelledby=${title}>
             <h2 id=${title}>History of failures</h2>
-            <${ErrorList} fleet=${fleet} device=${id} titled=${title} />
+            <${ErrorList} fleet=${fleet} device=${id} />
           </section>
           ${isAdmin && html`<${Forecast} fleet=${fleet} device=${id} /><${Script} fleet=${fleet} device=${id} />`}
         </div>`}`;

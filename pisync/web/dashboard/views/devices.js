@@ -3,7 +3,7 @@ import { Component, html, useState } from "/dashboard/preact.js";
 import { withQuery } from "../api.js";
 import { useRead } from "../data.js";
 import { Confirm, Doing, Failure, number, useId, When } from "../parts.js";
-import { go, href } from "../route.js";
+import { go, href, isId } from "../route.js";
 import { CODES, FAILURES, Status } from "../status.js";
 import { syncDevice, syncMany } from "../syncs.js";
 
@@ -98,9 +98,8 @@ class Row extends Component {
         <${Doing}
           class="small outline"
           busy=${pending}
-          aria-label=${pending ? `Device ${id} is syncing` : `Sync device ${id} now`}
           onClick=${() => sync(id)}
-        >${pending ? "Syncing…" : "Sync now"}<//>
+        >${pending ? "Syncing…" : "Sync now"}${" "}<span class="unseen">device ${id}</span><//>
       </td>
     </tr>`;
   }
@@ -137,7 +136,7 @@ function GoTo({ values }) {
   function submit(event) {
     event.preventDefault();
     const wanted = Number(text);
-    if (!/^[1-9]\d{0,15}$/.test(text) || !Number.isSafeInteger(wanted)) {
+    if (!isId(text) || !Number.isSafeInteger(wanted)) {
       return setWrong("An id is a number from 1.");
     }
     setWrong("");

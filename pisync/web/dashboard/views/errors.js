@@ -3,7 +3,7 @@ import { html, useEffect, useState } from "/dashboard/preact.js";
 import { call, withQuery } from "../api.js";
 import { useRead } from "../data.js";
 import { Doing, Failure, useId, When } from "../parts.js";
-import { href } from "../route.js";
+import { href, isId } from "../route.js";
 import { FAILURES, Status } from "../status.js";
 
 const LIMIT = 50;
@@ -14,7 +14,7 @@ export function RecentErrors({ fleet }) {
   const [device, setDevice] = useState("");
   const [status, setStatus] = useState("");
   const title = useId();
-  const valid = device === "" || /^[1-9]\d{0,15}$/.test(device);
+  const valid = device === "" || isId(device);
   return html`<section class="card errors" aria-labelledby=${title}>
     <header><h2 id=${title}>Recent errors</h2></header>
     <div class="toolbar">
@@ -35,12 +35,12 @@ export function RecentErrors({ fleet }) {
         ${FAILURES.map((code) => html`<option value=${code}>${code}</option>`)}
       </select>
     </div>
-    <${ErrorList} fleet=${fleet} device=${valid ? device : ""} status=${status} titled=${title} />
+    <${ErrorList} fleet=${fleet} device=${valid ? device : ""} status=${status} />
   </section>`;
 }
 
 /** `device` and `status`: which ones; "" for any. */
-export function ErrorList({ fleet, device = "", status = "", titled }) {
+export function ErrorList({ fleet, device = "", status = "" }) {
   const filter = { device_id: device, status };
   const passes = (log) =>
     (!device || log.device_id === Number(device)) &&
@@ -67,7 +67,7 @@ export function ErrorList({ fleet, device = "", status = "", titled }) {
     }
   }
 
-  return html`<div class="log" tabindex="0" role="region" aria-labelledby=${titled}>
+  return html`<div class="log" tabindex="0" role="region" aria-label="Error logs">
     ${error && html`<${Failure} error=${error} retry=${reload} />`}
     <ol class=${loading && data ? "reading" : ""}>
       ${logs.map((log) => html`<${Entry} key=${log.error_id} log=${log} ofOne=${Boolean(device)} />`)}

@@ -2,7 +2,7 @@
 import { html } from "/dashboard/preact.js";
 import { Curl, Failure, number, useId } from "../parts.js";
 import { Status } from "../status.js";
-import { span } from "../time.js";
+import { Lateness } from "./lateness.js";
 
 export function Ledger({ fleet, ledger }) {
   const title = useId();
@@ -10,7 +10,7 @@ export function Ledger({ fleet, ledger }) {
   return html`<section class="card ledger" aria-labelledby=${title}>
     <h2 id=${title}>Ledger</h2>
     ${error && !data && html`<${Failure} error=${error} retry=${reload} />`}
-    ${data && html`<${Balance} of=${data} /><${Sums} of=${data} /><${Failures} of=${data.failed} />`}
+    ${data && html`<${Balance} of=${data} /><${Sums} of=${data} /><${Failures} of=${data.failed} /><${Lateness} of=${data.lateness} />`}
     <${Curl} request=${{ path: `/admin/fleets/${fleet}/ledger` }} />
   </section>`;
 }
@@ -24,7 +24,6 @@ function Balance({ of }) {
 }
 
 function Sums({ of }) {
-  const { lateness } = of;
   const rows = [
     ["Accepted", of.accepted],
     ["Joined", of.joined],
@@ -37,7 +36,6 @@ function Sums({ of }) {
   ];
   return html`<dl class="sums">
     ${rows.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${number(value)}</dd></div>`)}
-    ${["p50", "p99", "max"].map((each) => html`<div key=${each}><dt>Late ${each}</dt><dd>${span(lateness[each])}</dd></div>`)}
   </dl>`;
 }
 

@@ -6,7 +6,7 @@ import { Summary } from "./summary.js";
 
 export function Overview({ fleet, values, stats, ledger }) {
   return html`<h1 class="unseen">Fleet ${fleet}</h1>
-    <${Summary} stats=${stats} lateness=${ledger?.lateness} />
+    <${Summary} stats=${stats} isAdmin=${Boolean(ledger)} lateness=${ledger?.data?.lateness} />
     <div class="columns">
       <${Devices} fleet=${fleet} values=${values} stats=${stats.data} />
       <${RecentErrors} fleet=${fleet} />

@@ -58,6 +58,8 @@ function Connection() {
 export function Offline() {
   const state = useStore(connection);
   const left = useSecondsTo(state.until);
+  // That there is no such fleet, the page itself says.
+  if (state.phase === "refused" && state.status === 404) return null;
   if (state.phase === "refused") return html`<p class="banner bad" role="alert">${state.why}</p>`;
   return html`<div class="banner-place" role="status">
     ${state.phase === "retrying" &&
@@ -66,6 +68,13 @@ export function Offline() {
         <span aria-hidden="true">${left > 0 ? `Next try in ${left} s.` : "Trying…"}</span></span>
       <button type="button" class="small" onClick=${retryNow}>Try now</button>
     </p>`}
+  </div>`;
+}
+
+export function NoFleet({ error }) {
+  return html`<div class="failure" role="alert">
+    <p>${error.message}</p>
+    <a href=${href("/", { fleet: DEFAULT_FLEET })}>To the default fleet</a>
   </div>`;
 }
 

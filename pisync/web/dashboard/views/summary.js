@@ -2,10 +2,11 @@
 import { html } from "/dashboard/preact.js";
 import { Failure, number } from "../parts.js";
 import { CODES, FAILURES, word } from "../status.js";
-import { span } from "../time.js";
+import { Lateness } from "./lateness.js";
 import { Pulse } from "./pulse.js";
 
-export function Summary({ stats, lateness }) {
+/** How late syncs finish, only an admin may know. */
+export function Summary({ stats, isAdmin, lateness }) {
   const { data, error, reload } = stats;
   const failed = data && FAILURES.reduce((sum, code) => sum + (data.by_status[code] ?? 0), 0);
   return html`<section class="summary" aria-label="The fleet at a glance">
@@ -18,7 +19,7 @@ export function Summary({ stats, lateness }) {
         <${Figure} name="Attempts" value=${data?.attempts} />
       </dl>
       <${Shares} stats=${data} />
-      <${Lateness} of=${lateness} />
+      ${isAdmin && html`<${Lateness} of=${lateness} />`}
     </div>
     <${Pulse} />
   </section>`;
@@ -47,14 +48,4 @@ function Shares({ stats }) {
       )}
     </dl>
   </div>`;
-}
-
-function Lateness({ of }) {
-  if (!of) return null;
-  return html`<p class="lateness">
-    <span class="muted">Finished late by</span>
-    <span>median <b>${span(of.p50)}</b></span>
-    <span>p99 <b>${span(of.p99)}</b></span>
-    <span>most <b>${span(of.max)}</b></span>
-  </p>`;
 }

@@ -1,0 +1,105 @@
+"""The dashboard as one who sits before it: where things are, and what is done again and again."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from playwright.async_api import Locator, Page, expect
+
+from tests.conftest import Api
+
+AXE = (Path(__file__).parent / "vendor/axe-core/axe.min.js").read_text()
+
+
+@dataclass(frozen=True)
+class Dashboard:
+    """A page that shows the dashboard."""
+
+    page: Page
+
+    async def open(self, api: Api, path: str = "/") -> None:
+        """Log in with somebody's token, and go to a page of their fleet."""
+        assert api.token
+        await self.page.goto("/")
+        await self.button("Use a token").click()
+        await self.page.get_by_label("Token").fill(api.token)
+        await self.page.locator("form").get_by_role("button", name="Log in").click()
+        await expect(self.button("Log out")).to_be_visible()
+        await self.go(path, fleet=api.fleet)
+        await self.is_live()
+
+    async def go(self, path: str, *, fleet: str | None = None) -> None:
+        """Go to a page by its address, as a link from elsewhere would."""
+        query = f"{'&' if '?' in path else '?'}fleet={fleet}" if fleet else ""
+        await self.page.evaluate("to => { location.hash = to; }", path + query)
+
+    async def is_live(self) -> None:
+        await expect(self.page.locator(".connection")).to_contain_text("Live")
+
+    def button(self, name: str) -> Locator:
+        return self.page.get_by_role("button", name=name, exact=True)
+
+    def card(self, name: str) -> Locator:
+        """A part of the page, by its heading."""
+        return self.page.get_by_role("region", name=name, exact=True)
+
+    @property
+    def rows(self) -> Locator:
+        """The table's devices."""
+        return self.page.locator(".devices tbody tr")
+
+    def row(self, device_id: int) -> Locator:
+        header = self.page.get_by_role("rowheader", name=str(device_id), exact=True)
+        return self.rows.filter(has=header)
+
+    def figure(self, name: str) -> Locator:
+        """A number of the fleet at a glance."""
+        named = self.page.get_by_text(name, exact=True)
+        return self.page.locator(".figures div").filter(has=named).locator("dd")
+
+    @property
+    def alert(self) -> Locator:
+        """What is wrong, as the page says it."""
+        return self.page.get_by_role("alert").filter(has_text=re.compile(r"\S"))
+
+    @property
+    def notices(self) -> Locator:
+        return self.page.locator(".notices")
+
+    @property
+    def errors(self) -> Locator:
+        """The error logs that are shown."""
+        return self.page.locator(".log li")
+
+    async def ids(self) -> list[int]:
+        """Return the ids of the devices that the table shows."""
+        return [int(text) for text in await self.rows.locator("th").all_inner_texts()]
+
+    async def confirm(self, answer: str) -> None:
+        """Answer the question that the page asks."""
+        await self.page.get_by_role("dialog").get_by_role("button", name=answer).click()
+
+    async def flaws(self) -> list[str]:
+        """Return what axe finds wrong with what is shown now."""
+        await expect(self.page.locator(".reading")).to_have_count(0)
+        await self.page.evaluate(AXE)
+        # Without a preload: that would make style elements, which the page's policy forbids.
+        found = await self.page.evaluate("axe.run({ preload: false })")
+        return [_flaw(each) for each in found["violations"]]
+
+    async def overflow(self) -> int:
+        """Return by how many pixels what is shown is wider than the window."""
+        width = "document.documentElement.scrollWidth - innerWidth"
+        return max(0, int(await self.page.evaluate(width)))
+
+
+def _flaw(found: Mapping[str, Any]) -> str:
+    places = ", ".join(str(node["target"][0]) for node in found["nodes"][:3])
+    return f"{found['id']}: {found['help']} ({places})"
+
+
+def forgive(complaints: list[str], *meant: str) -> None:
+    """Strike out what the browser says of calls that were meant to fail so."""
+    complaints[:] = [each for each in complaints if not any(why in each for why in meant)]
