@@ -96,14 +96,17 @@ def create_app(settings: Settings, *, time: MachineTime | None = None) -> web.Ap
 
 
 def _store(settings: Settings, time: MachineTime) -> Store:
-    if settings.store.startswith("postgresql:"):
-        raise CannotStart("PISYNC_STORE: PostgreSQL is not built yet.")
     first: FirstData = first_fleet() if settings.devices is None else Generated(settings.devices)
     profile = new_profile(ProfileSchema().load(settings.profile))
+    # Those below are not imported where they are not used: with their libraries they take longer
+    # than all the rest.
+    if settings.store_is_shared:
+        from pisync.stores.postgres.store import PostgresStore  # noqa: PLC0415
+
+        return PostgresStore(settings.store, first, profile, most_error_logs=settings.error_logs)
     path = sqlite_path(settings.store)
     if path is None:
         return MemoryStore(first, profile, time, most_error_logs=settings.error_logs)
-    # Not imported where it is not used: with its libraries it takes longer than all the rest.
     from pisync.stores.sqlite import SqliteStore  # noqa: PLC0415
 
     return SqliteStore(path, first, profile, time, most_error_logs=settings.error_logs)
@@ -111,9 +114,15 @@ def _store(settings: Settings, time: MachineTime) -> Store:
 
 def _secret(settings: Settings) -> str:
     try:
-        return kept_secret(settings) or secrets.token_hex(32)
+        kept = kept_secret(settings)
     except NoSecret as exc:
         raise CannotStart(str(exc)) from exc
+    if kept is None and settings.store_is_shared:
+        raise CannotStart(
+            "Set PISYNC_JWT_SECRET or PISYNC_JWT_SECRET_FILE: whoever shares a database must share"
+            " the secret, too."
+        )
+    return kept or secrets.token_hex(32)
 
 
 async def _open_store(app: web.Application) -> AsyncIterator[None]:
@@ -145,7 +154,11 @@ async def _accounts(app: web.Application) -> AsyncIterator[None]:
     restrictions = Restrictions(app[keys.STORE], app[keys.TOKENS].restrict)
     accounts = Accounts(app[keys.STORE], passwords, settings.login_failures, restrictions)
     app[keys.ACCOUNTS] = accounts
-    app[keys.DRAWN_ADMIN_PASSWORD] = await accounts.start(settings.admin_password, draw=True)
+    app[keys.DRAWN_ADMIN_PASSWORD] = await accounts.start(
+        # Which of several replicas should print it?
+        settings.admin_password,
+        draw=not settings.store_is_shared,
+    )
     yield
     await accounts.close()
     passwords.close()

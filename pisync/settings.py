@@ -68,6 +68,8 @@ class Settings:
     profile: Mapping[str, object] = field(default_factory=dict)
     error_logs: int = 100_000
     max_streams: int = 10_000
+    max_connections: int = 20_000
+    max_requests: int = 1_000
     login_failures: LoginFailures | None = DEFAULT_LOGIN_FAILURES
     trusted_proxies: tuple[Network, ...] = ()
     cors_origins: tuple[str, ...] = ()
@@ -76,9 +78,14 @@ class Settings:
     access_log: bool = False
 
     @property
+    def store_is_shared(self) -> bool:
+        """Whether several processes may use the store at a time."""
+        return self.store.startswith("postgresql:")
+
+    @property
     def shown_store(self) -> str:
         """The store as anybody may see it: of a database no user, no password and no options."""
-        if not self.store.startswith("postgresql:"):
+        if not self.store_is_shared:
             return self.store
         place = self.store.partition("?")[0].removeprefix("postgresql://").rpartition("@")[2]
         return f"postgresql://{place}"
@@ -421,6 +428,12 @@ VARIABLES = (
         "error_logs", _whole_number(0, _MANY), "error logs kept per fleet; the oldest go first"
     ),
     Variable("max_streams", _whole_number(0, _MANY), "open event streams; beyond it 503"),
+    Variable("max_connections", _whole_number(1, _MANY), "open connections; beyond it 503"),
+    Variable(
+        "max_requests",
+        _whole_number(1, _MANY),
+        "requests that wait for each other to be answered; beyond it 503",
+    ),
     Variable("login_failures", _login_failures, "failed logins per seconds before 429, or off"),
     Variable(
         "trusted_proxies",

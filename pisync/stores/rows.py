@@ -1,6 +1,6 @@
 """Devices as rows of their table, whatever the database."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from pisync.model.device import Device, Pending
@@ -20,7 +20,7 @@ def device_row(device: Device) -> DeviceRow:
     return *device[:6], due_at, *(outcome or _NOTHING)
 
 
-def read_device(row: Sequence[Any]) -> Device:
+def read_device(row: Iterable[Any]) -> Device:
     """Return the device that is in a row."""
     device_id, synced, status, error, attempted, attempt, due_at, code, message = row
     if status != PENDING:

@@ -113,7 +113,8 @@ guesses = Table(
     # Failed logins, by a digest of the account's name or of the client's address.
     Column("key", LargeBinary, primary_key=True),
     Column("failures", Integer, nullable=False),
-    Column("window_ends", BigInteger, nullable=False),  # wall clock, microseconds since 1970
+    # Wall clock (microseconds since 1970); PostgreSQL's never steps back.
+    Column("window_ends", BigInteger, nullable=False),
 )
 
 # What replicas share, beyond that
@@ -127,6 +128,9 @@ turns = Table(
     # must be planned anew.
     Column("version", BigInteger, nullable=False),
     Column("newest_error", BigInteger, nullable=False),
+    # The fleet time that a manual clock is on its way to, which takes many turns: whoever moves it
+    # next starts from there, so that moves add up, and none stays half done with who began it.
+    Column("promised_time", BigInteger, nullable=False),
 )
 
 status_counts = Table(
@@ -141,8 +145,10 @@ status_counts = Table(
 leftovers = Table(
     "leftovers",
     shared,
-    # Fleets that are gone, and whose devices and error logs are still to be deleted.
+    # Fleets that are gone, or not there yet, and when (steady time) the devices and error logs that
+    # they left or never came to use may be deleted.
     Column("fleet_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("not_before", BigInteger, nullable=False),
 )
 
 permits = Table(
@@ -151,7 +157,7 @@ permits = Table(
     # Guesses under way. They end by themselves if the process that was to end them is gone.
     Column("permit_id", BigInteger, primary_key=True, autoincrement=False),
     Column("key", LargeBinary, primary_key=True),
-    Column("expires", BigInteger, nullable=False),  # wall clock, microseconds since 1970
+    Column("expires", BigInteger, nullable=False),  # steady time
     Index("ix_permits_key", "key"),
 )
 
@@ -172,6 +178,11 @@ Index(
     devices.c.due_at,
     devices.c.device_id,
     postgresql_where=devices.c.due_at.is_not(None),
+)
+Index(
+    "ix_devices_held",
+    devices.c.fleet_id,
+    postgresql_where=(devices.c.sync_status_code == 202) & devices.c.due_at.is_(None),
 )
 Index("ix_error_logs_device", error_logs.c.fleet_id, error_logs.c.device_id, error_logs.c.error_id)
 Index(

@@ -5,18 +5,22 @@ A new store gets a class here and a line in HOMES; the tests stay as they are.
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from functools import cache
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import ClassVar
 
 from pisync.model.fleet import FirstData
 from pisync.model.profile import Profile
-from pisync.stores.base import Store
+from pisync.stores.base import Observer, Store
 from pisync.stores.journal import Journal
 from pisync.stores.memory import MemoryStore
+from pisync.stores.postgres.store import PostgresStore
 from pisync.stores.sqlite import SqliteStore
 from tests.conftest import ManualTime
+from tests.stores.server import ask, server
 
 
 class Home(ABC):
@@ -114,8 +118,87 @@ def _empty_database() -> bytes:
         return path.read_bytes()
 
 
+class PostgresHome(Home):
+    """A database of its own, on a server that all tests of this process share."""
+
+    async def open(self) -> None:
+        self.url = await server().make_database()
+        self._markers = count(1)
+        self._heard: dict[float, asyncio.Event] = {}
+
+    async def close(self) -> None:
+        await server().drop_database(self.url)
+
+    def store(self, first: FirstData, profile: Profile, most_error_logs: int) -> Store:
+        return _MarkedStore(self.mark, self.url, first, profile, most_error_logs=most_error_logs)
+
+    async def pass_time(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def wall(self) -> int:
+        return int(await ask(self.url, "SELECT wall_now()"))
+
+    async def step_wall_clock(self, seconds: float) -> None:
+        microseconds = round(seconds * 1e6)
+        await ask(
+            self.url,
+            f"""CREATE OR REPLACE FUNCTION wall_now() RETURNS bigint LANGUAGE sql
+            RETURN (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + {microseconds}""",
+        )
+        # Replicas see to it that time goes on, each second.
+        await asyncio.sleep(1.1)
+
+    async def hear(self) -> None:
+        marker = -float(next(self._markers))
+        self._heard[marker] = asyncio.Event()
+        await ask(self.url, f"SELECT pg_notify('pisync', '[0,\"due\",{marker}]')")
+        async with asyncio.timeout(10):
+            await self._heard[marker].wait()
+
+    def mark(self, marker: float) -> None:
+        """Hear a marker among what the store is told: all that came before it was told, too."""
+        self._heard[marker].set()
+
+
+class _MarkedStore(PostgresStore):
+    """Keeps a home's markers from the observer."""
+
+    def __init__(
+        self,
+        mark: Callable[[float], None],
+        url: str,
+        first: FirstData,
+        profile: Profile,
+        *,
+        most_error_logs: int,
+    ) -> None:
+        super().__init__(url, first, profile, most_error_logs=most_error_logs)
+        self._mark = mark
+
+    async def open(self, observer: Observer) -> None:
+        await super().open(_Marked(observer, self._mark))
+
+
+class _Marked:
+    def __init__(self, observer: Observer, mark: Callable[[float], None]) -> None:
+        self._mark = mark
+        self.began = observer.began
+        self.finished = observer.finished
+        self.changed = observer.changed
+        self.replaced = observer.replaced
+        self.missed = observer.missed
+        self._due_in = observer.due_in
+
+    def due_in(self, seconds: float) -> None:
+        if seconds < 0:
+            self._mark(seconds)
+        else:
+            self._due_in(seconds)
+
+
 HOMES: dict[str, type[Home]] = {
     "memory": MemoryHome,
     "sqlite": SqliteHome,
+    "postgres": PostgresHome,
 }
 DURABLE = [name for name, home in HOMES.items() if home.outlives_the_process]

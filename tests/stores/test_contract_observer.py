@@ -227,6 +227,7 @@ async def test_a_store_tells_nobody_what_was_refused(
 ) -> None:
     generation = (await store.fleet(F)).generation
     await store.reset_fleet(F)
+    await home.hear()
     heard.events.clear()
     for call in (
         store.begin(F, [1], generation=generation),

@@ -2,9 +2,9 @@
 -- while it thinks, and one that is stopped, or cut off, or dead, stands in nobody's way.
 --
 -- The work was computed before, from what was read then. If that holds no more, nothing happens and
--- NULL is returned: the fleet is gone; its version is not `at_version` (NULL: whatever it is); more
--- than `most_pending` syncs are pending (NULL: however many); or a device is not at the attempt and
--- status that it was at. Else the id of the newest error log before is returned.
+-- NULL is returned: the fleet is gone; its version is not `at_version`; more than `most_pending`
+-- syncs are pending (NULL: however many); or a device is not at the attempt and status that it was
+-- at. Else the id of the newest error log before is returned.
 CREATE FUNCTION apply_work(
     of_fleet bigint,
     at_version bigint,
@@ -61,6 +61,15 @@ BEGIN
     END IF;
 
     IF cardinality(device_ids) > 0 THEN
+        -- Another replica was faster, as a rule with all of them: that is quickly seen.
+        PERFORM FROM devices
+        WHERE fleet_id = of_fleet
+            AND device_id = device_ids[1]
+            AND attempt = attempts_before[1]
+            AND sync_status_code = codes_before[1];
+        IF NOT FOUND THEN
+            RETURN NULL;
+        END IF;
         BEGIN
             UPDATE devices
             SET last_sync_at = changes.last_sync_at,

@@ -11,7 +11,16 @@ branch_labels = None
 depends_on = None
 
 
-_APPLY_WORK = Path(__file__).with_name("0001_apply_work.sql")
+_FUNCTIONS = (
+    "apply_work",
+    "end_fleet",
+    "replace_fleet",
+    "delete_fleet",
+    "sweep",
+    "ask_to_guess",
+    "end_guess",
+)
+"""Those that are written in files of their own."""
 
 # Microseconds since 1970, by the database's clock.
 _WALL_NOW = """
@@ -123,6 +132,7 @@ def _upgrade_shared() -> None:
         _key("fleet_id"),
         sa.Column("version", sa.BigInteger(), nullable=False),
         sa.Column("newest_error", sa.BigInteger(), nullable=False),
+        sa.Column("promised_time", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("fleet_id", name="pk_turns"),
     )
     op.create_table(
@@ -135,6 +145,7 @@ def _upgrade_shared() -> None:
     op.create_table(
         "leftovers",
         _key("fleet_id"),
+        sa.Column("not_before", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("fleet_id", name="pk_leftovers"),
     )
     op.create_table(
@@ -158,19 +169,27 @@ def _upgrade_shared() -> None:
         ["fleet_id", "due_at", "device_id"],
         postgresql_where=sa.text("due_at IS NOT NULL"),
     )
+    op.create_index(
+        "ix_devices_held",
+        "devices",
+        ["fleet_id"],
+        postgresql_where=sa.text("sync_status_code = 202 AND due_at IS NULL"),
+    )
     op.create_index("ix_error_logs_device", "error_logs", ["fleet_id", "device_id", "error_id"])
     op.create_index(
         "ix_error_logs_status", "error_logs", ["fleet_id", "sync_status_code", "error_id"]
     )
     op.create_index("ix_error_logs_since", "error_logs", ["fleet_id", "occurred_at"])
-    for function in (_WALL_NOW, _STEADY_NOW, _KEEP_TIME, _APPLY_WORK.read_text()):
+    here = Path(__file__)
+    texts = [here.with_name(f"0001_{name}.sql").read_text() for name in _FUNCTIONS]
+    for function in (_WALL_NOW, _STEADY_NOW, _KEEP_TIME, *texts):
         op.get_bind().exec_driver_sql(function)
 
 
 def downgrade() -> None:
     """Drop everything."""
     if op.get_context().dialect.name == "postgresql":
-        for function in ("apply_work", "keep_time", "steady_now", "wall_now"):
+        for function in (*_FUNCTIONS, "keep_time", "steady_now", "wall_now"):
             op.execute(f"DROP FUNCTION {function}")
         for table in ("steady_time", "permits", "leftovers", "status_counts", "turns"):
             op.drop_table(table)

@@ -1,0 +1,109 @@
+"""Accounts, and which tokens in their names are refused, the same on all replicas."""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from pisync.model.timestamp import SECOND
+from pisync.stores.base import (
+    Account,
+    AccountPage,
+    NoSuchAccount,
+    Restriction,
+    RestrictionsNews,
+)
+from pisync.stores.postgres.database import PATIENCE, Connection, Database
+
+_OVERLAP = round((PATIENCE + 1) * SECOND)
+"""Microseconds for which a restriction may be on its way without being seen by anyone."""
+
+_ADD = "INSERT INTO accounts VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING RETURNING true"
+_ACCOUNTS = """
+    SELECT name, password_hash, scopes, coalesce(disabled, false), coalesce(tokens_since, 0)
+    FROM accounts LEFT JOIN restrictions USING (key)"""
+_FIND = f"{_ACCOUNTS} WHERE key = $1"
+_LOCK = "SELECT FROM accounts WHERE key = $1 FOR UPDATE"
+_PAGE = f"""{_ACCOUNTS}
+    WHERE key COLLATE "C" > $1 ORDER BY key COLLATE "C" LIMIT $2"""
+_CHANGE = "UPDATE accounts SET name = $2, password_hash = $3, scopes = $4 WHERE key = $1"
+_RESTRICT = """
+    INSERT INTO restrictions VALUES ($1, $2, $3, steady_now())
+    ON CONFLICT (key) DO UPDATE SET
+        disabled = excluded.disabled,
+        tokens_since = excluded.tokens_since,
+        changed_at = excluded.changed_at"""
+_NEWS = "SELECT key, disabled, tokens_since FROM restrictions WHERE changed_at > $1"
+
+
+class SharedAccounts:
+    """What the methods promise is written in pisync.stores.base."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, account: Account) -> bool:
+        """Add an account unless one with its key is there; say whether it was added."""
+        return bool(await self._database.fetchval(_ADD, *_row(account)))
+
+    async def find(self, key: str) -> Account | None:
+        """Return the account with this key, if any."""
+        row = await self._database.fetchrow(_FIND, key)
+        return None if row is None else _read(row)
+
+    async def page(self, after: str, limit: int) -> AccountPage:
+        """Return accounts whose key, as bytes, is above `after`."""
+        rows = await self._database.fetch(_PAGE, after, limit + 1)
+        total = await self._database.fetchval("SELECT count(*) FROM accounts")
+        return AccountPage([_read(row) for row in rows[:limit]], total, len(rows) > limit)
+
+    async def change(self, key: str, change: Callable[[Account], Account]) -> Account:
+        """Apply a change to an account and return it."""
+        return await self._database.call(partial(_change, key, change))
+
+    async def delete(self, key: str, now: int) -> None:
+        """Delete an account; what stays is its restriction, with its tokens ended `now`."""
+        await self._database.call(partial(_delete, key, now))
+
+    async def restrictions(self, known: int) -> RestrictionsNews:
+        """Return restrictions made or changed since an earlier answer's version."""
+        version = await self._database.fetchval("SELECT steady_now()") - _OVERLAP
+        rows = await self._database.fetch(_NEWS, known)
+        return RestrictionsNews([Restriction(*row) for row in rows], version)
+
+
+async def _change(
+    key: str, change: Callable[[Account], Account], connection: Connection
+) -> Account:
+    async with connection.transaction():
+        old = await _locked(connection, key)
+        new = change(old)
+        await connection.execute(_CHANGE, *_row(new))
+        if new.restriction != old.restriction:
+            await connection.execute(_RESTRICT, *new.restriction)
+    return new
+
+
+async def _delete(key: str, now: int, connection: Connection) -> None:
+    async with connection.transaction():
+        old = await _locked(connection, key)
+        await connection.execute("DELETE FROM accounts WHERE key = $1", key)
+        tokens_since = old.with_tokens_ended(now).tokens_since
+        await connection.execute(_RESTRICT, *Restriction(key, tokens_since=tokens_since))
+
+
+async def _locked(connection: Connection, key: str) -> Account:
+    # Not both in one: whoever waits for the lock would then see the restriction as it was before.
+    await connection.execute(_LOCK, key)
+    row = await connection.fetchrow(_FIND, key)
+    if row is None:
+        raise NoSuchAccount
+    return _read(row)
+
+
+def _row(account: Account) -> tuple[Any, ...]:
+    return account.key, account.name, account.password_hash, " ".join(account.scopes)
+
+
+def _read(row: Iterable[Any]) -> Account:
+    name, password_hash, scopes, disabled, tokens_since = row
+    return Account(name, password_hash, tuple(scopes.split()), disabled, tokens_since)

@@ -1,0 +1,74 @@
+"""Hearing what all replicas do, this one included, over a connection that does nothing else."""
+
+import asyncio
+from contextlib import suppress
+
+from pisync.logs import get_logger
+from pisync.stores.base import Observer
+from pisync.stores.postgres import notices
+from pisync.stores.postgres.database import FAILURES, Database, OwnConnection, connect, reason
+
+_HEARTBEAT = 1.0
+"""Seconds between two looks at whether the connection still is one."""
+_RETRY = 0.5
+
+_log = get_logger()
+
+
+class Listener:
+    """Tells an observer what has happened, in the order in which it became true.
+
+    A lost connection is replaced; the observer is told then that it may have missed something.
+    """
+
+    def __init__(self, database: Database, observer: Observer) -> None:
+        self._database = database
+        self._observer = observer
+
+    async def open(self) -> None:
+        """Begin to listen. Raises what a connection may raise."""
+        connection = await self._connect()
+        self._listening = asyncio.create_task(self._listen(connection))
+
+    async def close(self) -> None:
+        """Listen no more."""
+        self._listening.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._listening
+
+    async def _connect(self) -> OwnConnection:
+        connection = await connect(self._database.url)
+        try:
+            await connection.add_listener(notices.CHANNEL, self._hear)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
+    def _hear(self, _connection: object, _pid: int, _channel: str, notice: object) -> None:
+        notices.tell(self._observer, str(notice))
+
+    async def _listen(self, connection: OwnConnection) -> None:
+        while True:
+            try:
+                await self._keep_alive(connection)
+            except FAILURES as exc:
+                _log.warning("connection to hear other replicas is lost", reason=reason(exc))
+            finally:
+                connection.terminate()
+            connection = await self._reconnect()
+            self._observer.missed()
+            # What began meanwhile falls due at nobody knows what time.
+            self._observer.due_in(0)
+
+    async def _keep_alive(self, connection: OwnConnection) -> None:
+        """Let the database's time go on, as long as the connection lasts."""
+        while True:
+            await asyncio.sleep(_HEARTBEAT)
+            await self._database.keep_time(connection)
+
+    async def _reconnect(self) -> OwnConnection:
+        while True:
+            await asyncio.sleep(_RETRY)
+            with suppress(*FAILURES):
+                return await self._connect()
