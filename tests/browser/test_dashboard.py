@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Request, expect
 
 from pisync import keys
 from pisync.app import create_app
@@ -248,6 +248,22 @@ async def test_errors_can_be_filtered_by_device_and_status(board: Dashboard, lab
     await expect(board.errors).to_have_count(2)
 
 
+async def test_older_errors_are_a_click_away(board: Dashboard, admin: Api) -> None:
+    lab = await make_lab(admin, devices=60, outcomes=[{**FULL, "weight": 1}])
+    await lab.sync_all()
+    await lab.settle()
+    await board.open(lab.api)
+    await expect(board.errors).to_have_count(50)
+    await board.button("Older").click()
+    await expect(board.errors).to_have_count(60)
+    await expect(board.button("Older")).to_be_hidden()
+    newest = await board.errors.first.inner_text()
+    await lab.sync(1)
+    await lab.settle()
+    await expect(board.errors).to_have_count(61)
+    await expect(board.errors.nth(1)).to_contain_text(newest.splitlines()[0])
+
+
 async def test_times_are_relative_and_exact_on_hover(board: Dashboard, lab: Lab) -> None:
     await lab.sync(1)
     await lab.settle()
@@ -480,7 +496,11 @@ async def server_away(api: Api) -> AsyncIterator[Restart]:
 async def test_the_page_recovers_when_the_server_returns(
     board: Dashboard, api: Api, user: Api, complaints: list[str]
 ) -> None:
+    streams: list[Request] = []
+    board.page.on("request", lambda each: streams.append(each) if "/events" in each.url else None)
     await board.open(user)
+    await user.post("/devices/3/sync")
+    await expect(board.figure("Attempts")).to_have_text("1")
     banner = board.page.locator(".banner")
     async with server_away(api) as restart:
         await expect(banner).to_contain_text("The server can't be reached.")
@@ -489,6 +509,9 @@ async def test_the_page_recovers_when_the_server_returns(
         await expect(board.rows).to_have_count(10)
         await restart(create_app(SETTINGS))
         await board.is_live()
+        assert streams[0].headers["authorization"] == f"Bearer {user.token}"
+        assert "last-event-id" not in streams[0].headers
+        assert streams[-1].headers["last-event-id"]
         await expect(banner).to_be_hidden()
         await board.button("Sync now device 1").click()
         await expect(board.notices).to_contain_text("Device 1")

@@ -1,5 +1,5 @@
 // The dashboard: whoever is logged in sees the fleet that the address names.
-import { html, render, useEffect } from "/dashboard/preact.js";
+import { html, render, useEffect, useRef } from "/dashboard/preact.js";
 import { useRead, useThrottled } from "./data.js";
 import { follow, unfollow, useFeed } from "./feed.js";
 import { Notices } from "./notices.js";
@@ -39,6 +39,8 @@ function AdminsFleet({ user, fleet }) {
 function Fleet({ user, fleet, fleets, view, ledger }) {
   const { page, id, values } = useStore(route);
   const isAdmin = Boolean(ledger);
+  const main = useRef(null);
+  const isFirst = useRef(true);
   const stats = useRead({ path: "/stats", fleet });
   const look = useThrottled(stats.reload, STATS_PAUSE);
   useFeed({
@@ -57,12 +59,14 @@ function Fleet({ user, fleet, fleets, view, ledger }) {
   }, []);
   useEffect(() => {
     document.title = `${titleOf(page, id)} · PiSync`;
+    if (isFirst.current) isFirst.current = false;
+    else main.current.focus(); // as a page that is loaded begins at its top
     scrollTo(0, 0);
   }, [page, id]);
 
   return html`<${Header} page=${page} fleet=${fleet} fleets=${fleets} user=${user} isAdmin=${isAdmin} />
     <${Offline} />
-    <main>${shown()}</main>`;
+    <main ref=${main} tabindex="-1">${shown()}</main>`;
 
   function shown() {
     if (stats.error?.status === 404) return html`<${NoFleet} error=${stats.error} />`;

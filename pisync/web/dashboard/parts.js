@@ -1,7 +1,6 @@
 // Small parts that all views are made of.
 import { html, useEffect, useRef, useState } from "/dashboard/preact.js";
 import { curl } from "./api.js";
-import { useStore } from "./store.js";
 import { ago, exact, tick } from "./time.js";
 
 const counts = new Intl.NumberFormat("en");
@@ -17,7 +16,13 @@ export function useId() {
 
 /** How long ago; the exact time shows on hover, and when its row has the focus. */
 export function When({ at, never = "never" }) {
-  useStore(tick);
+  const [, setText] = useState("");
+  useEffect(() => {
+    // Every second for every time that is shown: only what reads differently is rendered again.
+    const look = () => setText(at && ago(at));
+    look();
+    return tick.watch(look);
+  }, [at]);
   if (!at) return html`<span class="muted">${never}</span>`;
   return html`<time class="when" datetime=${at}>
     <span class="ago">${ago(at)}</span><span class="exact">${exact(at)}</span>
