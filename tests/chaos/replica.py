@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 import orjson
@@ -16,7 +16,8 @@ from pisync.tokens import Tokens
 ROOT = Path(__file__).parent.parent.parent
 SECRET = "a secret that only the chaos knows, long enough"
 DEVICES = 100
-DELAY = {"distribution": "uniform", "min": 0.02, "max": 0.6}
+LONGEST_DELAY = 0.6
+DELAY = {"distribution": "uniform", "min": 0.02, "max": LONGEST_DELAY}
 START_SECONDS = 60
 """How long a start may take, on a machine that has other things to do."""
 
@@ -35,14 +36,18 @@ class Replica:
         log: Path,
         *,
         sabotage: str | None = None,
-        environ: Mapping[str, str] | None = None,
+        wrapper: Sequence[str] = (),
+        host: str = "127.0.0.1",
     ) -> None:
-        self.store = store
-        self.sabotage = sabotage
-        """The protection that is taken away, as `sabotaged` has it."""
+        """Let `wrapper` run it, a command that becomes the one which its arguments name.
+
+        `sabotage` is the protection that is taken away, as `sabotaged` has it.
+        """
+        self._sabotage = sabotage
+        self._wrapper = wrapper
         self._log = log
-        self._port = _free_port()
-        self.url = f"http://127.0.0.1:{self._port}"
+        port = free_port()
+        self.url = f"http://{host}:{port}"
         # Not the one who starts this: what is killed has no coverage to tell of, and starts slower.
         inherited = {
             name: value
@@ -50,14 +55,14 @@ class Replica:
             if not name.startswith(("PISYNC_", "COVERAGE_", "COV_"))
         }
         self._environ = inherited | {
-            "PISYNC_PORT": str(self._port),
+            "PISYNC_HOST": host,
+            "PISYNC_PORT": str(port),
             "PISYNC_STORE": store,
             "PISYNC_JWT_SECRET": SECRET,
             "PISYNC_BCRYPT_COST": "4",
             "PISYNC_DEVICES": str(DEVICES),
             "PISYNC_PROFILE": orjson.dumps({"seed": 7, "delay": DELAY}).decode(),
             "PISYNC_LOG_FORMAT": "json",
-            **(environ or {}),
         }
 
     async def start(self) -> None:
@@ -68,10 +73,10 @@ class Replica:
 
     async def launch(self) -> None:
         """Start it."""
-        module = ["tests.chaos.sabotaged", self.sabotage] if self.sabotage else ["pisync"]
+        module = ["tests.chaos.sabotaged", self._sabotage] if self._sabotage else ["pisync"]
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", *module, "serve"),
+                *(*self._wrapper, sys.executable, "-m", *module, "serve"),
                 cwd=ROOT,
                 env=self._environ,
                 stdout=log,
@@ -95,11 +100,6 @@ class Replica:
         except (ClientError, TimeoutError):
             return False
 
-    @property
-    def pid(self) -> int:
-        """Its process."""
-        return self._process.pid
-
     def freeze(self) -> None:
         """Stop its process where it stands."""
         self._process.send_signal(signal.SIGSTOP)
@@ -119,7 +119,8 @@ class Replica:
         return self._log.read_text(errors="replace")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens on."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

