@@ -16,8 +16,13 @@ class NoSecret(Exception):
 
 
 def sqlite_path(store: str) -> Path | None:
-    """Return the file that `sqlite:///relative.db` or `sqlite:////absolute.db` names; else None."""
-    return Path(store.removeprefix(_SQLITE)) if store.startswith(_SQLITE) else None
+    """Return the file that `sqlite:///relative.db` or `sqlite:////absolute.db` names; else None.
+
+    Links are followed: what lies beside a database must not depend on the name that leads to it.
+    """
+    if not store.startswith(_SQLITE):
+        return None
+    return Path(os.path.realpath(store.removeprefix(_SQLITE)))
 
 
 def kept_secret(settings: Settings) -> str | None:

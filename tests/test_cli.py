@@ -217,6 +217,16 @@ class TestMistakes:
         assert len(process.stderr.splitlines()) == 1
         assert "geheim" not in process.stderr
 
+    def test_a_second_process_on_a_database_is_refused_by_whatever_name(
+        self, tmp_path: Path
+    ) -> None:
+        (tmp_path / "link.db").symlink_to("pisync.db")
+        with serving("--store", f"sqlite:///{tmp_path}/pisync.db"):
+            for name in ("pisync.db", "link.db"):
+                process = pisync("serve", "--port", "0", "--store", f"sqlite:///{tmp_path}/{name}")
+                assert (process.returncode, process.stdout) == (2, "")
+                assert process.stderr.strip().endswith("pisync.db: another process has it open")
+
     def test_an_address_in_use_is_another_status(self) -> None:
         with closing(socket.create_server(("127.0.0.1", 0))) as taken:
             port = str(taken.getsockname()[1])
