@@ -196,8 +196,12 @@ class Accounts:
         """Return the account with this name and password, after the same time if there is none."""
         account = await self._find_named(username)
         expected = account.password_hash if account else None
-        matches = await self._passwords.matches(password, expected)
-        return account if account and matches and not account.disabled else None
+        if not await self._passwords.matches(password, expected) or account is None:
+            return None
+        # It may have been changed while its password was hashed.
+        present = await self._store.account(account.key)
+        is_same = present is not None and present.password_hash == expected
+        return present if present is not None and is_same and not present.disabled else None
 
     async def _find_named(self, username: str) -> Account | None:
         # Other names never reach the store: it may not know how to keep NUL, and lower-casing makes

@@ -1,7 +1,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -553,3 +553,20 @@ async def test_the_name_of_a_deleted_account_is_free_but_its_tokens_stay_ended()
         await b.fail("alice")
         after = await b.accounts.register("alice", "another password")
         assert after.tokens_since > before.tokens_since
+
+
+@pytest.mark.parametrize("change", ["password", "disable", "delete"])
+async def test_who_logs_in_while_the_account_is_changed_is_too_late(change: str) -> None:
+    async with bench(cost=8) as b:
+        await b.accounts.register("alice", RIGHT)
+        login = asyncio.create_task(b.login("alice", RIGHT))
+        await asyncio.sleep(0.002)  # it is hashed now, for some 20 ms
+        if change == "password":
+            other = replace(await b.accounts.account("alice"), password_hash=b"another")
+            await b.store.change_account("alice", lambda _: other)
+        elif change == "disable":
+            await b.accounts.change("alice", disabled=True)
+        else:
+            await b.accounts.delete("alice")
+        with pytest.raises(WrongCredentials):
+            await login
