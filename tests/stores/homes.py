@@ -27,6 +27,8 @@ class Home(ABC):
     """Where stores of one kind keep what they know. `directory` is empty and this home's own."""
 
     outlives_the_process: ClassVar[bool] = True
+    examples: ClassVar[int] = 40
+    """How many examples a state machine is worth here: some hundreds of calls each."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -120,6 +122,8 @@ def _empty_database() -> bytes:
 
 class PostgresHome(Home):
     """A database of its own, on a server that all tests of this process share."""
+
+    examples = 12
 
     async def open(self) -> None:
         self.url = await server().make_database()

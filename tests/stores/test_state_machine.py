@@ -444,7 +444,7 @@ def drive(world: World, phases: Collection[Phase] = tuple(Phase)) -> None:
     run_state_machine_as_test(
         type("Machine", (StoreMachine,), {"world": world}),
         settings=settings(
-            max_examples=40,
+            max_examples=world.home.examples,
             stateful_step_count=30,
             phases=phases,
             report_multiple_bugs=False,

@@ -157,13 +157,13 @@ class Finishing:
         lock = self._moving.setdefault(name, asyncio.Lock())
         async with lock:
             fleet = await self._database.call(partial(self._load, name))
-            if fleet.clock.is_manual:
+            if fleet.is_on_its_way:
                 await self._keep(name, fleet.fleet_id, fleet.promised_time)
             return await self._database.persist(partial(self._set_clock, name, speed))
 
     async def _set_clock(self, name: str, speed: float, connection: Connection) -> ClockView | None:
         fleet = await load_fleet(self._database, connection, name)
-        if fleet.clock.is_manual and fleet.now < fleet.promised_time:
+        if fleet.is_on_its_way:
             return None
         work = Work(fleet)
         work.clock = fleet.clock.with_speed(speed, fleet.real_time)

@@ -86,6 +86,11 @@ class LoadedFleet:
         """Fleet time as it was read."""
         return self.clock.now(self.real_time)
 
+    @property
+    def is_on_its_way(self) -> bool:
+        """Whether a manual clock has still to reach the time that was promised."""
+        return self.clock.is_manual and self.now < self.promised_time
+
 
 def readable(name: str) -> str:
     """Return the name of a fleet, if the database can read it. Raises NoSuchFleet."""
