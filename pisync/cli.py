@@ -115,11 +115,18 @@ class _CannotListen(Exception):
 
 
 async def _serve(app: "web.Application", settings: Settings) -> None:
+    from pisync.web.overload import Limits
     from pisync.web.server import serve
 
     listening: asyncio.Future[Sequence[tuple[str, int]]] = asyncio.Future()
     serving = asyncio.create_task(
-        serve(app, host=settings.host, port=settings.port, started=listening.set_result)
+        serve(
+            app,
+            host=settings.host,
+            port=settings.port,
+            started=listening.set_result,
+            limits=Limits(settings.max_connections, settings.max_requests),
+        )
     )
     await asyncio.wait((serving, listening), return_when=asyncio.FIRST_COMPLETED)
     if listening.done():

@@ -93,6 +93,7 @@ class _Hot(Collector):
         self.begun: Counts[str] = Counts(dict.fromkeys(_RESULTS.values(), 0))
         self.finished: Counts[int] = Counts(dict.fromkeys(OUTCOME_CODES, 0))
         self.lateness = _Times(_LATENESS_BOUNDS)
+        self.turned_away = 0
 
     def collect(self) -> Iterator[Metric]:
         labels = ("route", "method", "status")
@@ -108,6 +109,11 @@ class _Hot(Collector):
             times.add_to(duration, values)
         yield total
         yield duration
+        yield CounterMetricFamily(
+            "pisync_requests_turned_away",
+            "Requests and connections refused unread, since there were too many.",
+            self.turned_away,
+        )
         begun = CounterMetricFamily("pisync_syncs", "Syncs asked for.", labels=("result",))
         for result, count in self.begun.items():
             begun.add_metric((result,), count)
@@ -166,6 +172,10 @@ class Metrics:
         if times is None:
             times = self._hot.answers[key] = _Times(_REQUEST_BOUNDS)
         times.add(seconds)
+
+    def turned_away(self) -> None:
+        """Count a request or a connection that was refused unread."""
+        self._hot.turned_away += 1
 
     def began(self, verdict: Verdict, count: int = 1) -> None:
         """Count wishes to sync a device; one that there is not counts for nothing."""

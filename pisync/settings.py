@@ -69,7 +69,7 @@ class Settings:
     error_logs: int = 100_000
     max_streams: int = 10_000
     max_connections: int = 20_000
-    max_requests: int = 1_000
+    max_requests: int = 500
     login_failures: LoginFailures | None = DEFAULT_LOGIN_FAILURES
     trusted_proxies: tuple[Network, ...] = ()
     cors_origins: tuple[str, ...] = ()
@@ -432,7 +432,7 @@ VARIABLES = (
     Variable(
         "max_requests",
         _whole_number(1, _MANY),
-        "requests that wait for each other to be answered; beyond it 503",
+        "requests that may wait for each other, but for bursts; beyond it 503",
     ),
     Variable("login_failures", _login_failures, "failed logins per seconds before 429, or off"),
     Variable(

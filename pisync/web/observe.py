@@ -29,7 +29,7 @@ _CLIENT_GONE: Final = (
     499  # nobody is sent this: metrics say by it that no answer was needed any more
 )
 
-_is_request_id = re.compile(r"[A-Za-z0-9._-]{1,128}").fullmatch
+is_request_id = re.compile(r"[A-Za-z0-9._-]{1,128}").fullmatch
 
 # A request id tells requests apart; it need not be hard to guess. Random per process and counted
 # from there, it costs a tenth of one that is random as a whole.
@@ -50,7 +50,7 @@ def new_request_id() -> str:
 def request_id_of(request: web.BaseRequest) -> str:
     """Return the id that the caller gave, if it is a good one, else a new one."""
     given = request.headers.get(hdrs.X_REQUEST_ID)
-    return given if given is not None and _is_request_id(given) else new_request_id()
+    return given if given is not None and is_request_id(given) else new_request_id()
 
 
 def observe(

@@ -19,6 +19,16 @@ from pisync.logs import get_logger
 from pisync.metrics import Metrics
 from pisync.web import problems
 from pisync.web.observe import UNMATCHED, request_id_of, unexpected
+from pisync.web.overload import (
+    HOLD_SECONDS,
+    NORMAL,
+    Gate,
+    Limits,
+    Refusal,
+    connections_possible,
+    is_probe,
+    refusal,
+)
 from pisync.web.problems import Problem
 
 # Connections that may wait to be accepted: a load test begins with thousands at once. The kernel
@@ -66,6 +76,7 @@ async def serve(
     port: int,
     started: Callable[[Sequence[tuple[str, int]]], None],
     patience: Patience = Patience(),
+    limits: Limits = NORMAL,
 ) -> None:
     """Serve `app` until SIGTERM or SIGINT, then drain and return; a second signal skips the waits.
 
@@ -76,7 +87,7 @@ async def serve(
     if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
         raise UncompiledParser
     draining, hurry = app[DRAINING], asyncio.Event()
-    runner = _Runner(app, hurry, patience)
+    runner = _Runner(app, hurry, patience, limits)
 
     def stop() -> None:
         (hurry if draining.is_set() else draining).set()
@@ -127,11 +138,14 @@ def _on_signal(stop: Callable[[], None]) -> Iterator[None]:
 class _Runner(web.AppRunner):
     """Runs an application on the connections below."""
 
-    def __init__(self, app: web.Application, hurry: asyncio.Event, patience: Patience) -> None:
+    def __init__(
+        self, app: web.Application, hurry: asyncio.Event, patience: Patience, limits: Limits
+    ) -> None:
         # aiohttp waits for this up to twice, after all waiting of our own.
         super().__init__(app, shutdown_timeout=0.25)
         self._hurry = hurry
         self._patience = patience
+        self._limits = limits
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
@@ -141,6 +155,7 @@ class _Runner(web.AppRunner):
             self._hurry,
             self.app[METRICS],
             self._patience,
+            self._limits,
         )
 
 
@@ -154,6 +169,7 @@ class _Server(web.Server):
         hurry: asyncio.Event,
         metrics: Metrics,
         patience: Patience,
+        limits: Limits,
     ) -> None:
         super().__init__(
             _strict(made.request_handler),
@@ -167,6 +183,8 @@ class _Server(web.Server):
         self.metrics = metrics
         self._hurry = hurry
         self._patience = patience
+        self.most_connections = connections_possible(limits.connections)
+        self.gate = Gate(limits.requests)
 
     def __call__(self) -> web.RequestHandler:
         return _Connection(self, loop=self._loop, **self._kwargs)
@@ -211,16 +229,59 @@ def _strict(handle: RequestHandler) -> RequestHandler:
 class _Connection(web.RequestHandler):
     """One connection, whose every error answer has the one shape."""
 
-    __slots__ = ("_server",)
+    __slots__ = ("_begun", "_refusal", "_server")
 
     def __init__(self, server: _Server, **kwargs: Any) -> None:
         super().__init__(server, **kwargs)
         self._server = server
+        self._begun = False
+        """Whether a part of a request's head has arrived."""
+        self._refusal: Refusal | None = None
+        """What is about to be answered to a request that was turned away."""
 
     @property
     def is_busy(self) -> bool:
         """Whether a request is under way."""
         return self._request_in_progress
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin; one connection too many is told so, and that was it."""
+        super().connection_made(transport)
+        if len(self._server.connections) > self._server.most_connections:
+            self._turn_away(b"")
+
+    def data_received(self, data: bytes) -> None:
+        """Take what has arrived, unless it begins a request and there are too many."""
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            super().data_received(data)
+        elif self._refusal is not None:
+            # Whoever does not wait for the answer gets no other.
+            self._refusal = refusal(b"")
+        elif self._server.gate.lets_in() or is_probe(data):
+            received = self._request_count
+            super().data_received(data)
+            self._begun = self._request_count == received
+        else:
+            self._turn_away(data)
+
+    def _turn_away(self, data: bytes) -> None:
+        self._server.metrics.turned_away()
+        self._refusal = refusal(data, whole=not self._begun)
+        self._loop.call_later(HOLD_SECONDS, self._refuse)
+
+    def _refuse(self) -> None:
+        transport, told = self.transport, self._refusal
+        self._refusal = None
+        if transport is None or told is None:
+            return
+        if transport.get_write_buffer_size():
+            # Nobody shall fill the memory with answers that are not read.
+            transport.abort()
+            return
+        transport.write(told.answer)
+        if not told.keep:
+            transport.close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Cancel the rest of an answer that has begun: a stream has lost its only reader.

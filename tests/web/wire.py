@@ -19,6 +19,7 @@ from pisync.keys import DRAINING, METRICS
 from pisync.logs import processors
 from pisync.metrics import Metrics
 from pisync.web.observe import add_headers, observe
+from pisync.web.overload import NORMAL, Limits
 from pisync.web.server import Patience, serve
 
 SOON = 5.0
@@ -143,7 +144,9 @@ HASTE = Patience(grace=0.0, under_way=0.5)
 
 
 @asynccontextmanager
-async def serving(app: web.Application, patience: Patience = HASTE) -> AsyncIterator[Serving]:
+async def serving(
+    app: web.Application, patience: Patience = HASTE, limits: Limits = NORMAL
+) -> AsyncIterator[Serving]:
     """Serve `app` on a free port, and stop at the end unless it has stopped."""
     ports: asyncio.Queue[int] = asyncio.Queue()
     task = asyncio.create_task(
@@ -153,6 +156,7 @@ async def serving(app: web.Application, patience: Patience = HASTE) -> AsyncIter
             port=0,
             started=lambda addresses: ports.put_nowait(addresses[0][1]),
             patience=patience,
+            limits=limits,
         )
     )
     first = asyncio.create_task(ports.get())

@@ -1,0 +1,192 @@
+"""Overload: what is more than can be answered soon is turned away, before it costs much.
+
+Requests that arrive in one turn of the event loop wait for each other. A burst is answered whatever
+its size; when there are too many turn after turn, the rest are refused without being parsed, since
+to refuse a request that has been understood costs nearly as much as to do what it asks for.
+"""
+
+import asyncio
+import re
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import NamedTuple
+
+from pisync.web.observe import is_request_id, new_request_id
+from pisync.web.problems import JSON_TYPE
+
+HOLD_SECONDS = 0.05
+"""How long a refusal is held back: those who ask again at once shall not take others' time."""
+
+_TURN_SECONDS = 0.05
+"""Processor time that a turn of the event loop may take at overload,"""
+_BURST_SECONDS = 0.5
+"""and else."""
+_REFUSAL_SECONDS = 20e-6
+"""Processor time that it takes to turn a request away, about."""
+_LEAST_COST = 1e-6
+_PATIENCE = 1.0
+"""Seconds for which turns must be full before it is overload, and no burst."""
+_PAUSE = 0.25
+"""Seconds without a request that end a row of full turns."""
+_WEIGHT = 0.2
+"""What the last turn counts for in the mean."""
+_SPARE_FILES = 100
+"""Files that a process needs besides its connections."""
+
+_MESSAGE = b'{"message":"Too many requests at once. Try again."}'
+_ANSWER = b"\r\n".join(
+    (
+        b"HTTP/1.1 503 Service Unavailable",
+        b"Content-Type: " + JSON_TYPE.encode(),
+        b"Content-Length: %d" % len(_MESSAGE),
+        b"Retry-After: 1",
+        b"X-Content-Type-Options: nosniff",
+        b"X-Request-ID: %b",
+        b"%b\r\n",
+    )
+)
+_CLOSE = b"Connection: close\r\n"
+# Orchestrators must not take a busy process for a dead one.
+_PROBES = (b"GET /livez ", b"GET /readyz ", b"GET /metrics ")
+
+_LENGTH = re.compile(rb"\r\ncontent-length: ?([0-9]{1,6})\r\n")
+_REQUEST_ID = re.compile(rb"\r\nx-request-id: ?([!-~]{1,128})\r\n", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much comes in: connections that are open, and requests that wait for each other."""
+
+    connections: int = 20_000
+    requests: int = 500
+
+
+NORMAL = Limits()
+
+
+class Refusal(NamedTuple):
+    """An answer, and whether the connection can be kept: if it is plain where the next begins."""
+
+    answer: bytes
+    keep: bool
+
+
+class Gate:
+    """Lets in what comes, a burst too; at overload, as much a turn as can be answered soon.
+
+    `most` is how many requests that may be at overload, however little they cost. `used` gives the
+    processor time that the event loop's thread has had, in seconds: waiting, for whatever, is none.
+    """
+
+    def __init__(self, most: int, used: Callable[[], float] = time.thread_time) -> None:
+        self._most = self._allowed = most
+        self._allowed_in_burst = sys.maxsize
+        self._used = used
+        self._used_before = 0.0
+        self._cost = 0.0
+        self._count = self._refused = self._let_in_before = 0
+        self._full_since: float | None = None
+        self._rests_since: float | None = None
+        self._is_overload = False
+
+    def lets_in(self) -> bool:
+        """Count a request; say whether it may come in."""
+        if not self._count:
+            if self._rests_since is not None and perf_counter() - self._rests_since > _PAUSE:
+                self._full_since = None
+            # It runs before the requests that come in now, and those before the next that arrive.
+            asyncio.get_running_loop().call_soon(self._next_turn)
+        self._count += 1
+        if self._count <= (self._allowed if self._is_overload else self._allowed_in_burst):
+            return True
+        self._refused += 1
+        return False
+
+    def _next_turn(self) -> None:
+        now = perf_counter()
+        is_full = self._count > self._allowed
+        if not is_full:
+            self._full_since = None
+        elif self._full_since is None:
+            self._full_since = now
+        self._is_overload = self._full_since is not None and now - self._full_since >= _PATIENCE
+        self._learn_cost()
+        self._count = self._refused = 0
+        self._rests_since = None
+        # After a task has been woken for each request, and has begun another that answers it.
+        loop = asyncio.get_running_loop()
+        loop.call_soon(loop.call_soon, self._rest)
+
+    def _rest(self) -> None:
+        self._rests_since = perf_counter()
+
+    def _learn_cost(self) -> None:
+        """Learn what a request costs from the turn before, and how many a turn has time for."""
+        used = self._used()
+        spent = used - self._used_before - self._refused * _REFUSAL_SECONDS
+        self._used_before = used
+        self._cost += _WEIGHT * (max(spent, 0.0) / max(1, self._let_in_before) - self._cost)
+        self._let_in_before = self._count - self._refused
+        cost = max(self._cost, _LEAST_COST)
+        self._allowed = max(1, min(self._most, int(_TURN_SECONDS / cost)))
+        self._allowed_in_burst = max(self._most, int(_BURST_SECONDS / cost))
+
+
+def is_probe(data: bytes) -> bool:
+    """Say whether a request asks how the service is."""
+    return data.startswith(_PROBES)
+
+
+def refusal(data: bytes, *, whole: bool = True) -> Refusal:
+    """Return the answer to what has arrived, a request or several.
+
+    `whole` says that it begins with the beginning of a request.
+    """
+    head, end, body = data.partition(b"\r\n\r\n")
+    keep = whole and end != b"" and len(body) == _length_of_body(head)
+    request_id = _request_id(head) or new_request_id().encode()
+    answer = _ANSWER % (request_id, b"" if keep else _CLOSE)
+    return Refusal(answer if data.startswith(b"HEAD ") else answer + _MESSAGE, keep)
+
+
+def _length_of_body(head: bytes) -> int | None:
+    """Return the length of the body that follows a head; None where that takes a parser to say."""
+    lower = head.lower()
+    first = lower[: lower.find(b"\r\n")]
+    if (
+        not first.endswith(b" http/1.1")
+        or head.count(b"\n") != head.count(b"\r\n")
+        or b"\r\ntransfer-encoding" in lower
+        or b"\r\nconnection" in lower
+        or b"\r\nupgrade" in lower
+        or b"\r\nexpect" in lower
+    ):
+        return None
+    if b"content-length" not in lower:
+        return 0
+    found = _LENGTH.search(lower + b"\r\n")
+    return int(found[1]) if found and lower.count(b"content-length") == 1 else None
+
+
+def _request_id(head: bytes) -> bytes | None:
+    found = _REQUEST_ID.search(head + b"\r\n")
+    return found[1] if found and is_request_id(found[1].decode()) else None
+
+
+def connections_possible(wanted: int) -> int:
+    """Return how many connections of those wanted the system allows, after asking it for more."""
+    if sys.platform == "win32":
+        return wanted
+    # Not to be had on Windows.
+    import resource  # noqa: PLC0415
+
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + _SPARE_FILES
+    if allowed != resource.RLIM_INFINITY and allowed < needed:
+        allowed = needed if most == resource.RLIM_INFINITY else min(needed, most)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
+        return min(wanted, max(1, allowed - _SPARE_FILES))
+    return wanted

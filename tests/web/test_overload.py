@@ -1,0 +1,249 @@
+"""More than can be answered: what is too much is refused soon and in the one shape."""
+
+import asyncio
+import re
+import time
+
+import orjson
+import pytest
+from aiohttp import web
+
+from pisync.app import create_app
+from pisync.web.overload import Gate, Limits, connections_possible, refusal
+from tests.conftest import SETTINGS
+from tests.web.wire import Answer, Wire, observed, serving, wire
+
+GET = b"GET /devices HTTP/1.1\r\nHost: a\r\n"
+POST = b"POST /login HTTP/1.1\r\nHost: a\r\n"
+LIVEZ = b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+class Clock:
+    """Processor time, spent by hand."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+async def turn(gate: Gate, clock: Clock, requests: int, each: float) -> int:
+    """Let so many requests come in one turn of the loop; return how many came in."""
+    let_in = sum([gate.lets_in() for _ in range(requests)])
+    await asyncio.sleep(0)
+    clock.seconds += let_in * each
+    for _ in range(3):
+        await asyncio.sleep(0)
+    return let_in
+
+
+# Which requests come in
+
+
+async def test_a_burst_comes_in_whatever_its_size() -> None:
+    gate, clock = Gate(10), Clock()
+    assert await turn(gate, clock, 5000, 0.00005) == 5000
+
+
+async def test_full_turns_for_a_second_are_overload_and_so_many_come_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pisync.web.overload._PATIENCE", 0.05)
+    clock = Clock()
+    gate = Gate(100, clock)
+    assert await turn(gate, clock, 150, 0.00001) == 150
+    await asyncio.sleep(0.06)
+    assert [await turn(gate, clock, 150, 0.00001) for _ in range(3)] == [150, 100, 100]
+
+
+async def test_where_requests_cost_more_fewer_come_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pisync.web.overload._PATIENCE", 0.0)
+    clock = Clock()
+    gate = Gate(1000, clock)
+    let_in = [await turn(gate, clock, 200, 0.005) for _ in range(60)]
+    assert let_in[0] == 200
+    assert 8 <= let_in[-1] <= 12  # 50 ms
+
+
+async def test_one_turn_of_calm_ends_overload(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pisync.web.overload._PATIENCE", 0.0)
+    clock = Clock()
+    gate = Gate(100, clock)
+    let_in = [await turn(gate, clock, n, 0.0) for n in (150, 150, 50, 150)]
+    assert let_in == [150, 100, 50, 150]
+
+
+async def test_bursts_with_rest_between_them_are_no_overload(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pisync.web.overload._PATIENCE", 0.1)
+    monkeypatch.setattr("pisync.web.overload._PAUSE", 0.05)
+    clock = Clock()
+    gate = Gate(100, clock)
+    for _ in range(4):
+        assert await turn(gate, clock, 150, 0.0) == 150
+        await asyncio.sleep(0.06)
+
+
+# How the others are refused
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        GET + b"\r\n",
+        GET.replace(b"GET", b"HEAD") + b"\r\n",
+        POST + b"Content-Length: 0\r\n\r\n",
+        POST + b"content-length: 2\r\n\r\n{}",
+    ],
+)
+def test_where_a_request_plainly_ends_the_connection_is_kept(request_: bytes) -> None:
+    answer, keep = refusal(request_)
+    assert keep
+    assert b"Connection" not in answer
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        GET,
+        GET + b"\r\n" + GET + b"\r\n",
+        GET + b"Connection: close\r\n\r\n",
+        GET + b"Upgrade: websocket\r\n\r\n",
+        GET.replace(b"1.1", b"1.0") + b"\r\n",
+        GET.replace(b"\r\n", b"\n") + b"\r\n\r\n",
+        b"GET / HTTP/1.1\nHost: a\n\nGET /devices HTTP/1.1\r\n\r\n",
+        POST + b"Content-Length: 2\r\n\r\n{",
+        POST + b"Content-Length: 2\r\n\r\n{}x",
+        POST + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
+        POST + b"Content-Length: +2\r\n\r\n{}",
+        POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        POST + b"Transfer-Encoding: xchunked\r\nContent-Length: 0\r\n\r\n",
+        POST + b"Expect: 100-continue\r\nContent-Length: 0\r\n\r\n",
+        b"",
+        b"\x16\x03\x01",
+    ],
+)
+def test_where_it_takes_a_parser_to_tell_the_connection_is_closed(request_: bytes) -> None:
+    answer, keep = refusal(request_)
+    assert not keep
+    assert b"\r\nConnection: close\r\n" in answer
+
+
+def test_the_rest_of_a_head_is_no_request() -> None:
+    assert not refusal(GET + b"\r\n", whole=False).keep
+
+
+@pytest.mark.parametrize(
+    ("given", "is_taken"), [(b"mine-7", True), (b"not/mine", False), (b"x" * 129, False)]
+)
+def test_a_refusal_has_the_one_shape_and_the_request_id(given: bytes, is_taken: bool) -> None:
+    answer, _ = refusal(GET + b"X-Request-ID: " + given + b"\r\n\r\n")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+    assert b"\r\nRetry-After: 1\r\n" in head
+    found = re.search(rb"\r\nX-Request-ID: ([A-Za-z0-9._-]{1,128})\r\n", answer)
+    assert found
+    assert (found[1] == given) == is_taken
+    assert list(orjson.loads(body)) == ["message"]
+    assert b"\r\nContent-Length: %d\r\n" % len(body) in head
+
+
+def test_head_is_refused_without_a_body() -> None:
+    assert refusal(GET.replace(b"GET", b"HEAD") + b"\r\n").answer.endswith(b"\r\n\r\n")
+
+
+# The whole server
+
+
+async def slow(_: web.Request) -> web.Response:
+    time.sleep(0.002)  # noqa: ASYNC251 - this is what overload is made of
+    return web.json_response({})
+
+
+async def ask(connection: Wire, times: int, request_: bytes) -> list[Answer]:
+    answers = []
+    for _ in range(times):
+        await connection.send(request_)
+        answers.append(await connection.answer())
+    return answers
+
+
+async def test_at_overload_some_are_answered_the_rest_refused_and_none_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pisync.web.overload._PATIENCE", 0.05)
+    app = observed(web.get("/slow", slow), web.get("/livez", slow))
+    async with serving(app, limits=Limits(requests=4)) as server, asyncio.TaskGroup() as group:
+
+        async def client(request_: bytes) -> list[Answer]:
+            async with wire(server.port) as connection:
+                return await ask(connection, 20, request_)
+
+        slows = [group.create_task(client(LIVEZ.replace(b"livez", b"slow"))) for _ in range(30)]
+        probe = group.create_task(client(LIVEZ))
+        await asyncio.wait([*slows, probe])
+    answers = [answer for each in slows for answer in each.result()]
+    statuses = [answer.status for answer in answers]
+    assert len(statuses) == 600
+    assert set(statuses) == {200, 503}
+    for answer in answers:
+        if answer.status == 503:
+            answer.assert_problem(503)
+            assert answer.headers["Retry-After"] == "1"
+    assert {answer.status for answer in probe.result()} == {200}
+
+
+async def test_one_connection_too_many_is_told_so_and_closed() -> None:
+    async with (
+        serving(create_app(SETTINGS), limits=Limits(connections=2)) as server,
+        wire(server.port) as first,
+    ):
+        async with wire(server.port) as second, wire(server.port) as third:
+            assert (await ask(first, 1, LIVEZ))[0].status == 200
+            assert (await ask(second, 1, LIVEZ))[0].status == 200
+            (await third.answer()).assert_problem(503)
+            assert await third.rest() == b""
+        await asyncio.sleep(0.05)
+        async with wire(server.port) as another:
+            answers = await ask(another, 1, LIVEZ)
+            assert answers[0].status == 200
+            metrics = await ask(another, 1, LIVEZ.replace(b"livez", b"metrics"))
+            assert b"pisync_requests_turned_away_total 1.0" in metrics[0].body
+
+
+async def test_more_than_a_refused_request_closes_the_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pisync.web.overload.Gate.lets_in", lambda _: False)
+    async with serving(create_app(SETTINGS)) as server, wire(server.port) as connection:
+        await connection.send(GET + b"\r\n")
+        await asyncio.sleep(0.01)
+        await connection.send(GET + b"\r\n")
+        answer = await connection.answer()
+        answer.assert_problem(503)
+        assert answer.headers["Connection"] == "close"
+        assert await connection.rest() == b""
+
+
+async def test_a_request_under_way_is_never_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(create_app(SETTINGS)) as server, wire(server.port) as connection:
+        await connection.send(
+            POST + b"Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{"
+        )
+        await asyncio.sleep(0.05)
+        monkeypatch.setattr("pisync.web.overload.Gate.lets_in", lambda _: False)
+        await connection.send(b"}")
+        assert (await connection.answer()).status == 422
+
+
+def test_no_more_connections_are_wanted_than_the_system_allows() -> None:
+    resource = pytest.importorskip("resource", reason="Windows has no such limit")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        assert connections_possible(10) == 10
+        possible = connections_possible(10**9)
+        assert 0 < possible < 10**9 or before[1] == resource.RLIM_INFINITY
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
