@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import NamedTuple
 
 from aiohttp import web
@@ -29,7 +30,8 @@ from pisync.web.cors import Cors
 from pisync.web.fleet_schemas import ProfileSchema
 from pisync.web.fleets import new_profile
 from pisync.web.health import event_loop_lag
-from pisync.web.observe import add_headers, observe
+from pisync.web.hot import HotPath
+from pisync.web.observe import Observer, add_headers, observe
 from pisync.web.page_cache import PAGES, PageCache
 from pisync.web.parsing import by_field
 from pisync.web.routes import add_routes
@@ -79,17 +81,15 @@ def create_app(settings: Settings, *, time: MachineTime | None = None) -> web.Ap
     app[PAGES] = PageCache()
     app[keys.DRAINING] = asyncio.Event()
     access = add_routes(app)
-    app.middlewares.append(
-        observe(
-            metrics,
-            access_log=settings.access_log,
-            preflight=cors.preflight if cors else None,
-        )
-    )
+    observer = Observer(metrics, access_log=settings.access_log)
+    app.middlewares.append(observe(observer, preflight=cors.preflight if cors else None))
     app.middlewares.append(guard(tokens, access))
     app.on_response_prepare.append(add_headers)
     if cors:
         app.on_response_prepare.append(cors.add)
+    else:
+        front: keys.Front = partial(HotPath, app, observer)
+        app[keys.FRONT] = front
     app.on_shutdown.append(_end_streams)
     app.cleanup_ctx.extend((_open_store, _resolve, _accounts, event_loop_lag))
     return app

@@ -1,6 +1,7 @@
 """Where the application keeps what handlers need, and a request what was found out about it."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
@@ -12,6 +13,10 @@ from pisync.simulator import Simulator
 from pisync.stores.base import Store
 from pisync.tokens import Claims, Tokens
 
+RequestHandler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+Front = Callable[[RequestHandler], RequestHandler]
+"""Returns a handler that handles some requests itself, and hands the others on."""
+
 SETTINGS = web.AppKey("SETTINGS", Settings)
 STORE: web.AppKey[Store] = web.AppKey("STORE", Store)
 BROKER = web.AppKey("BROKER", Broker)
@@ -22,6 +27,9 @@ METRICS = web.AppKey("METRICS", Metrics)
 DRAINING = web.AppKey("DRAINING", asyncio.Event)
 """Set when the server is about to stop: it still answers, but wants no new callers."""
 DRAWN_ADMIN_PASSWORD: web.AppKey[str | None] = web.AppKey("DRAWN_ADMIN_PASSWORD")
+
+FRONT: web.AppKey["Front"] = web.AppKey("FRONT")
+"""What a server puts in front of the application; none need be there."""
 
 CLAIMS = web.RequestKey("CLAIMS", Claims)
 REQUEST_ID = web.RequestKey("REQUEST_ID", str)

@@ -1,19 +1,24 @@
 """A whole application for each test, on a real socket, and short ways to talk to it."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import hypothesis
+import jwt
 import orjson
 import pytest
 from aiohttp import ClientResponse, web
-from aiohttp.test_utils import TestClient
+from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.web import BaseRunner
 from pytest_aiohttp.plugin import AiohttpClient
 
 from pisync import keys
 from pisync.app import create_app
 from pisync.settings import Settings
+from pisync.web.overload import NORMAL
+from pisync.web.server import Patience, Runner
 
 # Every run tries the same examples, and none fails because the machine is busy.
 hypothesis.settings.register_profile("pisync", derandomize=True, deadline=None)
@@ -86,7 +91,11 @@ class Api:
     def as_(self, *scopes: str, name: str = "tester") -> "Api":
         """Return the same with a token that has these scopes."""
         assert self.client.app is not None
-        return replace(self, token=self.client.app[keys.TOKENS].issue(name, scopes))
+        tokens = self.client.app[keys.TOKENS]
+        token = tokens.issue(name, scopes)
+        # As if it had been seen before: the hot path takes no other.
+        tokens.accept(token, jwt.decode(token, options={"verify_signature": False}))
+        return replace(self, token=token)
 
     def on(self, fleet: str | None) -> "Api":
         """Return the same on a fleet."""
@@ -123,13 +132,27 @@ class Api:
 MakeApi = Callable[..., Awaitable[Api]]
 
 
+class ShippedServer(TestServer):
+    """Serves as PiSync does: with the hot path in front of the application."""
+
+    async def _make_runner(self, **_: Any) -> BaseRunner:
+        return Runner(self.app, asyncio.Event(), Patience(grace=0.0, under_way=0.5), NORMAL)
+
+
+@pytest.fixture(params=[ShippedServer, TestServer], ids=["hot", "ordinary"])
+def server_type(request: pytest.FixtureRequest) -> type[TestServer]:
+    """What serves: every test of an application is run on its hot path and on its ordinary one."""
+    served: type[TestServer] = request.param
+    return served
+
+
 @pytest.fixture
-async def make_api(aiohttp_client: AiohttpClient) -> MakeApi:
+async def make_api(aiohttp_client: AiohttpClient, server_type: type[TestServer]) -> MakeApi:
     """Start an application with settings that differ so from those of all tests."""
 
     async def make(*, time: ManualTime | None = None, **settings: Any) -> Api:
         app: web.Application = create_app(replace(SETTINGS, **settings), time=time)
-        return Api(await aiohttp_client(app))
+        return Api(await aiohttp_client(server_type(app)))
 
     return make
 

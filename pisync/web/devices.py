@@ -14,7 +14,7 @@ from pisync.web.page_cache import PAGES
 from pisync.web.parsing import parse_query, read_json
 from pisync.web.problems import conflict, unavailable
 from pisync.web.render import Rendered
-from pisync.web.schemas import DevicesQuery, SyncBody
+from pisync.web.schemas import DevicesQuery, NoQuery, SyncBody
 
 FLEET_HEADER = "Pisync-Fleet"
 ATTEMPT_HEADER = "Pisync-Attempt"
@@ -126,9 +126,11 @@ async def sync_devices(request: web.Request) -> web.Response:
 
 async def get_stats(request: web.Request) -> web.Response:
     """Count the fleet's devices, syncs and error logs."""
-    return (await stats_of(request.app, fleet_of(request))).answer(request)
+    stats = await stats_of(request.app, fleet_of(request), request.rel_url.raw_query_string)
+    return stats.answer(request)
 
 
-async def stats_of(app: web.Application, fleet: str) -> Rendered:
+async def stats_of(app: web.Application, fleet: str, raw_query: str) -> Rendered:
     """Return a fleet's counts."""
+    parse_query(raw_query, NoQuery)
     return Rendered.of(render.stats(await app[keys.STORE].stats(fleet)))

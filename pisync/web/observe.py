@@ -25,9 +25,8 @@ from pisync.web.problems import Problem
 UNMATCHED: Final = "unmatched"
 """The route in metrics of a request that the router knows no place for."""
 
-_CLIENT_GONE: Final = (
-    499  # nobody is sent this: metrics say by it that no answer was needed any more
-)
+CLIENT_GONE: Final = 499
+"""Nobody is sent this: metrics say by it that no answer was needed any more."""
 
 is_request_id = re.compile(r"[A-Za-z0-9._-]{1,128}").fullmatch
 
@@ -53,21 +52,59 @@ def request_id_of(request: web.BaseRequest) -> str:
     return given if given is not None and is_request_id(given) else new_request_id()
 
 
-def observe(
-    metrics: Metrics, *, access_log: bool, preflight: Preflight | None = None
-) -> Middleware:
+class Observer:
+    """Counts and logs requests; finds the answer to one that an exception has ended.
+
+    `access_log` writes a line for each request.
+    """
+
+    def __init__(self, metrics: Metrics, *, access_log: bool) -> None:
+        self._metrics = metrics
+        self._log_access = get_event_logger("request") if access_log else None
+
+    def answered(
+        self, route: str, request: web.BaseRequest, status: int, began: float, request_id: str
+    ) -> None:
+        """Count, and log, a request that began at `began` (of `perf_counter`)."""
+        seconds = perf_counter() - began
+        self._metrics.request(route, request.method, status, seconds)
+        if self._log_access is not None:
+            self._log_access(
+                method=request.method,
+                path=request.rel_url.raw_path,
+                status=status,
+                seconds=round(seconds, 6),
+                request_id=request_id,
+            )
+
+    def problem_of(self, exc: Exception, request: web.BaseRequest, request_id: str) -> Problem:
+        """Return what to answer to a request that `exc` ended; log it unless it was meant.
+
+        Raises ConnectionError if nobody is there any more to be answered.
+        """
+        if request.transport is None or request.transport.is_closing():
+            raise ConnectionError from exc
+        if isinstance(exc, Problem):
+            return exc
+        if isinstance(exc, StoreError):
+            return problems.of_store_error(exc)
+        if isinstance(exc, web.HTTPException):
+            return problems.of_http_exception(exc)
+        _log.error("unexpected error", request_id=request_id, exc_info=exc)
+        return unexpected()
+
+
+def observe(observer: Observer, *, preflight: Preflight | None = None) -> Middleware:
     """Return the outermost middleware. What lies within it may raise whatever it likes.
 
-    `access_log` writes a line for each request. `preflight` is asked before anything else, so that
-    browsers need no token for it.
+    `preflight` is asked before anything else, so that browsers need no token for it.
     """
-    log_access = get_event_logger("request")
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         began = perf_counter()
         request_id = request[REQUEST_ID] = request_id_of(request)
-        status = _CLIENT_GONE
+        status = CLIENT_GONE
         try:
             response = (preflight and preflight(request)) or await handler(request)
             status = response.status
@@ -75,46 +112,19 @@ def observe(
             status = exc.status
             raise
         except Exception as exc:
-            if _has_gone(request):
-                raise ConnectionError from exc
-            problem = _problem_of(exc, request)
+            problem = observer.problem_of(exc, request, request_id)
             status = problem.status
             if request.writer.output_size:
                 # A part of another answer has been sent: its client sees it cut off.
                 raise ConnectionError from exc
             response = problem.response()
         finally:
-            seconds = perf_counter() - began
             resource = request.match_info.route.resource
             route = UNMATCHED if resource is None else resource.canonical
-            metrics.request(route, request.method, status, seconds)
-            if access_log:
-                log_access(
-                    method=request.method,
-                    path=request.rel_url.raw_path,
-                    status=status,
-                    seconds=round(seconds, 6),
-                    request_id=request_id,
-                )
+            observer.answered(route, request, status, began, request_id)
         return response
 
     return middleware
-
-
-def _has_gone(request: web.Request) -> bool:
-    return request.transport is None or request.transport.is_closing()
-
-
-def _problem_of(exc: Exception, request: web.Request) -> Problem:
-    """Return what to answer to a request that `exc` ended; log it unless it was meant."""
-    if isinstance(exc, Problem):
-        return exc
-    if isinstance(exc, StoreError):
-        return problems.of_store_error(exc)
-    if isinstance(exc, web.HTTPException):
-        return problems.of_http_exception(exc)
-    _log.error("unexpected error", request_id=request[REQUEST_ID], exc_info=exc)
-    return unexpected()
 
 
 def unexpected() -> Problem:

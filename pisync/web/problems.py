@@ -41,14 +41,19 @@ class Problem(Exception):
         self.errors = errors
         self.headers = headers or {}
 
-    def response(self) -> web.Response:
-        """Return the answer in the one shape."""
+    @property
+    def body(self) -> bytes:
+        """The answer in the one shape."""
         body: dict[str, object] = {"message": self.message}
         if self.errors:
             body["errors"] = self.errors
+        return orjson.dumps(body)
+
+    def response(self) -> web.Response:
+        """Return the answer."""
         return web.Response(
             status=self.status,
-            body=orjson.dumps(body),
+            body=self.body,
             headers={**self.headers, hdrs.CONTENT_TYPE: JSON_TYPE},
         )
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from http import HTTPStatus
-from typing import NamedTuple
 from urllib.parse import urlencode
 
 import orjson
@@ -23,6 +22,7 @@ from pisync.stores.base import Account, Moved
 from pisync.web.problems import JSON_TYPE
 
 Json = Mapping[str, object]
+_REASONS = {each.value: each.phrase for each in HTTPStatus}
 Headers = Mapping[str, str] | Mapping[istr, str]
 
 
@@ -33,14 +33,25 @@ def answer(
     return _answer(_json(value), status, headers)
 
 
-class Rendered(NamedTuple):
+class Rendered:
     """An answer: its body and headers, and the ETag of the body if it has one."""
 
-    body: bytes
-    tag: str | None = None
-    content_type: str = JSON_TYPE
-    headers: Headers | None = None
-    status: int = HTTPStatus.OK
+    __slots__ = ("_head", "body", "content_type", "headers", "status", "tag")
+
+    def __init__(
+        self,
+        body: bytes,
+        tag: str | None = None,
+        content_type: str = JSON_TYPE,
+        headers: Headers | None = None,
+        status: int = HTTPStatus.OK,
+    ) -> None:
+        self.body = body
+        self.tag = tag
+        self.content_type = content_type
+        self.headers = headers
+        self.status = status
+        self._head = b""
 
     @classmethod
     def of(
@@ -54,6 +65,20 @@ class Rendered(NamedTuple):
         """Return a value as JSON, with an ETag."""
         body = _json(value)
         return cls(body, tag_of(body), headers=headers)
+
+    @property
+    def head(self) -> bytes:
+        """The lines of the answer's head that are the same whenever it is sent."""
+        if not self._head:
+            lines = [f"HTTP/1.1 {self.status} {_REASONS[self.status]}"]
+            if self.headers:
+                lines += [f"{name}: {value}" for name, value in self.headers.items()]
+            lines.append(f"Content-Type: {self.content_type}")
+            if self.tag is not None:
+                lines.append(f'{hdrs.ETAG}: "{self.tag}"')
+            lines.append(f"Content-Length: {len(self.body)}\r\n")
+            self._head = "\r\n".join(lines).encode()
+        return self._head
 
     def answer(self, request: web.Request) -> web.Response:
         """Return the answer, or 304 if the client's `If-None-Match` has the tag."""

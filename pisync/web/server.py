@@ -14,7 +14,7 @@ from aiohttp import hdrs, http_parser, web
 from aiohttp.http import HttpVersion10, HttpVersion11
 from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError, LineTooLong
 
-from pisync.keys import DRAINING, METRICS
+from pisync.keys import DRAINING, FRONT, METRICS, RequestHandler
 from pisync.logs import get_logger
 from pisync.metrics import Metrics
 from pisync.web import problems
@@ -30,6 +30,7 @@ from pisync.web.overload import (
     refusal,
 )
 from pisync.web.problems import Problem
+from pisync.web.wire import Sent
 
 # Connections that may wait to be accepted: a load test begins with thousands at once. The kernel
 # cuts it to its own limit.
@@ -38,7 +39,6 @@ _BACKLOG: Final = 4096
 _log = get_logger()
 
 Finished = Coroutine[Any, Any, tuple[web.StreamResponse, bool]]
-RequestHandler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ async def serve(
     if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
         raise UncompiledParser
     draining, hurry = app[DRAINING], asyncio.Event()
-    runner = _Runner(app, hurry, patience, limits)
+    runner = Runner(app, hurry, patience, limits)
 
     def stop() -> None:
         (hurry if draining.is_set() else draining).set()
@@ -135,7 +135,7 @@ def _on_signal(stop: Callable[[], None]) -> Iterator[None]:
             loop.remove_signal_handler(number)
 
 
-class _Runner(web.AppRunner):
+class Runner(web.AppRunner):
     """Runs an application on the connections below."""
 
     def __init__(
@@ -149,8 +149,10 @@ class _Runner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
+        handle = made.request_handler
         return _Server(
-            made,
+            self.app[FRONT](handle) if FRONT in self.app else handle,
+            made.request_factory,
             self.app[DRAINING],
             self._hurry,
             self.app[METRICS],
@@ -164,7 +166,8 @@ class _Server(web.Server):
 
     def __init__(
         self,
-        made: web.Server,
+        handle: RequestHandler,
+        request_factory: Any,
         draining: asyncio.Event,
         hurry: asyncio.Event,
         metrics: Metrics,
@@ -172,8 +175,8 @@ class _Server(web.Server):
         limits: Limits,
     ) -> None:
         super().__init__(
-            _strict(made.request_handler),
-            request_factory=made.request_factory,
+            _strict(handle),
+            request_factory=request_factory,
             keepalive_timeout=patience.idle,
             lingering_time=patience.unread,
             # Ours costs less and holds no query; aiohttp's takes half of the rate.
@@ -298,6 +301,8 @@ class _Connection(web.RequestHandler):
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> Finished:
         """Send an answer; one that no middleware saw gets the one shape here."""
+        if isinstance(resp, Sent):
+            return _finished(resp)
         if isinstance(resp, web.HTTPException) and not isinstance(resp, web.HTTPRedirection):
             problem = problems.of_http_exception(resp)
             self._server.metrics.request(UNMATCHED, request.method, problem.status, 0.0)
@@ -334,6 +339,10 @@ class _Connection(web.RequestHandler):
         """Log what aiohttp did not expect. A broken body that nobody reads is no news."""
         if not isinstance(kw.get("exc_info"), web.RequestPayloadError):
             super().log_exception(*args, **kw)
+
+
+async def _finished(resp: Sent) -> tuple[web.StreamResponse, bool]:
+    return resp, False
 
 
 def _problem_of(exc: HttpProcessingError) -> Problem:

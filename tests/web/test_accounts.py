@@ -16,7 +16,7 @@ from pisync.passwords import Passwords
 from pisync.settings import LoginFailures
 from pisync.tokens import Tokens
 from pisync.web.accounts import login, register
-from pisync.web.observe import observe
+from pisync.web.observe import Observer, observe
 from tests.conftest import SETTINGS, Answer, Api, MakeApi, ManualTime
 
 RIGHT, WRONG = "correct horse", "incorrect horse"
@@ -269,7 +269,7 @@ async def test_when_too_many_passwords_wait_it_is_503_with_retry_after(
 ) -> None:
     metrics = Metrics()
     passwords = Passwords(10, metrics, threads=1, longest=0)
-    app = web.Application(middlewares=[observe(metrics, access_log=False)])
+    app = web.Application(middlewares=[observe(Observer(metrics, access_log=False))])
     app[keys.SETTINGS] = SETTINGS
     app[keys.METRICS] = metrics
     app[keys.TOKENS] = Tokens("a secret that only tests know, long enough", 3600)

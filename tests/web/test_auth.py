@@ -20,7 +20,7 @@ from pisync import keys
 from pisync.metrics import Metrics
 from pisync.tokens import Claims, Tokens
 from pisync.web.auth import guard
-from pisync.web.observe import observe
+from pisync.web.observe import Observer, observe
 from tests.web.wire import capture_logs, wire
 
 SECRET = "a secret that only tests know, long enough"
@@ -70,7 +70,9 @@ def tokens() -> CountingTokens:
 @pytest.fixture
 async def client(aiohttp_client: AiohttpClient, tokens: CountingTokens) -> Client:
     access: dict[Handler, str | None] = {say_open: None, say_who: "devices", say_admin: "admin"}
-    app = web.Application(middlewares=[observe(Metrics(), access_log=False), guard(tokens, access)])
+    app = web.Application(
+        middlewares=[observe(Observer(Metrics(), access_log=False)), guard(tokens, access)]
+    )
     app.router.add_post("/login", say_open)
     app.router.add_get("/login-admin", say_who)
     app.router.add_get("/devices", say_who)
@@ -442,7 +444,10 @@ OLD_SECRET = "the secret that was before, just as long"
 async def rotated(aiohttp_client: AiohttpClient) -> Client:
     tokens = Tokens(SECRET, 3600, previous_secret=OLD_SECRET)
     app = web.Application(
-        middlewares=[observe(Metrics(), access_log=False), guard(tokens, {say_who: "devices"})]
+        middlewares=[
+            observe(Observer(Metrics(), access_log=False)),
+            guard(tokens, {say_who: "devices"}),
+        ]
     )
     app.router.add_get("/devices", say_who)
     return await aiohttp_client(app)
