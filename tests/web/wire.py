@@ -66,6 +66,10 @@ class Wire:
         self._writer.write(data)
         await self._writer.drain()
 
+    def end(self) -> None:
+        """Send no more; what is answered can still be read."""
+        self._writer.write_eof()
+
     async def answer(self, *, head: bool = False) -> Answer:
         """Read one answer; `head` says that it is one to HEAD, and has no body."""
         async with asyncio.timeout(SOON):
