@@ -5,7 +5,15 @@ import shutil
 from collections.abc import AsyncIterator
 
 import pytest
-from playwright.async_api import Browser, ConsoleMessage, Page, Request, async_playwright, expect
+from playwright.async_api import (
+    Browser,
+    ConsoleMessage,
+    Error,
+    Page,
+    Request,
+    async_playwright,
+    expect,
+)
 from yarl import URL
 
 from tests.conftest import Api
@@ -36,6 +44,35 @@ async def browser() -> AsyncIterator[Browser]:
         await browser.close()
 
 
+CUT_OFF = "net::ERR_NETWORK_CHANGED"
+
+
+async def visit(page: Page, path: str) -> None:
+    """Open a path.
+
+    Once more if the machine's network has changed meanwhile, as it does when containers come and
+    go: the browser then breaks off what it is loading.
+    """
+    cut_off: list[Request] = []
+
+    def see_failure(request: Request) -> None:
+        if request.failure == CUT_OFF:
+            cut_off.append(request)
+
+    page.on("requestfailed", see_failure)
+    for _ in range(5):
+        cut_off.clear()
+        try:
+            await page.goto(path)
+        except Error as exc:
+            if CUT_OFF not in exc.message:
+                raise
+        else:
+            if not cut_off:
+                return
+    pytest.fail("the machine's network does not come to rest")
+
+
 def watch(page: Page, home: URL) -> list[str]:
     """Return a list that grows by all that the page does and should not do.
 
@@ -45,7 +82,7 @@ def watch(page: Page, home: URL) -> list[str]:
     complaints: list[str] = []
 
     def see_console(said: ConsoleMessage) -> None:
-        if said.type in ("error", "warning"):
+        if said.type in ("error", "warning") and CUT_OFF not in said.text:
             complaints.append(said.text)
 
     def see_request(request: Request) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from playwright.async_api import Locator, Page, expect
 
+from tests.browser.conftest import visit
 from tests.conftest import Api
 
 # Without a preload: that would make style elements, which the page's policy forbids.
@@ -24,7 +25,7 @@ class Dashboard:
     async def open(self, api: Api, path: str = "/") -> None:
         """Log in with somebody's token, and go to a page of their fleet."""
         assert api.token
-        await self.page.goto("/")
+        await visit(self.page, "/")
         await self.button("Use a token").click()
         await self.page.get_by_label("Token").fill(api.token)
         await self.page.locator("form").get_by_role("button", name="Log in").click()

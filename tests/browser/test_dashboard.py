@@ -13,6 +13,7 @@ from playwright.async_api import Page, Request, expect
 
 from pisync import keys
 from pisync.app import create_app
+from tests.browser.conftest import visit
 from tests.browser.dashboard import Dashboard, forgive
 from tests.conftest import SETTINGS, Api
 from tests.web.lab import FULL, HOLD, TIMEOUT, Json, Lab, make_lab
@@ -61,7 +62,7 @@ async def fill_in(board: Dashboard, way: str, username: str, password: str) -> N
 
 
 async def test_who_registers_sees_the_fleet_until_they_log_out(board: Dashboard) -> None:
-    await board.page.goto("/")
+    await visit(board.page, "/")
     await fill_in(board, "Register", "alice", PASSWORD)
     await expect(board.rows).to_have_count(10)
     await expect(board.page.locator(".who")).to_contain_text("alice")
@@ -82,7 +83,7 @@ async def test_who_registers_sees_the_fleet_until_they_log_out(board: Dashboard)
 async def test_a_refused_registration_says_where_the_mistake_is(
     board: Dashboard, complaints: list[str]
 ) -> None:
-    await board.page.goto("/")
+    await visit(board.page, "/")
     await fill_in(board, "Register", "a b", "short")
     for field in ("User name", "Password"):
         await expect(board.page.get_by_label(field)).to_have_attribute("aria-invalid", "true")
@@ -98,7 +99,7 @@ async def test_a_refused_registration_says_where_the_mistake_is(
 
 async def test_a_wrong_password_is_shown(board: Dashboard, api: Api, complaints: list[str]) -> None:
     await api.post("/register", {"username": "alice", "password": PASSWORD})
-    await board.page.goto("/")
+    await visit(board.page, "/")
     await fill_in(board, "Log in", "alice", "another horse")
     await expect(board.alert).to_have_text("Invalid username or password.")
     forgive(complaints, "status of 401")
@@ -108,7 +109,7 @@ async def test_a_wrong_password_is_shown(board: Dashboard, api: Api, complaints:
 
 
 async def test_text_that_is_no_token_is_refused(board: Dashboard) -> None:
-    await board.page.goto("/")
+    await visit(board.page, "/")
     await board.button("Use a token").click()
     await board.page.get_by_label("Token").fill("e30.e30.e30")
     await board.page.locator("form").get_by_role("button", name="Log in").click()
@@ -403,13 +404,16 @@ async def test_a_profile_is_edited(board: Dashboard, lab: Lab) -> None:
     await expect(slider).to_have_attribute("aria-valuetext", "100, 99.0 %")
     await profile.get_by_label("Distribution").select_option("uniform")
     await expect(profile).to_contain_text("half within 3 s, 95 % within 4.8 s")
+    shortest = profile.get_by_label("Shortest, s")
+    await shortest.press("Control+a")
+    await shortest.press_sequentially("0.05")
     await profile.get_by_label("Longest, s").fill("2")
     await profile.get_by_label("Seed").fill("11")
     await save.click()
     await expect(profile).to_contain_text("Saved.")
     now = (await lab.api.get(lab.path)).json["profile"]
     assert now["seed"] == 11
-    assert now["delay"] == {"distribution": "uniform", "min": 1, "max": 2}
+    assert now["delay"] == {"distribution": "uniform", "min": 0.05, "max": 2}
     assert [each["weight"] for each in now["outcomes"]] == [1, 100]
 
 
@@ -574,7 +578,7 @@ async def test_everyone_can_use_every_view(
     await board.page.emulate_media(
         color_scheme="dark" if scheme == "dark" else "light", reduced_motion="reduce"
     )
-    await board.page.goto("/")
+    await visit(board.page, "/")
     for way in ("Use a token", "Register", "Log in"):
         await board.button(way).first.click()
         assert await board.flaws() == []

@@ -3,7 +3,7 @@
 import pytest
 from playwright.async_api import Locator, Page, expect
 
-from tests.browser.conftest import watch
+from tests.browser.conftest import visit, watch
 from tests.conftest import Api
 from tests.web.documented import DOCUMENT
 
@@ -28,20 +28,20 @@ async def executed(call: Locator) -> str:
 
 
 async def test_it_shows_every_call(page: Page) -> None:
-    await page.goto("/docs")
+    await visit(page, "/docs")
     await expect(page.locator(".opblock")).to_have_count(len(CALLS))
     await expect(page.locator(".info .title")).to_contain_text("PiSync")
 
 
 async def test_it_shows_how_a_call_can_be_answered(page: Page) -> None:
-    await page.goto("/docs")
+    await visit(page, "/docs")
     call = await opened(page, "put_fleet")
     answers = DOCUMENT["paths"]["/admin/fleets/{fleet}"]["put"]["responses"]
     await expect(call.locator("tr.response")).to_have_count(len(answers))
 
 
 async def test_who_registers_on_it_is_authorized_and_can_try_calls(page: Page) -> None:
-    await page.goto("/docs")
+    await visit(page, "/docs")
     assert await executed(await opened(page, "register")) == "201"
     sync = await opened(page, "sync_device")
     assert await executed(sync) == "202"
@@ -52,7 +52,7 @@ async def test_who_registers_on_it_is_authorized_and_can_try_calls(page: Page) -
 
 async def test_who_brings_a_token_can_try_calls(page: Page, admin: Api) -> None:
     assert admin.token
-    await page.goto("/docs")
+    await visit(page, "/docs")
     await page.locator(".auth-wrapper button.authorize").click()
     await page.locator(".modal-ux input").fill(admin.token)
     await page.locator(".modal-ux button.authorize").click()
@@ -63,7 +63,7 @@ async def test_who_brings_a_token_can_try_calls(page: Page, admin: Api) -> None:
 
 async def test_a_script_from_elsewhere_is_stopped_and_seen(unwatched_page: Page, api: Api) -> None:
     complaints = watch(unwatched_page, api.client.make_url("/"))
-    await unwatched_page.goto("/docs")
+    await visit(unwatched_page, "/docs")
     async with unwatched_page.expect_console_message():
         await unwatched_page.evaluate(
             "document.head.append("

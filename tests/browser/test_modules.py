@@ -6,6 +6,7 @@ import pytest
 from playwright.async_api import Page
 
 from pisync.model.profile import ConstantDelay, Delay, LognormalDelay, UniformDelay
+from tests.browser.conftest import visit
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
@@ -37,7 +38,7 @@ EVENTS = [
 
 async def run(page: Page, module: str, body: str, argument: object) -> Any:
     """Run the body of a function that has `module` and `given`."""
-    await page.goto("/")
+    await visit(page, "/")
     script = f"async (given) => {{ const module = await import('/dashboard/{module}'); {body} }}"
     return await page.evaluate(script, argument)
 

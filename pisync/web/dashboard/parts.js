@@ -46,6 +46,36 @@ export function Field({ label, hint, error, as = "input", children, class: kind 
   </div>`;
 }
 
+/** A Field for a number: `onChange` gets it. What is none it gets as text, for the server to judge. */
+export function NumberField({ value, onChange, ...field }) {
+  const [text, setText] = useState(String(value));
+  useEffect(() => {
+    if (numeric(text) !== value) setText(String(value)); // it was changed from elsewhere
+  }, [value]);
+  const typed = (event) => {
+    setText(event.target.value);
+    onChange(numeric(event.target.value));
+  };
+  return html`<${Field} inputmode="decimal" autocomplete="off" ...${field} value=${text} onInput=${typed} />`;
+}
+
+/** Return a text as a number, or as it is if it is none. */
+export function numeric(text) {
+  const trimmed = text.trim();
+  return trimmed !== "" && Number.isFinite(Number(trimmed)) ? Number(trimmed) : trimmed;
+}
+
+/** Return how many seconds are left until a time (ms of this machine's clock), and count them down. */
+export function useCountdown(until = 0) {
+  const [, redraw] = useState(0);
+  const left = Math.max(0, Math.ceil((until - Date.now()) / 1000));
+  useEffect(() => {
+    const timer = left > 0 && setTimeout(() => redraw((old) => old + 1), 500);
+    return () => clearTimeout(timer);
+  });
+  return left;
+}
+
 /** A button that is busy while what it does is under way. It keeps the focus then. */
 export function Doing({ busy, onClick, children, ...button }) {
   return html`<button

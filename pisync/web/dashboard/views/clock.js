@@ -1,7 +1,7 @@
 // How a fleet's time runs: speed, hold, advance, settle; and back to the first state.
 import { html, useState } from "/dashboard/preact.js";
 import { Action } from "../action.js";
-import { Field, number, useId } from "../parts.js";
+import { NumberField, number, useId } from "../parts.js";
 import { useStore } from "../store.js";
 import { exact, fleetNow, setClock, span, tick } from "../time.js";
 
@@ -9,8 +9,8 @@ const SPEEDS = [1, 10, 60, 3600];
 const STEPS = { "1 s": 1, "1 min": 60, "1 h": 3600, "1 day": 86_400 };
 
 export function Clock({ fleet, clock, reload }) {
-  const [speed, setSpeed] = useState(String(clock.speed || 1));
-  const [seconds, setSeconds] = useState("60");
+  const [speed, setSpeed] = useState(clock.speed || 1);
+  const [seconds, setSeconds] = useState(60);
   const [wrong, setWrong] = useState({});
   const title = useId();
   const path = `/admin/fleets/${fleet}`;
@@ -31,12 +31,12 @@ export function Clock({ fleet, clock, reload }) {
       <div>
         <h3>Run</h3>
         <p class="presets">
-          ${SPEEDS.map((each) => html`<button type="button" class="chip" aria-pressed=${Number(speed) === each} onClick=${() => setSpeed(String(each))}>${number(each)}×</button>`)}
+          ${SPEEDS.map((each) => html`<button type="button" class="chip" aria-pressed=${speed === each} onClick=${() => setSpeed(each)}>${number(each)}×</button>`)}
         </p>
-        <${Field} label="Speed" inputmode="decimal" hint="Fleet seconds a second, up to 100,000." value=${speed} error=${wrong.speed} onInput=${(event) => setSpeed(event.target.value.trim())} />
+        <${NumberField} label="Speed" hint="Fleet seconds a second, up to 100,000." value=${speed} error=${wrong.speed} onChange=${setSpeed} />
         <${Action}
           label="Run at this speed"
-          request=${{ method: "PUT", path: `${path}/clock`, body: { mode: "real", speed: numeric(speed) } }}
+          request=${{ method: "PUT", path: `${path}/clock`, body: { mode: "real", speed } }}
           onFields=${setWrong}
           onDone=${turned(() => "It runs.")}
         />
@@ -50,13 +50,13 @@ export function Clock({ fleet, clock, reload }) {
       <div>
         <h3>Move</h3>
         <p class="presets">
-          ${Object.entries(STEPS).map(([name, each]) => html`<button type="button" class="chip" aria-pressed=${Number(seconds) === each} onClick=${() => setSeconds(String(each))}>${name}</button>`)}
+          ${Object.entries(STEPS).map(([name, each]) => html`<button type="button" class="chip" aria-pressed=${seconds === each} onClick=${() => setSeconds(each)}>${name}</button>`)}
         </p>
-        <${Field} label="Seconds" inputmode="decimal" hint=${isHeld ? advanceHint(seconds) : "A running clock can't be advanced: hold it first."} value=${seconds} error=${wrong.seconds} onInput=${(event) => setSeconds(event.target.value.trim())} />
+        <${NumberField} label="Seconds" hint=${isHeld ? advanceHint(seconds) : "A running clock can't be advanced: hold it first."} value=${seconds} error=${wrong.seconds} onChange=${setSeconds} />
         <${Action}
           label="Advance"
           disabled=${!isHeld}
-          request=${{ method: "POST", path: `${path}/advance`, body: { seconds: numeric(seconds) } }}
+          request=${{ method: "POST", path: `${path}/advance`, body: { seconds } }}
           onFields=${setWrong}
           onDone=${moved}
         />
@@ -84,7 +84,4 @@ function Now() {
   return html`<b role="timer" aria-label="Fleet time">${now}</b>`;
 }
 
-// What is no number goes to the server as it is: it says what is wrong with it.
-const numeric = (text) => (text !== "" && Number.isFinite(Number(text)) ? Number(text) : text);
-
-const advanceHint = (seconds) => (Number(seconds) > 0 ? `That is ${span(Number(seconds))}.` : "");
+const advanceHint = (seconds) => (seconds > 0 ? `That is ${span(seconds)}.` : "");

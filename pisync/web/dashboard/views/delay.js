@@ -1,6 +1,6 @@
 // How long attempts take, with a preview of how that spreads.
 import { html, useMemo } from "/dashboard/preact.js";
-import { Field } from "../parts.js";
+import { Field, NumberField } from "../parts.js";
 import { Plot, axis } from "../plot.js";
 import { span } from "../time.js";
 import { density, quantile } from "./distribution.js";
@@ -27,14 +27,12 @@ export function Delay({ delay, wrong, onChange }) {
         ${Object.keys(KINDS).map((each) => html`<option value=${each}>${each}</option>`)}
       <//>
       ${Object.entries(KINDS[delay.distribution]).map(
-        ([name, label]) => html`<${Field}
+        ([name, label]) => html`<${NumberField}
           key=${`${delay.distribution} ${name}`}
           label=${label}
-          inputmode="decimal"
-          autocomplete="off"
           value=${delay[name]}
           error=${wrong[`profile.delay.${name}`]}
-          onInput=${(event) => onChange({ ...delay, [name]: numeric(event.target.value) })}
+          onChange=${(value) => onChange({ ...delay, [name]: value })}
         />`,
       )}
     </div>
@@ -44,9 +42,6 @@ export function Delay({ delay, wrong, onChange }) {
       : html`<p class="empty h120">No preview: these values don't go together.</p>`}
   </fieldset>`;
 }
-
-// What is no number goes to the server as it is: it says what is wrong with it.
-const numeric = (text) => (/^\s*\d*\.?\d+\s*$/.test(text) ? Number(text) : text);
 
 function draw(colour) {
   return {

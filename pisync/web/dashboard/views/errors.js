@@ -21,7 +21,6 @@ export function RecentErrors({ fleet }) {
       <label for="${title}-device">Device</label>
       <input
         id="${title}-device"
-        class="narrow"
         inputmode="numeric"
         autocomplete="off"
         placeholder="any"

@@ -2,7 +2,7 @@
 import { html, useState } from "/dashboard/preact.js";
 import { Action } from "../action.js";
 import { DEFAULT_FLEET } from "../api.js";
-import { Failure, Field, number, useId } from "../parts.js";
+import { Failure, Field, number, numeric, useId } from "../parts.js";
 import { go, href } from "../route.js";
 
 export function Fleets({ fleet, fleets }) {
@@ -17,7 +17,7 @@ export function Fleets({ fleet, fleets }) {
     value: made[name],
     onInput: (event) => setMade({ ...made, [name]: event.target.value.trim() }),
   });
-  const profile = made.seed === "" ? undefined : { profile: { seed: Number(made.seed) } };
+  const profile = made.seed === "" ? undefined : { profile: { seed: numeric(made.seed) } };
   return html`<section class="card fleets" aria-labelledby=${title}>
     <h2 id=${title}>Fleets</h2>
     ${fleets.error && !fleets.data && html`<${Failure} error=${fleets.error} retry=${fleets.reload} />`}
@@ -55,7 +55,7 @@ export function Fleets({ fleet, fleets }) {
       request=${{
         method: "PUT",
         path: `/admin/fleets/${made.name || "NAME"}`,
-        body: { devices: Number(made.devices), ...profile },
+        body: { devices: numeric(made.devices), ...profile },
       }}
       confirm=${taken && {
         title: `Replace fleet ${made.name}?`,

@@ -1,7 +1,7 @@
 // Register, log in, or come with a token.
 import { html, useEffect, useRef, useState } from "/dashboard/preact.js";
 import { call } from "../api.js";
-import { Doing, Field } from "../parts.js";
+import { Doing, Field, useCountdown } from "../parts.js";
 import { begin, farewell } from "../session.js";
 import { useStore } from "../store.js";
 
@@ -36,7 +36,7 @@ function Credentials({ way }) {
   const [problem, setProblem] = useState({ fields: {}, message: "" });
   const [busy, setBusy] = useState(false);
   const form = useRef(null);
-  const wait = useCountdown(problem);
+  const wait = useCountdown(problem.until);
   const isNew = way === "register";
 
   useEffect(() => {
@@ -94,17 +94,6 @@ function placed(error) {
   const fields = error.fields ?? {};
   const message = Object.keys(fields).length ? "" : error.message;
   return { fields, message, until: Date.now() + (error.retryAfter ?? 0) * 1000 };
-}
-
-/** Return how many seconds are left until `until`. */
-function useCountdown({ until = 0 }) {
-  const [, redraw] = useState(0);
-  const left = Math.max(0, Math.ceil((until - Date.now()) / 1000));
-  useEffect(() => {
-    const timer = left > 0 && setTimeout(() => redraw((old) => old + 1), 1000);
-    return () => clearTimeout(timer);
-  });
-  return left;
 }
 
 function WithToken() {

@@ -1,7 +1,7 @@
 // A fleet's profile: what attempts come to, how long they take, from which seed.
 import { html, useEffect, useState } from "/dashboard/preact.js";
 import { Action } from "../action.js";
-import { Field, useId } from "../parts.js";
+import { Field, NumberField, useId } from "../parts.js";
 import { Delay } from "./delay.js";
 import { Outcomes } from "./outcomes.js";
 
@@ -24,25 +24,21 @@ export function Profile({ fleet, profile, changed }) {
     <${Outcomes} outcomes=${draft.outcomes} wrong=${wrong} onChange=${(outcomes) => turn({ outcomes })} />
     <${Delay} delay=${draft.delay} wrong=${wrong} onChange=${(delay) => turn({ delay })} />
     <div class="fields">
-      <${Field}
+      <${NumberField}
         label="Seed"
-        inputmode="numeric"
-        autocomplete="off"
         value=${draft.seed}
         error=${wrong["profile.seed"]}
-        onInput=${(event) => turn({ seed: numeric(event.target.value) })}
+        onChange=${(seed) => turn({ seed })}
       />
       <${Field} as="select" label="A sync of a pending device" value=${draft.when_pending} onChange=${(event) => turn({ when_pending: event.target.value })}>
         <option value="join">joins the attempt</option>
         <option value="refuse">is refused</option>
       <//>
-      <${Field}
+      <${NumberField}
         label="Pending at most"
-        inputmode="numeric"
-        autocomplete="off"
         value=${draft.max_pending}
         error=${wrong["profile.max_pending"]}
-        onInput=${(event) => turn({ max_pending: numeric(event.target.value) })}
+        onChange=${(most) => turn({ max_pending: most })}
       />
     </div>
     <p class="presets">
@@ -61,7 +57,5 @@ export function Profile({ fleet, profile, changed }) {
     />
   </section>`;
 }
-
-const numeric = (text) => (/^\d+$/.test(text) ? Number(text) : text);
 
 const drawSeed = () => Math.floor(Math.random() * LARGEST_SEED);

@@ -9,7 +9,10 @@ const SPAN = rates.SECONDS;
 
 export function Pulse() {
   const now = useStore(tick);
-  const columns = useMemo(() => rates.series(), [now]);
+  const columns = useMemo(() => {
+    const [times, attempts, shares] = rates.series();
+    return [times, attempts, shares, shares];
+  }, [now]);
   const { rate, share } = rates.latest();
   const said = share === null ? "none finished" : `${share.toFixed(0)} %`;
   return html`<div class="card pulse">
@@ -50,6 +53,8 @@ function draw(colour) {
     series: [
       {},
       { paths: bars, fill: colour("accent"), stroke: colour("accent"), width: 0, points: { show: false } },
+      // An edge of the ground's colour, so that the line can be told from the bars.
+      { scale: "share", stroke: colour("card"), width: 6, points: { show: false } },
       { scale: "share", stroke: colour("s500"), width: 2, points: { show: false } },
     ],
   };

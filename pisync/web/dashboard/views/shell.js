@@ -1,8 +1,8 @@
 // What is around every page: where one is, which fleet, whether it is live, who is logged in.
-import { html, useEffect, useState } from "/dashboard/preact.js";
+import { html } from "/dashboard/preact.js";
 import { DEFAULT_FLEET } from "../api.js";
 import { connection, pause, resume, retryNow } from "../feed.js";
-import { useId } from "../parts.js";
+import { useCountdown, useId } from "../parts.js";
 import { go, href } from "../route.js";
 import { end } from "../session.js";
 import { useStore } from "../store.js";
@@ -57,7 +57,7 @@ function Connection() {
 /** Over the page while the server is away. */
 export function Offline() {
   const state = useStore(connection);
-  const left = useSecondsTo(state.until);
+  const left = useCountdown(state.until);
   // That there is no such fleet, the page itself says.
   if (state.phase === "refused" && state.status === 404) return null;
   if (state.phase === "refused") return html`<p class="banner bad" role="alert">${state.why}</p>`;
@@ -76,14 +76,4 @@ export function NoFleet({ error }) {
     <p>${error.message}</p>
     <a href=${href("/", { fleet: DEFAULT_FLEET })}>To the default fleet</a>
   </div>`;
-}
-
-function useSecondsTo(until = 0) {
-  const [, redraw] = useState(0);
-  const left = Math.max(0, Math.ceil((until - Date.now()) / 1000));
-  useEffect(() => {
-    const timer = left > 0 && setTimeout(() => redraw((old) => old + 1), 500);
-    return () => clearTimeout(timer);
-  });
-  return left;
 }
