@@ -1,20 +1,18 @@
 """The image and the Compose file, built and run for real."""
 
 import asyncio
-import os
 import re
-import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 from urllib.parse import urljoin
 from uuid import uuid4
 
 import pytest
 from aiohttp import ClientSession
 
-ROOT = Path(__file__).parent.parent
+from tests.chaos.replica import free_port
+from tests.engine import docker, need_engine, unset_settings
 
 pytestmark = [
     pytest.mark.container,
@@ -22,37 +20,9 @@ pytestmark = [
 ]
 
 
-def docker(*arguments: str, environ: Mapping[str, str] | None = None) -> str:
-    """Run a docker command to its good end and return what it printed."""
-    done = subprocess.run(
-        ["docker", *arguments], cwd=ROOT, env=environ, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, f"docker {' '.join(arguments)}\n{done.stdout}{done.stderr}"
-    return done.stdout
-
-
-def unset_settings() -> dict[str, str]:
-    """Return this process's environment without settings: the default deployment is meant."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("PISYNC_")}
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
 @pytest.fixture(scope="module", autouse=True)
 def engine() -> None:
-    for needed in (["info"], ["compose", "version"], ["buildx", "version"]):
-        try:
-            docker(*needed)
-        except (AssertionError, FileNotFoundError):
-            why = f"needs Docker with BuildKit and Compose v2: `docker {' '.join(needed)}` failed"
-            if os.environ.get("CI") == "true":
-                pytest.fail(why)
-            pytest.skip(why)
+    need_engine()
 
 
 class Deployment:
