@@ -43,10 +43,10 @@ def measure(
 
     Raises Wrong if an answer is, or if a request got none.
     """
-    _run_wrk(server, requests, connections, warm_up)
+    run_wrk(server, requests, connections, warm_up)
     with _Checker(server, requests) as checker:
         before = server.processor_seconds()
-        result = _run_wrk(server, requests, connections, seconds)
+        result = run_wrk(server, requests, connections, seconds)
         used = server.processor_seconds() - before
     if result["broken"] or result["not_good"]:
         raise Wrong(
@@ -63,9 +63,10 @@ def measure(
     )
 
 
-def _run_wrk(
+def run_wrk(
     server: Running, requests: Sequence[str], connections: int, seconds: float
 ) -> dict[str, float]:
+    """Load a server for so many seconds; return what wrk reports of it."""
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
         file.write("\n".join(requests) + "\n")
         file.flush()
