@@ -6,6 +6,8 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+# What is measured has an environment of its own, and all servers in Python the same interpreter.
+BENCH := .venv-bench
 # More arguments: make run ARGS='--port 9000', make test ARGS='-k login'
 ARGS ?=
 IMAGE ?= pisync
@@ -15,7 +17,7 @@ IMAGE ?= pisync
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: $(VENV)/.runtime ## Start the service at http://127.0.0.1:8080
@@ -44,6 +46,14 @@ format: $(VENV)/.dev ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
+.PHONY: bench
+bench: $(BENCH)/.ready ## Measure PiSync beside its peers, and write docs/benchmarks.md (an hour)
+	$(BENCH)/bin/python -m bench $(ARGS)
+
+.PHONY: bench-quick
+bench-quick: $(BENCH)/.ready ## Measure the most of it in less than three minutes
+	$(BENCH)/bin/python -m bench --quick $(ARGS)
+
 # Hashes, and no word of where the packages came from. Run it on the oldest Python supported: its
 # backports are needed there and harmless on newer ones.
 COMPILE := CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/pip-compile --quiet --upgrade --generate-hashes \
@@ -69,8 +79,8 @@ down: ## Stop it, and remove what it kept
 
 .PHONY: clean
 clean: ## Remove everything that these commands made here
-	rm -rf $(VENV) dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .schemathesis
-	find pisync tests -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf $(VENV) $(BENCH) bench/peers/node/node_modules dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .schemathesis
+	find pisync tests bench -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:
 	@[ -n "$(PYTHON)" ] || { echo "PiSync needs Python 3.11 or newer (with venv): none found in PATH" >&2; exit 1; }
@@ -83,6 +93,14 @@ $(VENV)/.runtime: $(BIN)/python pyproject.toml requirements.txt requirements-bui
 
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
 	$(PIP) --require-hashes -r requirements-dev.txt
+	@touch $@
+
+# Packages for Node as they are locked; wrk must be there already: `apt-get install wrk nodejs npm`.
+$(BENCH)/.ready: requirements.txt requirements-build.txt bench/requirements.txt bench/peers/node/package-lock.json
+	@[ -n "$(PYTHON)" ] || { echo "PiSync needs Python 3.11 or newer (with venv): none found in PATH" >&2; exit 1; }
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements.txt -r requirements-build.txt -r bench/requirements.txt
+	npm ci --silent --no-audit --no-fund --prefix bench/peers/node
 	@touch $@
 
 # `make lock` must work while the lock files are missing or out of date.

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from itertools import cycle
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple, Self
 
 from bench import machine
@@ -61,6 +62,25 @@ def measure(
         p99=result["p99"],
         checked=checker.checked,
     )
+
+
+def rate_of_refusals(
+    server: Running, requests: Sequence[str], rounds: int, seconds: float
+) -> float:
+    """Return how many times as fast as good tokens bad ones get their answer."""
+    bad = Running(server.server, server.port, server.process)
+    bad.headers = {"Authorization": f"Bearer {server.headers['Authorization'][7:-4]}AAAA"}
+    ratios = []
+    for _ in range(rounds):
+        with server.alone():
+            good_round, bad_round = (run_wrk(each, requests, 64, seconds) for each in (server, bad))
+        if good_round["not_good"] or bad_round["not_good"] < bad_round["requests"]:
+            raise Wrong("good tokens were refused, or bad ones were not")
+        good_rate, bad_rate = (
+            each["requests"] / each["seconds"] for each in (good_round, bad_round)
+        )
+        ratios.append(bad_rate / good_rate)
+    return median(ratios)
 
 
 def run_wrk(

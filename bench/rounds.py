@@ -43,14 +43,37 @@ class Result:
         """Return a server's requests a second, by round."""
         return [each.rate for each in self.rounds[server]]
 
+    def as_json(self) -> dict[str, object]:
+        """Return it as JSON has it."""
+        return {
+            "workload": self.workload.name,
+            "title": self.workload.title,
+            "connections": self.connections,
+            "rounds": {
+                name: [each._asdict() for each in rounds] for name, rounds in self.rounds.items()
+            },
+        }
+
     def costs(self, server: str) -> list[float]:
         """Return a server's processor time for each request, in seconds, by round."""
         return [each.cost for each in self.rounds[server]]
 
     def ratio(self, other: str, of: str = PISYNC.name) -> float:
-        """Return how many times as fast as another server one is: of neighbours, the median."""
-        pairs = zip(self.rates(of), self.rates(other), strict=True)
-        return median(one / another for one, another in pairs)
+        """Return how many times as fast as another server one is."""
+        return ratio(self.rounds[of], self.rounds[other])
+
+
+def ratio(one: Sequence[Measured], other: Sequence[Measured]) -> float:
+    """Return how many times as fast one is as another: of rounds side by side, the median."""
+    return median(mine.rate / its.rate for mine, its in zip(one, other, strict=True))
+
+
+def thrift(one: Sequence[Measured], other: Sequence[Measured]) -> float:
+    """Return how many requests one answers in the processor time that another needs for one.
+
+    As `ratio`, but what else the machine does at the time is not in it.
+    """
+    return min(its.cost for its in other) / min(mine.cost for mine in one)
 
 
 def compare(
@@ -116,18 +139,15 @@ def _posts(requests: Iterable[str]) -> set[str]:
     return {request for request in requests if request.startswith("POST")}
 
 
-def _measure(
-    workload: Workload,
-    connections: int,
-    started: Sequence[Running],
-    plan: Plan,
-    say: Callable[[str], None],
-) -> Result:
-    result = Result(workload, connections, {server.server.name: [] for server in started})
+def alternate(
+    workload: Workload, connections: int, servers: Sequence[Running], plan: Plan
+) -> list[list[Measured]]:
+    """Load servers in turn, one at a time; return the rounds of each."""
+    rounds: list[list[Measured]] = [[] for _ in servers]
     for _ in range(plan.rounds):
-        for server in started:
+        for server, its_rounds in zip(servers, rounds, strict=True):
             with server.alone():
-                result.rounds[server.server.name].append(
+                its_rounds.append(
                     measure(
                         server,
                         workload.requests,
@@ -136,6 +156,19 @@ def _measure(
                         seconds=plan.seconds,
                     )
                 )
+    return rounds
+
+
+def _measure(
+    workload: Workload,
+    connections: int,
+    started: Sequence[Running],
+    plan: Plan,
+    say: Callable[[str], None],
+) -> Result:
+    rounds = alternate(workload, connections, started, plan)
+    names = [server.server.name for server in started]
+    result = Result(workload, connections, dict(zip(names, rounds, strict=True)))
     medians = (f"{name} {median(result.rates(name)):,.0f}" for name in result.rounds)
     say(f"{time.strftime('%H:%M:%S')} {workload.title}, {connections}: {', '.join(medians)}")
     return result

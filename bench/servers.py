@@ -126,12 +126,14 @@ def running(
     answers: Mapping[str, str] | None = None,
     *,
     core: int | None = None,
+    on_all_cores: bool = False,
 ) -> Iterator[Running]:
     """Start a server with so many devices, wait until it answers, and end it afterwards.
 
-    `answers` are those that a canned one gives. It runs on the servers' core unless told another.
+    `answers` are those that a canned one gives. It runs on the servers' core unless told
+    another, or to run on all.
     """
-    core = machine.cores()[0] if core is None else core
+    cores = machine.cores() if on_all_cores else [machine.cores()[0] if core is None else core]
     port = _free_port()
     with ExitStack() as stack:
         environment = {
@@ -152,7 +154,7 @@ def running(
             environment["ANSWERS"] = file.name
         log = stack.enter_context(tempfile.TemporaryFile())
         process = subprocess.Popen(
-            ["taskset", "-c", str(core), *server.command],
+            ["taskset", "-c", ",".join(map(str, cores)), *server.command],
             cwd=ROOT,
             env=environment,
             stdout=log,

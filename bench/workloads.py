@@ -18,7 +18,8 @@ class Workload:
     requests: Sequence[str]
 
 
-def _syncs(devices: int) -> list[str]:
+def syncs(devices: int) -> list[str]:
+    """Return syncs of devices drawn evenly."""
     draw = Random(7)
     return [f"POST /devices/{draw.randint(1, devices)}/sync" for _ in range(DRAWN)]
 
@@ -27,8 +28,8 @@ def _mix(devices: int) -> list[str]:
     draw = Random(11)
     requests = {"GET /devices?limit=10": 80, "sync": 15, "GET /errors?limit=10": 5}
     drawn = draw.choices([*requests], [*requests.values()], k=DRAWN)
-    syncs = iter(_syncs(devices))
-    return [next(syncs) if each == "sync" else each for each in drawn]
+    drawn_syncs = iter(syncs(devices))
+    return [next(drawn_syncs) if each == "sync" else each for each in drawn]
 
 
 LARGE = 100_000
@@ -39,5 +40,5 @@ WORKLOADS = (
     Workload("page", "GET /devices?limit=100 of 100,000", LARGE, ["GET /devices?limit=100"]),
     Workload("errors", "GET /errors?limit=100", LARGE, ["GET /errors?limit=100"]),
     Workload("mix", "mix: 80 % page of ten, 15 % sync, 5 % errors", LARGE, _mix(LARGE)),
-    Workload("sync", "POST /devices/{id}/sync over 100,000", LARGE, _syncs(LARGE)),
+    Workload("sync", "POST /devices/{id}/sync over 100,000", LARGE, syncs(LARGE)),
 )

@@ -1,0 +1,35 @@
+"""What metrics and access log cost, and what refused tokens cost beside good ones."""
+
+from bench import machine
+from bench.figures import Figures, at_least
+from bench.load import rate_of_refusals
+from bench.rounds import Plan, alternate, thrift
+from bench.servers import PISYNC, Server, pisync, running
+from bench.workloads import Workload
+
+LIST = Workload("ten", "GET /devices", 10, ["GET /devices"])
+BARE = Server(
+    "PiSync without metrics", (machine.python(), "-m", "bench.peers.without_metrics", "serve")
+)
+
+
+def measure(*, quick: bool) -> Figures:
+    """Load all of them in turn."""
+    plan = Plan(rounds=5 if quick else 15, seconds=0.5, warm_up=0.2, connections=(64,))
+    logged = pisync("PiSync with access log", PISYNC_ACCESS_LOG="on")
+    with (
+        running(PISYNC, 10) as shipped,
+        running(BARE, 10) as bare,
+        running(logged, 10) as logging,
+    ):
+        to_bare = thrift(*alternate(LIST, 64, [shipped, bare], plan))
+        to_silent = thrift(*alternate(LIST, 64, [logging, shipped], plan))
+        refused = rate_of_refusals(shipped, LIST.requests, plan.rounds, plan.seconds)
+    return Figures(
+        "Switches",
+        [
+            at_least("as shipped (metrics on, access log off), beside both off", to_bare, 0.95),
+            at_least("access log on, beside off", to_silent, 0.85),
+            at_least("refused tokens, beside good ones", refused, 0.9),
+        ],
+    )

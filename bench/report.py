@@ -1,0 +1,131 @@
+"""The report: tables for docs/benchmarks.md, between its two marks, and the plots beside them."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench import plots
+from bench.servers import EXPRESS, FASTAPI, FASTIFY, LIMIT, PISYNC, TUNED_EXPRESS
+
+PAGE = Path("docs/benchmarks.md")
+IMAGES = Path("docs/images/bench")
+BEGIN = "<!-- measured: written by `make bench` -->\n"
+END = "<!-- end of what was measured -->\n"
+
+# PiSync ÷ other in requests a second, at 64 connections and at others.
+OTHERS = (TUNED_EXPRESS.name, FASTAPI.name, FASTIFY.name, LIMIT.name)
+GOALS: Mapping[str, Sequence[float]] = {
+    "ten": (5, 6, 2, 1.2),
+    "thousand": (9, 8, 6, 1.0),
+    "page": (4.5, 6, 3, 1.0),
+    "sync": (5, 5, 1.8, 1.05),
+    "errors": (6, 7, 3, 1.2),
+    "mix": (5.5, 6, 2.8, 1.2),
+}
+ELSEWHERE = (1.5, 2, 1.0, 0.9)
+MOST_USED = 64
+
+Result = Mapping[str, Any]
+
+
+def write(results: Mapping[str, Any]) -> None:
+    """Write the plots, and what was measured into the page."""
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    for result in results["compare"]:
+        if result["connections"] == MOST_USED:
+            rates = {name: _rates(result, name) for name in result["rounds"]}
+            title = f"{result['title']}: requests a second"
+            (IMAGES / f"{result['workload']}.svg").write_text(plots.bars(title, rates))
+    page = PAGE.read_text()
+    before, after = page.split(BEGIN)[0], page.split(END)[1]
+    PAGE.write_text(f"{before}{BEGIN}\n{as_text(results)}\n{END}{after}")
+
+
+def as_text(results: Mapping[str, Any]) -> str:
+    """Return what was measured, as Markdown."""
+    return "\n".join(_lines(results))
+
+
+def _lines(results: Mapping[str, Any]) -> Iterator[str]:
+    yield "### On what\n"
+    yield from _table(("", ""), results["machine"].items())
+    yield f"\nIt took {results['minutes']:.0f} minutes.\n"
+    compared = results["compare"]
+    if compared:
+        yield f"### PiSync ÷ others, at {MOST_USED} connections\n"
+        yield from _ratios([each for each in compared if each["connections"] == MOST_USED])
+        elsewhere = [each for each in compared if each["connections"] != MOST_USED]
+        if elsewhere:
+            yield "\n### PiSync ÷ others, at other numbers of connections\n"
+            yield from _ratios(elsewhere)
+        yield f"\n### Requests a second, at {MOST_USED} connections\n"
+        yield "Median of the rounds, with their range.\n"
+        yield from _rate_table([each for each in compared if each["connections"] == MOST_USED])
+        yield "\n### Processor time of a request, in µs\n"
+        yield "The server's own, the least of the rounds: other programs disturb it least.\n"
+        yield from _cost_table([each for each in compared if each["connections"] == MOST_USED])
+    for group in results["figures"]:
+        yield f"\n### {group['title']}\n"
+        rows = ((what, value, goal, _mark(met)) for what, value, goal, met in group["figures"])
+        yield from _table(("", "measured", "goal", "met"), rows)
+
+
+def _ratios(results: Iterable[Result]) -> Iterator[str]:
+    head = ("workload", "connections", f"÷ {EXPRESS.name}", *(f"÷ {name}" for name in OTHERS))
+    rows = []
+    for result in results:
+        goals = GOALS[result["workload"]] if result["connections"] == MOST_USED else ELSEWHERE
+        ratios = (_against(result, name, goal) for name, goal in zip(OTHERS, goals, strict=True))
+        plain = f"{_ratio(result, EXPRESS.name):.2f}"
+        rows.append((result["title"], result["connections"], plain, *ratios))
+    yield from _table(head, rows)
+    yield "\nIn brackets the goal; **bold** where it was missed."
+
+
+def _against(result: Result, name: str, goal: float) -> str:
+    ratio = _ratio(result, name)
+    text = f"{ratio:.2f} ({goal:g})"
+    return text if round(ratio, 2) >= goal else f"**{text}**"
+
+
+def _ratio(result: Result, name: str) -> float:
+    pairs = zip(_rates(result, PISYNC.name), _rates(result, name), strict=True)
+    return median(mine / its for mine, its in pairs)
+
+
+def _rates(result: Result, name: str) -> list[float]:
+    return [each["rate"] for each in result["rounds"][name]]
+
+
+def _rate_table(results: Sequence[Result]) -> Iterator[str]:
+    names = list(results[0]["rounds"])
+    rows = []
+    for result in results:
+        cells = []
+        for name in names:
+            rates = _rates(result, name)
+            cells.append(f"{median(rates):,.0f} ({min(rates):,.0f} to {max(rates):,.0f})")
+        rows.append((result["title"], *cells))
+    yield from _table(("workload", *names), rows)
+
+
+def _cost_table(results: Sequence[Result]) -> Iterator[str]:
+    names = list(results[0]["rounds"])
+    rows = []
+    for result in results:
+        costs = (min(each["cost"] for each in result["rounds"][name]) * 1e6 for name in names)
+        rows.append((result["title"], *(f"{cost:.1f}" for cost in costs)))
+    yield from _table(("workload", *names), rows)
+
+
+def _mark(met: bool | None) -> str:
+    return "" if met is None else "yes" if met else "**no**"
+
+
+def _table(head: Iterable[object], rows: Iterable[Iterable[object]]) -> Iterator[str]:
+    titles = [str(each) for each in head]
+    yield f"| {' | '.join(titles)} |"
+    yield f"|{' --- |' * len(titles)}"
+    for row in rows:
+        yield f"| {' | '.join(map(str, row))} |"
