@@ -14,7 +14,7 @@ from pisync.stores.base import (
 )
 from pisync.stores.postgres.database import PATIENCE, Connection, Database
 
-_OVERLAP = round((PATIENCE + 1) * SECOND)
+_OVERLAP = round(2 * PATIENCE * SECOND)
 """Microseconds for which a restriction may be on its way without being seen by anyone."""
 
 _ADD = "INSERT INTO accounts VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING RETURNING true"

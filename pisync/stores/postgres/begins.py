@@ -13,7 +13,7 @@ from pisync.stores.work import Work
 
 _MOST_DEVICES = 1024
 """How many devices one commit is about, unless a single call is about more."""
-_CALLERS_PATIENCE = PATIENCE + 0.5
+_CALLERS_PATIENCE = 2 * PATIENCE
 """Seconds that a call may take: it may have to wait for a commit before its own."""
 
 

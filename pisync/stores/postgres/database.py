@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias, TypeVar
+from weakref import WeakValueDictionary
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -11,20 +12,23 @@ from asyncpg.pool import PoolConnectionProxy
 from pisync.logs import get_logger
 from pisync.stores.base import StoreUnavailable
 
-PATIENCE = 4.0
-"""Seconds that a call may take, waiting for a connection included; callers are promised 5."""
+PATIENCE = 2.4
+"""Seconds that a transaction may take, waiting for a connection included.
+
+Callers are promised an answer in 5, and may need two, or wait for another one's first.
+"""
 CONNECTIONS = 10
 """How many a process uses at most, apart from the one that listens."""
 
-_CONNECT_PATIENCE = 3.0
+_CONNECT_PATIENCE = 2.0
 _TRIES = 4
 
 _SESSION = {
     "application_name": "pisync",
     # What the caller has given up must not become true later.
-    "statement_timeout": "3500",
+    "statement_timeout": "2200",
     # One that is stopped, or cut off, must not keep its locks.
-    "idle_in_transaction_session_timeout": "4000",
+    "idle_in_transaction_session_timeout": "2400",
     "tcp_keepalives_idle": "5",
     "tcp_keepalives_interval": "2",
     "tcp_keepalives_count": "3",
@@ -53,7 +57,14 @@ _log = get_logger()
 _Result = TypeVar("_Result")
 
 
-FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+FAILURES = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    # What a statement meets on a connection that is just being ended.
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
 """What a connection may raise."""
 
 
@@ -78,7 +89,8 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._reachable = True
+        self.is_reachable = True
+        """Whether the last who tried has reached it."""
         self._latest = 0
 
     async def open(self) -> None:
@@ -176,14 +188,34 @@ class Database:
     def _failed(self, exc: Exception) -> None:
         if isinstance(exc, _REFUSALS):
             _log.error("database refused a statement", reason=reason(exc))
-        elif self._reachable and not isinstance(exc, _CONFLICTS):
-            self._reachable = False
+        elif self.is_reachable and not isinstance(exc, _CONFLICTS):
+            self.is_reachable = False
             _log.error("database can't be reached", reason=reason(exc))
 
     def _succeeded(self) -> None:
-        if not self._reachable:
-            self._reachable = True
+        if not self.is_reachable:
+            self.is_reachable = True
             _log.info("database can be reached again")
+
+
+class Turns:
+    """Those of one process who change the same take turns: they would only try again and again."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        # A line is there as long as somebody stands in it.
+        self._lines = WeakValueDictionary[str, asyncio.Lock]()
+
+    @asynccontextmanager
+    async def turn(self, what: str) -> AsyncIterator[None]:
+        """Wait for one's turn, and have it. Raises StoreUnavailable."""
+        line = self._lines.setdefault(what, asyncio.Lock())
+        has_waited = line.locked()
+        async with line:
+            # For one that failed: its time is up, too.
+            if has_waited and not self._database.is_reachable:
+                raise StoreUnavailable
+            yield
 
 
 def reason(exc: BaseException) -> str:

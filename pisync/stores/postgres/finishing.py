@@ -1,9 +1,7 @@
 """Attempts finish: when they are due, when time is moved, or when one is released."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from weakref import WeakValueDictionary
 
 from pisync.model.clock import ClockView
 from pisync.model.device import Device
@@ -21,7 +19,7 @@ from pisync.stores.base import (
 )
 from pisync.stores.postgres import notices
 from pisync.stores.postgres.applying import LoadedWork, apply
-from pisync.stores.postgres.database import Connection, Database
+from pisync.stores.postgres.database import Connection, Database, Turns
 from pisync.stores.postgres.loaded import (
     LoadedFleet,
     first_due,
@@ -55,8 +53,7 @@ class Finishing:
         self._database = database
         self._observer = observer
         self._most_error_logs = most_error_logs
-        # Those of one process had better take turns than get into each other's way.
-        self._moving = WeakValueDictionary[str, asyncio.Lock]()
+        self._moving = Turns(database)
 
     # By themselves
 
@@ -108,8 +105,7 @@ class Finishing:
         return await self._move(name, target)
 
     async def _move(self, name: str, target: _Target) -> Moved:
-        lock = self._moving.setdefault(name, asyncio.Lock())
-        async with lock:
+        async with self._moving.turn(name):
             fleet_id, until = await self._database.persist(partial(self._promise, name, target))
             return await self._keep(name, fleet_id, until)
 
@@ -154,8 +150,7 @@ class Finishing:
 
     async def set_clock(self, name: str, speed: float) -> ClockView:
         """Let a fleet's time go on from the present at another speed; 0 makes it manual."""
-        lock = self._moving.setdefault(name, asyncio.Lock())
-        async with lock:
+        async with self._moving.turn(name):
             fleet = await self._database.call(partial(self._load, name))
             if fleet.is_on_its_way:
                 await self._keep(name, fleet.fleet_id, fleet.promised_time)

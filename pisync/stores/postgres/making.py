@@ -21,7 +21,7 @@ from pisync.stores.postgres.database import Connection, Database
 from pisync.stores.postgres.loaded import readable
 from pisync.stores.rows import device_row
 
-_GENERATED_AT_ONCE = 50_000
+_GENERATED_AT_ONCE = 20_000
 _LISTED_AT_ONCE = 2_000
 _SWEPT_AT_ONCE = 10_000
 _NEXT_LOOK = 10.0

@@ -1,16 +1,14 @@
 """What a fleet's attempts come to: its profile, and the scripts of its devices."""
 
-import asyncio
 from collections.abc import Callable
 from functools import partial
-from weakref import WeakValueDictionary
 
 from pisync.model.profile import Profile
 from pisync.model.script import Script
 from pisync.stores import serial
 from pisync.stores.base import NoSuchDevice
 from pisync.stores.postgres.applying import apply
-from pisync.stores.postgres.database import Connection, Database
+from pisync.stores.postgres.database import Connection, Database, Turns
 from pisync.stores.postgres.loaded import load_fleet
 from pisync.stores.work import Work
 
@@ -37,13 +35,11 @@ class FleetSettings:
     def __init__(self, database: Database, most_error_logs: int) -> None:
         self._database = database
         self._most_error_logs = most_error_logs
-        # Those of one process had better take turns than get into each other's way.
-        self._changing = WeakValueDictionary[str, asyncio.Lock]()
+        self._changing = Turns(database)
 
     async def change_profile(self, name: str, change: Callable[[Profile], Profile]) -> Profile:
         """Apply a change to a fleet's profile; return what it is then."""
-        lock = self._changing.setdefault(name, asyncio.Lock())
-        async with lock:
+        async with self._changing.turn(name):
             return await self._database.persist(partial(self._change_profile, name, change))
 
     async def _change_profile(
