@@ -57,13 +57,21 @@ bench-quick: $(BENCH)/.ready ## Measure the most of it in less than three minute
 # Hashes, and no word of where the packages came from. Run it on the oldest Python supported: its
 # backports are needed there and harmless on newer ones.
 COMPILE := CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/pip-compile --quiet --upgrade --generate-hashes \
-	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options --strip-extras --allow-unsafe pyproject.toml
+	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options --strip-extras --allow-unsafe
 
 .PHONY: lock
 lock: $(VENV)/.lock ## Resolve the newest dependencies into requirements*.txt
-	$(COMPILE) --output-file requirements.txt
-	$(COMPILE) --output-file requirements-build.txt --only-build-deps --build-deps-for wheel --build-deps-for editable
-	$(COMPILE) --output-file requirements-dev.txt --extra dev --constraint requirements.txt --constraint requirements-build.txt
+	$(COMPILE) pyproject.toml --output-file requirements.txt
+	$(COMPILE) pyproject.toml --output-file requirements-build.txt --only-build-deps --build-deps-for wheel --build-deps-for editable
+	$(COMPILE) pyproject.toml --output-file requirements-dev.txt --extra dev --constraint requirements.txt --constraint requirements-build.txt
+	$(COMPILE) requirements-audit.in --output-file requirements-audit.txt --constraint requirements-dev.txt
+	$(COMPILE) docker/locust/requirements.in --output-file docker/locust/requirements.txt
+
+# Advisories come from the package index; what is locked is looked at, not what is installed.
+.PHONY: audit
+audit: $(VENV)/.audit ## Look for known weaknesses in what is locked
+	for lock in requirements*.txt docker/locust/requirements.txt; do \
+	  $(BIN)/pip-audit --disable-pip --require-hashes --strict --progress-spinner off --requirement "$$lock" || exit 1; done
 
 .PHONY: image
 image: ## Build the container image
@@ -93,6 +101,10 @@ $(VENV)/.runtime: $(BIN)/python pyproject.toml requirements.txt requirements-bui
 
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
 	$(PIP) --require-hashes -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/.audit: $(VENV)/.dev requirements-audit.txt
+	$(PIP) --require-hashes -r requirements-audit.txt
 	@touch $@
 
 # Packages for Node as they are locked; wrk must be there already: `apt-get install wrk nodejs npm`.
