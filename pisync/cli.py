@@ -11,37 +11,25 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from pisync import __version__
 from pisync.banner import banner, reachable_host, url
-from pisync.settings import (
-    MAX_TOKEN_TTL,
-    VARIABLES,
-    CheckProfile,
-    InvalidSettings,
-    Settings,
-    option_of,
-    unknown_variables,
-)
+from pisync.load.command import load
+from pisync.options import FAILED, MISTAKEN, leave_with, setting_options, settings_from
+from pisync.settings import MAX_TOKEN_TTL, Settings, unknown_variables
 
 if TYPE_CHECKING:
     from aiohttp import web
-
-FAILED = 1
-MISTAKEN = 2
-"""The exit status for mistakes in options, settings, and how it is called."""
 
 LOW_BCRYPT_COST = 10
 """Below it, guessing passwords from their hashes is cheap."""
 
 _HEALTHCHECK_SECONDS = 3.0
-
-_Command = TypeVar("_Command", bound=Callable[..., None])
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -50,30 +38,8 @@ def main() -> None:
     """PiSync: a device-sync backend that stands in for the real one."""
 
 
-def _setting_options(*fields: str) -> Callable[[_Command], _Command]:
-    """Add the options for settings, all if none are named; they arrive by the variables' names."""
-
-    def add(command: _Command) -> _Command:
-        for variable in reversed(VARIABLES):
-            if fields and variable.field not in fields:
-                continue
-            for name in reversed(variable.names):
-                is_file = name != variable.names[0]
-                meaning = "file that holds it, instead" if is_file else variable.meaning
-                note = f"  [{name}]" if is_file else f"  [{name}; default: {variable.default}]"
-                command = click.option(
-                    option_of(name),
-                    name,
-                    metavar="PATH" if is_file else "VALUE",
-                    help=meaning + note,
-                )(command)
-        return command
-
-    return add
-
-
 @main.command()
-@_setting_options()
+@setting_options()
 def serve(**options: str | None) -> None:
     """Run the service.
 
@@ -83,7 +49,7 @@ def serve(**options: str | None) -> None:
     from pisync.app import CannotStart, create_app, profile_mistakes
     from pisync.web.server import UncompiledParser
 
-    settings = _settings(options, profile_mistakes)
+    settings = settings_from(options, profile_mistakes)
     logs.configure(settings.log_level, settings.log_format)
     log = logs.get_logger()
     for name in unknown_variables():
@@ -95,9 +61,9 @@ def serve(**options: str | None) -> None:
         with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
             runner.run(_serve(app, settings))
     except CannotStart as exc:
-        _exit(MISTAKEN, str(exc))
+        leave_with(MISTAKEN, str(exc))
     except (_CannotListen, UncompiledParser) as exc:
-        _exit(FAILED, str(exc))
+        leave_with(FAILED, str(exc))
     log.info("stopped")
     if threading.active_count() > 1:
         _leave()
@@ -183,7 +149,7 @@ def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     type=click.IntRange(1, MAX_TOKEN_TTL),
     help="seconds that it is valid  [default: PISYNC_TOKEN_TTL, or 3600]",
 )
-@_setting_options("store", "jwt_secret")
+@setting_options("store", "jwt_secret")
 def token(name: str, scopes: tuple[str, ...], ttl: int | None, **options: str | None) -> None:
     """Print a token, signed with the server's secret.
 
@@ -194,13 +160,13 @@ def token(name: str, scopes: tuple[str, ...], ttl: int | None, **options: str | 
 
     if not (name.isprintable() and 1 <= len(name) <= 64):
         raise click.BadParameter("must be 1 to 64 printable characters", param_hint="--name")
-    settings = _settings(options)
+    settings = settings_from(options)
     try:
         secret = kept_secret(settings)
     except NoSecret as exc:
-        _exit(MISTAKEN, str(exc))
+        leave_with(MISTAKEN, str(exc))
     if secret is None:
-        _exit(
+        leave_with(
             MISTAKEN,
             "Set PISYNC_JWT_SECRET or PISYNC_JWT_SECRET_FILE, here and for the server, to the same"
             " secret.",
@@ -219,12 +185,12 @@ def openapi() -> None:
 
 
 @main.command()
-@_setting_options("host", "port")
+@setting_options("host", "port")
 def healthcheck(**options: str | None) -> None:
     """Exit with status 0 if the service on this machine can serve, else with 1."""
     from http.client import HTTPConnection, HTTPException
 
-    settings = _settings(options)
+    settings = settings_from(options)
     connection = HTTPConnection(
         reachable_host(settings.host), settings.port, timeout=_HEALTHCHECK_SECONDS
     )
@@ -232,24 +198,13 @@ def healthcheck(**options: str | None) -> None:
         connection.request("GET", "/readyz")
         status = connection.getresponse().status
     except (OSError, HTTPException) as exc:
-        _exit(FAILED, f"No answer from {url(settings.host, settings.port)}: {exc}")
+        leave_with(FAILED, f"No answer from {url(settings.host, settings.port)}: {exc}")
     finally:
         connection.close()
     if status != HTTPStatus.OK:
-        _exit(FAILED, f"Not ready: {url(settings.host, settings.port)}/readyz answers {status}")
+        leave_with(
+            FAILED, f"Not ready: {url(settings.host, settings.port)}/readyz answers {status}"
+        )
 
 
-def _settings(
-    options: Mapping[str, str | None], check_profile: CheckProfile | None = None
-) -> Settings:
-    given = {name: text for name, text in options.items() if text is not None}
-    try:
-        return Settings.from_env(options=given, check_profile=check_profile)
-    except InvalidSettings as exc:
-        _exit(MISTAKEN, *exc.mistakes)
-
-
-def _exit(status: int, *lines: str) -> NoReturn:
-    for line in lines:
-        click.echo(line, err=True)
-    raise SystemExit(status)
+main.add_command(load)

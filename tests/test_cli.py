@@ -138,7 +138,7 @@ class TestHelp:
         shown = pisync("--help")
         assert shown.returncode == 0
         commands = re.findall(r"^  ([a-z]+)  ", shown.stdout, re.MULTILINE)
-        assert commands == ["healthcheck", "openapi", "serve", "token"]
+        assert commands == ["healthcheck", "load", "openapi", "serve", "token"]
 
     def test_of_serve_tells_every_setting_by_option_and_variable_and_default(self) -> None:
         words = " ".join(pisync("serve", "--help").stdout.split())

@@ -20,7 +20,7 @@ from pisync.settings import VARIABLES
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "pisync"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-LOCKS = sorted(ROOT.glob("requirements*.txt"))
+LOCKS = [*sorted(ROOT.glob("requirements*.txt")), ROOT / "docker/locust/requirements.txt"]
 VENDORED = sorted(path for path in (PACKAGE / "web/vendor").iterdir() if path.is_dir())
 
 # From the bottom up: a module imports from its own layer and from those before it.
@@ -42,9 +42,14 @@ LAYERS = (
     ("pisync.web",),
     ("pisync.app",),
     ("pisync.client",),
+    ("pisync.options",),
+    ("pisync.load",),
     ("pisync.cli", "pisync.__main__", "pisync.in_process", "pisync.pytest_plugin"),
 )
-KNOWS_AIOHTTP = ("pisync.web", "pisync.app", "pisync.keys", "pisync.cli")
+KNOWS_AIOHTTP = (
+    *("pisync.web", "pisync.app", "pisync.keys", "pisync.cli"),
+    *("pisync.load.generator", "pisync.load.run"),
+)
 READS_THE_ENVIRONMENT = ("pisync.settings",)
 PICKS_A_STORE = ("pisync.app", "pisync.stores")
 
@@ -153,7 +158,7 @@ def locked(path: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", LOCKS, ids=lambda path: str(path.relative_to(ROOT)))
 class TestLock:
     def test_names_no_place_that_packages_came_from(self, path: Path) -> None:
         assert (
@@ -190,6 +195,11 @@ def test_a_lock_holds_what_the_project_declares(declared: list[str], lock: str) 
     versions = locked(ROOT / lock)
     for requirement in map(Requirement, declared):
         assert requirement.specifier.contains(versions[canonicalize_name(requirement.name)])
+
+
+def test_a_start_does_not_find_rich() -> None:
+    # structlog would import it: see docs/decisions/0006-load-without-rich.md.
+    assert "rich" not in locked(ROOT / "requirements.txt")
 
 
 @pytest.mark.parametrize("folder", VENDORED, ids=lambda path: path.name)

@@ -1,0 +1,92 @@
+"""A run from its beginning to its end."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+import click
+from aiohttp import ClientError, ClientSession
+
+from pisync.client import FleetClient
+from pisync.load.generator import CannotLoad, generate
+from pisync.load.plan import Plan, Thresholds
+from pisync.load.reconcile import close_books, open_books
+from pisync.load.report import Report, missed
+from pisync.load.tally import Tally
+
+_TICK = 0.25
+_TICKS_PER_SECOND = 4
+
+
+class Tokens(NamedTuple):
+    """An admin's token, for the ledger, and the users', for the load."""
+
+    admin: str
+    users: Sequence[str]
+
+
+def run(plan: Plan, tokens: Tokens, thresholds: Thresholds) -> Report:
+    """Load a server, and look at its ledger before and after.
+
+    Raises CannotLoad; CallFailed, OSError or HTTPException where the ledger can't be had.
+    """
+    client = FleetClient(plan.url, plan.fleet, token=tokens.admin)
+    books = open_books(client)
+    tally = Tally()
+    asyncio.run(_generate(plan, tokens.users, tally))
+    settled = close_books(client, books, tally, plan.wait)
+    return Report(plan, tally, settled, missed(tally, thresholds))
+
+
+async def _generate(plan: Plan, tokens: Sequence[str], tally: Tally) -> None:
+    stopped = asyncio.Event()
+    with suppress(NotImplementedError, ValueError):  # not on Windows, nor outside the main thread
+        # The ledger is looked at all the same.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stopped.set)
+    showing = asyncio.create_task(_show(plan, tally))
+    try:
+        await generate(plan, tokens, tally, stopped)
+    finally:
+        showing.cancel()
+        with suppress(asyncio.CancelledError):
+            await showing
+
+
+async def _show(plan: Plan, tally: Tally) -> None:
+    """Show on a terminal how far it is, and how it goes."""
+    length = round(plan.seconds * _TICKS_PER_SECOND)
+    with click.progressbar(
+        length=length, show_eta=False, item_show_func=lambda text: text, file=sys.stderr
+    ) as bar:
+        counted = 0
+        while True:
+            await asyncio.sleep(_TICK)
+            rate = (tally.requests - counted) * _TICKS_PER_SECOND
+            counted = tally.requests
+            bar.update(1, f"{rate:,}/s  {_latency(tally)}  errors {tally.errors:,}")
+
+
+def _latency(tally: Tally) -> str:
+    latencies = tally.latencies()
+    p50, p99 = (1000 * latencies.percentile(each) for each in (50, 99))
+    return f"p50 {p50:.1f} ms  p99 {p99:.1f} ms"
+
+
+def log_in(url: str, username: str, password: str) -> str:
+    """Return a token. Raises CannotLoad."""
+    return asyncio.run(_log_in(url, {"username": username, "password": password}))
+
+
+async def _log_in(url: str, account: Mapping[str, str]) -> str:
+    try:
+        async with ClientSession() as session, session.post(f"{url}/login", json=account) as answer:
+            said = await answer.json()
+    except (ClientError, TimeoutError) as exc:
+        raise CannotLoad(f"No answer from {url}: {exc}") from exc
+    if "token" not in said:
+        raise CannotLoad(f"{url}/login answers {answer.status}: {said['message']}")
+    token: str = said["token"]
+    return token

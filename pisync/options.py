@@ -1,0 +1,54 @@
+"""What the commands share: options for settings, and a way out for mistakes."""
+
+from collections.abc import Callable, Mapping
+from typing import NoReturn, TypeVar
+
+import click
+
+from pisync.settings import VARIABLES, CheckProfile, InvalidSettings, Settings, option_of
+
+FAILED = 1
+MISTAKEN = 2
+"""The exit status for mistakes in options, settings, and how it is called."""
+
+_Command = TypeVar("_Command", bound=Callable[..., None])
+
+
+def setting_options(*fields: str) -> Callable[[_Command], _Command]:
+    """Add the options for settings, all if none are named; they arrive by the variables' names."""
+
+    def add(command: _Command) -> _Command:
+        for variable in reversed(VARIABLES):
+            if fields and variable.field not in fields:
+                continue
+            for name in reversed(variable.names):
+                is_file = name != variable.names[0]
+                meaning = "file that holds it, instead" if is_file else variable.meaning
+                note = f"  [{name}]" if is_file else f"  [{name}; default: {variable.default}]"
+                command = click.option(
+                    option_of(name),
+                    name,
+                    metavar="PATH" if is_file else "VALUE",
+                    help=meaning + note,
+                )(command)
+        return command
+
+    return add
+
+
+def settings_from(
+    options: Mapping[str, str | None], check_profile: CheckProfile | None = None
+) -> Settings:
+    """Return the settings that options and variables ask for; leave where there are mistakes."""
+    given = {name: text for name, text in options.items() if text is not None}
+    try:
+        return Settings.from_env(options=given, check_profile=check_profile)
+    except InvalidSettings as exc:
+        leave_with(MISTAKEN, *exc.mistakes)
+
+
+def leave_with(status: int, *lines: str) -> NoReturn:
+    """End the command with an exit status, and say why on standard error."""
+    for line in lines:
+        click.echo(line, err=True)
+    raise SystemExit(status)
