@@ -1,8 +1,9 @@
 """Overload: what is more than can be answered soon is turned away, before it costs much.
 
 Requests that arrive in one turn of the event loop wait for each other. A burst is answered whatever
-its size; when there are too many turn after turn, the rest are refused without being parsed, since
-to refuse a request that has been understood costs nearly as much as to do what it asks for.
+its size, and so is any number of clients who wait for their answers, as long as that is not long;
+when it is, turn after turn, the rest are refused without being parsed, since to refuse a request
+that has been understood costs nearly as much as to do what it asks for.
 """
 
 import asyncio
@@ -20,17 +21,17 @@ from pisync.web.problems import JSON_TYPE
 HOLD_SECONDS = 0.05
 """How long a refusal is held back: those who ask again at once shall not take others' time."""
 
+_LONG_TURN_SECONDS = 0.5
+"""Processor time of a turn of the event loop from which it is too much,"""
 _TURN_SECONDS = 0.05
-"""Processor time that a turn of the event loop may take at overload,"""
-_BURST_SECONDS = 0.5
-"""and else."""
+"""and that a turn may take at overload."""
 _REFUSAL_SECONDS = 20e-6
 """Processor time that it takes to turn a request away, about."""
 _LEAST_COST = 1e-6
 _PATIENCE = 1.0
-"""Seconds for which turns must be full before it is overload, and no burst."""
+"""Seconds for which turns must be too long before it is overload, and no burst."""
 _PAUSE = 0.25
-"""Seconds without a request that end a row of full turns."""
+"""Seconds without an answer, before the next request, that end a row of such turns."""
 _WEIGHT = 0.2
 """What the last turn counts for in the mean."""
 _SPARE_FILES = 100
@@ -61,7 +62,7 @@ class Limits:
     """How much comes in: connections that are open, and requests that wait for each other."""
 
     connections: int = 20_000
-    requests: int = 500
+    requests: int = 256
 
 
 NORMAL = Limits()
@@ -83,31 +84,35 @@ class Gate:
 
     def __init__(self, most: int, used: Callable[[], float] = time.thread_time) -> None:
         self._most = self._allowed = most
-        self._allowed_in_burst = sys.maxsize
+        self._too_many = sys.maxsize
         self._used = used
         self._used_before = 0.0
         self._cost = 0.0
         self._count = self._refused = self._let_in_before = 0
         self._full_since: float | None = None
-        self._rests_since: float | None = None
+        self._last_answer = 0.0
         self._is_overload = False
 
     def lets_in(self) -> bool:
         """Count a request; say whether it may come in."""
         if not self._count:
-            if self._rests_since is not None and perf_counter() - self._rests_since > _PAUSE:
+            if perf_counter() - self._last_answer > _PAUSE:
                 self._full_since = None
             # It runs before the requests that come in now, and those before the next that arrive.
             asyncio.get_running_loop().call_soon(self._next_turn)
         self._count += 1
-        if self._count <= (self._allowed if self._is_overload else self._allowed_in_burst):
+        if not self._is_overload or self._count <= self._allowed:
             return True
         self._refused += 1
         return False
 
+    def answered(self) -> None:
+        """Hear that a request has been answered."""
+        self._last_answer = perf_counter()
+
     def _next_turn(self) -> None:
         now = perf_counter()
-        is_full = self._count > self._allowed
+        is_full = self._count > (self._allowed if self._is_overload else self._too_many)
         if not is_full:
             self._full_since = None
         elif self._full_since is None:
@@ -115,13 +120,6 @@ class Gate:
         self._is_overload = self._full_since is not None and now - self._full_since >= _PATIENCE
         self._learn_cost()
         self._count = self._refused = 0
-        self._rests_since = None
-        # After a task has been woken for each request, and has begun another that answers it.
-        loop = asyncio.get_running_loop()
-        loop.call_soon(loop.call_soon, self._rest)
-
-    def _rest(self) -> None:
-        self._rests_since = perf_counter()
 
     def _learn_cost(self) -> None:
         """Learn what a request costs from the turn before, and how many a turn has time for."""
@@ -132,7 +130,7 @@ class Gate:
         self._let_in_before = self._count - self._refused
         cost = max(self._cost, _LEAST_COST)
         self._allowed = max(1, min(self._most, int(_TURN_SECONDS / cost)))
-        self._allowed_in_burst = max(self._most, int(_BURST_SECONDS / cost))
+        self._too_many = max(self._most, int(_LONG_TURN_SECONDS / cost))
 
 
 def is_probe(data: bytes) -> bool:

@@ -301,6 +301,7 @@ class _Connection(web.RequestHandler):
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> Finished:
         """Send an answer; one that no middleware saw gets the one shape here."""
+        self._server.gate.answered()
         if isinstance(resp, Sent):
             return _finished(resp)
         if isinstance(resp, web.HTTPException) and not isinstance(resp, web.HTTPRedirection):

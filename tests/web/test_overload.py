@@ -32,9 +32,8 @@ async def turn(gate: Gate, clock: Clock, requests: int, each: float) -> int:
     """Let so many requests come in one turn of the loop; return how many came in."""
     let_in = sum([gate.lets_in() for _ in range(requests)])
     await asyncio.sleep(0)
-    clock.seconds += let_in * each
-    for _ in range(3):
-        await asyncio.sleep(0)
+    clock.seconds += let_in * each + (requests - let_in) * 20e-6
+    gate.answered()
     return let_in
 
 
@@ -52,26 +51,40 @@ async def test_full_turns_for_a_second_are_overload_and_so_many_come_in(
     monkeypatch.setattr("pisync.web.overload._PATIENCE", 0.05)
     clock = Clock()
     gate = Gate(100, clock)
-    assert await turn(gate, clock, 150, 0.00001) == 150
+    assert [await turn(gate, clock, 1000, 0.005) for _ in range(3)] == [1000, 1000, 1000]
     await asyncio.sleep(0.06)
-    assert [await turn(gate, clock, 150, 0.00001) for _ in range(3)] == [150, 100, 100]
+    let_in = [await turn(gate, clock, 1000, 0.005) for _ in range(60)]
+    assert let_in[0] == 1000
+    assert 8 <= let_in[-1] <= 12  # 50 ms
 
 
-async def test_where_requests_cost_more_fewer_come_in(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_clients_who_wait_for_each_other_but_not_long_are_no_overload(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("pisync.web.overload._PATIENCE", 0.0)
     clock = Clock()
-    gate = Gate(1000, clock)
-    let_in = [await turn(gate, clock, 200, 0.005) for _ in range(60)]
-    assert let_in[0] == 200
-    assert 8 <= let_in[-1] <= 12  # 50 ms
+    gate = Gate(100, clock)
+    assert [await turn(gate, clock, 3000, 0.0001) for _ in range(20)] == [3000] * 20
+
+
+async def test_however_little_requests_cost_only_so_many_come_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pisync.web.overload._PATIENCE", 0.0)
+    clock = Clock()
+    gate = Gate(100, clock)
+    await turn(gate, clock, 1000, 0.01)
+    await turn(gate, clock, 1000, 0.01)
+    assert [await turn(gate, clock, 1000, 0.0) for _ in range(60)][-1] == 100
 
 
 async def test_one_turn_of_calm_ends_overload(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pisync.web.overload._PATIENCE", 0.0)
     clock = Clock()
     gate = Gate(100, clock)
-    let_in = [await turn(gate, clock, n, 0.0) for n in (150, 150, 50, 150)]
-    assert let_in == [150, 100, 50, 150]
+    let_in = [await turn(gate, clock, 150, 0.01) for _ in range(60)]
+    assert 4 <= let_in[-1] <= 6
+    assert [await turn(gate, clock, n, 0.01) for n in (2, 150)] == [2, 150]
 
 
 async def test_bursts_with_rest_between_them_are_no_overload(
