@@ -35,6 +35,16 @@ test: $(VENV)/.dev ## Run the tests, with a coverage report
 chaos: $(VENV)/.dev ## Kill, stop and cut off what serves, for long, and look for what is lost
 	CHAOS=long $(BIN)/python -m pytest tests/chaos -n 0 -s $(ARGS)
 
+MINUTES ?= 60
+
+.PHONY: fuzz
+fuzz: $(VENV)/.dev ## Fuzz the API, its document and its parsers, for so many MINUTES (60)
+	$(PIP) --require-hashes -r tests/fuzz/requirements.txt || \
+	  echo 'NOT FUZZED: the parsers. atheris does not install on this Python.' >&2
+	FUZZ=$$(($(MINUTES) / 4)) $(BIN)/python -m pytest tests/fuzz tests/test_schemathesis.py -n 0 $(ARGS)
+	! $(BIN)/python -c 'import atheris' 2>/dev/null || \
+	  $(BIN)/python -m tests.fuzz.parsers -max_total_time=$$(($(MINUTES) * 15)) -artifact_prefix=$(VENV)/
+
 .PHONY: check
 check: $(VENV)/.dev ## Check format, lint and types
 	$(BIN)/ruff format --check .
@@ -66,6 +76,7 @@ lock: $(VENV)/.lock ## Resolve the newest dependencies into requirements*.txt
 	$(COMPILE) pyproject.toml --output-file requirements-dev.txt --extra dev --constraint requirements.txt --constraint requirements-build.txt
 	$(COMPILE) requirements-audit.in --output-file requirements-audit.txt --constraint requirements-dev.txt
 	$(COMPILE) docker/locust/requirements.in --output-file docker/locust/requirements.txt
+	$(COMPILE) tests/fuzz/requirements.in --output-file tests/fuzz/requirements.txt
 
 # Advisories come from the package index; what is locked is looked at, not what is installed.
 .PHONY: audit

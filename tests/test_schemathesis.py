@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from pisync.in_process import SETTINGS, RunningServer, running_server
+from tests.fuzz.caller import LIMIT, MINUTES, seeds
 
 ROOT = Path(__file__).parent.parent
-SECONDS = 240
 
 
 def prepare(server: RunningServer) -> None:
@@ -22,8 +22,15 @@ def prepare(server: RunningServer) -> None:
     fleet.sync(7)
 
 
-@pytest.mark.timeout(SECONDS)
+@pytest.mark.timeout(LIMIT)
 def test_the_service_does_what_its_document_says_and_nothing_else() -> None:
+    for seed in seeds():
+        check(seed)
+
+
+def check(seed: int) -> None:
+    """Run it once, with cases drawn from a seed; with more of them where there is time."""
+    more = ["--max-examples=50"] if MINUTES else []
     with running_server(SETTINGS) as server:
         prepare(server)
         token = server.token("devices", "admin", name="admin")
@@ -33,6 +40,8 @@ def test_the_service_does_what_its_document_says_and_nothing_else() -> None:
                 "--config-file=tests/schemathesis.toml",
                 "--no-color",
                 "run",
+                f"--seed={seed}",
+                *more,
                 f"{server.url}/openapi.json",
             ],
             check=False,
@@ -40,6 +49,6 @@ def test_the_service_does_what_its_document_says_and_nothing_else() -> None:
             env={**os.environ, "PISYNC_TOKEN": token},
             capture_output=True,
             text=True,
-            timeout=SECONDS,
+            timeout=LIMIT,
         )
     assert run.returncode == 0, run.stdout + run.stderr

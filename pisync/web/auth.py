@@ -27,7 +27,7 @@ def guard(tokens: Tokens, access: Mapping[Handler, str | None]) -> Middleware:
     `access` says for a handler which scope it takes, or None if it is open to all. Any other
     handler, such as the router's own for a path that is not there, takes a valid token.
     """
-    verifier = _Verifier(tokens)
+    verifier = Verifier(tokens)
 
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -82,7 +82,7 @@ class _Presented(dict[str, Any]):
         self.token = token
 
 
-class _Verifier:
+class Verifier:
     """Has aiohttp-jwt verify tokens; whatever it makes of a bad one becomes InvalidToken."""
 
     def __init__(self, tokens: Tokens) -> None:

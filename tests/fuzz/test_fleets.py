@@ -1,0 +1,331 @@
+"""Fleets over HTTP, whatever is done to them and in whatever order, beside a twin of each."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import Phase
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from pisync.in_process import RunningServer
+from pisync.model import timestamp
+from pisync.model.device import Device
+from pisync.model.draw import draw
+from pisync.model.outcome import STATUS_CODES, SUCCEEDED, Outcome
+from pisync.model.profile import (
+    ConstantDelay,
+    LognormalDelay,
+    Profile,
+    UniformDelay,
+    WeightedOutcome,
+)
+from pisync.model.script import Step
+from pisync.model.timestamp import LATEST, SECOND
+from pisync.stores.base import Verdict
+from pisync.web import render
+from tests.fuzz.caller import LIMIT, MINUTES, Caller, Reply, drive, service
+from tests.stores.broken import (
+    Finish,
+    break_finish,
+    finishes_twice,
+    forgets_the_sync,
+    loses_error_logs,
+)
+from tests.stores.twin import Twin, due_at
+
+FULL, TIMEOUT = Outcome(400, "Storage Full"), Outcome(500, "Connection Timeout")
+PROFILES = (
+    Profile(seed=1, delay=LognormalDelay(5, 1, 60)),
+    Profile(seed=2, delay=UniformDelay(0, 20), refuse_pending=True),
+    Profile(seed=3, outcomes=(WeightedOutcome(FULL, 1),), delay=ConstantDelay(0)),
+    Profile(seed=4, delay=ConstantDelay(10), max_pending=2),
+)
+LISTED: Sequence[Mapping[str, object]] = (
+    {"device_id": 1},
+    {"device_id": 2, "sync_status_code": 400, "error_message": "Storage Full"},
+    {"device_id": 3, "last_attempt_at": "2096-01-02T03:04:05.678901Z"},
+    {"device_id": 8},
+)
+OUTCOMES = st.sampled_from((SUCCEEDED, FULL, TIMEOUT))
+STEPS = st.builds(Step, OUTCOMES, st.none() | st.integers(0, 20 * SECOND)) | st.just(Step(None))
+DEVICE_IDS = st.integers(1, 9)
+STATUSES = st.sets(st.sampled_from(STATUS_CODES), min_size=1)
+VERDICTS = {
+    Verdict.STARTED: 202,
+    Verdict.JOINED: 202,
+    Verdict.PENDING: 409,
+    Verdict.FULL: 503,
+    Verdict.UNKNOWN: 404,
+}
+
+
+class FleetMachine(RuleBasedStateMachine):
+    """A fleet on a manual clock, and all that users and admins can do to it."""
+
+    server: ClassVar[RunningServer]
+    http: ClassVar[Caller]
+    names: ClassVar[Iterator[int]] = count(1)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token = self.server.token("devices", "admin")
+        self.name = f"fuzz-{next(self.names)}"
+        self.path = f"/admin/fleets/{self.name}"
+        assert self.put(6, PROFILES[0]).status == 201
+
+    def call(self, method: str, path: str, body: object = None, **query: object) -> Reply:
+        return self.http(method, path, body, token=self.token, fleet=self.name, **query)
+
+    def teardown(self) -> None:
+        assert self.call("DELETE", self.path).status == 204
+        assert self.call("GET", "/stats").status == 404
+
+    def put(self, devices: object, profile: Profile) -> Reply:
+        body = {"devices": devices, "profile": render.profile(profile)}
+        reply = self.call("PUT", self.path, body)
+        self.meet(profile)
+        return reply
+
+    def meet(self, profile: Profile) -> None:
+        """Take a fleet in its first state for what it is, and stop its clock."""
+        clock = self.call("PUT", f"{self.path}/clock", {"mode": "manual"}).json
+        self.twin = Twin(
+            profile=profile,
+            now=timestamp.parse(clock["now"]),
+            generation=0,
+            first=[read(each) for each in self.call("GET", "/devices").json],
+            first_errors=[log_of(each) for each in self.call("GET", "/errors").json],
+        )
+
+    # What users do
+
+    @rule(device_id=DEVICE_IDS)
+    def sync(self, device_id: int) -> None:
+        reply = self.call("POST", f"/devices/{device_id}/sync")
+        ((verdict, device),) = self.twin.begin([device_id])
+        assert reply.status == VERDICTS[verdict]
+        if reply.status == 202:
+            assert device is not None
+            assert reply.json == render.device(device)
+            assert reply.headers["Pisync-Attempt"] == str(device.attempt)
+
+    @rule(device_ids=st.lists(DEVICE_IDS, max_size=12))
+    def sync_listed(self, device_ids: list[int]) -> None:
+        self.sync_many({"device_ids": device_ids}, [*dict.fromkeys(device_ids)])
+
+    @rule(statuses=STATUSES)
+    def sync_those_with(self, statuses: set[int]) -> None:
+        having = [
+            each.device_id
+            for each in self.twin.devices.values()
+            if each.sync_status_code in statuses
+        ]
+        self.sync_many({"status": [*statuses]}, having)
+
+    @rule()
+    def sync_all(self) -> None:
+        self.sync_many({"all": True}, [*self.twin.devices])
+
+    def sync_many(self, body: object, device_ids: Sequence[int]) -> None:
+        reply = self.call("POST", "/devices/sync", body)
+        begun = Counter(verdict for verdict, _ in self.twin.begin(device_ids))
+        assert (reply.status, reply.json) == (
+            202,
+            {
+                "started": begun[Verdict.STARTED],
+                "joined": begun[Verdict.JOINED],
+                "refused": begun[Verdict.PENDING] + begun[Verdict.FULL],
+                "not_found": [each for each in device_ids if each not in self.twin.devices],
+            },
+        )
+
+    # What testers do
+
+    @rule(seconds=st.integers(0, 30) | st.floats(0, 5))
+    def advance(self, seconds: float) -> None:
+        reply = self.call("POST", f"{self.path}/advance", {"seconds": seconds})
+        target = self.twin.now + round(seconds * SECOND)
+        self.check_moved(reply, self.twin.move(target))
+
+    @rule()
+    def settle(self) -> None:
+        due = self.twin.due_until(LATEST)
+        reply = self.call("POST", f"{self.path}/settle")
+        self.check_moved(reply, self.twin.move(max([self.twin.now, *map(due_at, due)])))
+
+    def check_moved(self, reply: Reply, finished: int) -> None:
+        moved = {"now": timestamp.render(self.twin.now), "finished": finished}
+        assert (reply.status, reply.json) == (200, moved)
+
+    @rule(
+        device_id=DEVICE_IDS,
+        steps=st.lists(STEPS, min_size=1, max_size=3),
+        sticky=st.booleans(),
+    )
+    def script(self, device_id: int, steps: list[Step], *, sticky: bool) -> None:
+        body = [written(step) for step in steps]
+        if sticky:
+            body[-1]["sticky"] = True
+        reply = self.call("PUT", f"{self.path}/devices/{device_id}/script", body)
+        is_there = device_id in self.twin.devices
+        assert reply.status == (204 if is_there else 404)
+        if is_there:
+            self.twin.scripts[device_id] = [*steps], sticky
+
+    @rule(device_id=DEVICE_IDS)
+    def end_script(self, device_id: int) -> None:
+        reply = self.call("DELETE", f"{self.path}/devices/{device_id}/script")
+        assert reply.status == (204 if device_id in self.twin.devices else 404)
+        self.twin.scripts.pop(device_id, None)
+
+    @rule(device_id=DEVICE_IDS, outcome=OUTCOMES)
+    def release(self, device_id: int, outcome: Outcome) -> None:
+        reply = self.call("POST", f"{self.path}/devices/{device_id}/release", outcome._asdict())
+        device = self.twin.devices.get(device_id)
+        if device is None:
+            assert reply.status == 404
+        elif device not in self.twin.held:
+            assert reply.status == 409
+        else:
+            self.twin.finish(device, outcome)
+            expected = render.device(self.twin.devices[device_id])
+            assert (reply.status, reply.json) == (200, expected)
+
+    @rule(profile=st.sampled_from(PROFILES))
+    def change_profile(self, profile: Profile) -> None:
+        reply = self.call("PATCH", self.path, {"profile": render.profile(profile)})
+        assert reply.json["profile"] == render.profile(profile)
+        self.twin.profile = profile
+
+    @rule()
+    def reset(self) -> None:
+        assert self.call("POST", f"{self.path}/reset").status == 204
+        before = self.twin
+        self.meet(before.profile)
+        assert (self.twin.first, self.twin.first_errors) == (before.first, before.first_errors)
+
+    @rule(devices=st.sampled_from((0, 6, LISTED)), profile=st.sampled_from(PROFILES))
+    def replace(self, devices: object, profile: Profile) -> None:
+        assert self.put(devices, profile).status == 200
+
+    @rule(device_id=DEVICE_IDS, first=st.integers(1, 50), attempts=st.integers(1, 20))
+    def forecast(self, device_id: int, first: int, attempts: int) -> None:
+        query = {"device_id": device_id, "from": first, "attempts": attempts}
+        reply = self.call("GET", f"{self.path}/forecast", **query)
+        if device_id not in self.twin.devices:
+            assert reply.status == 404
+            return
+        drawn = [(n, draw(self.twin.profile, device_id, n)) for n in range(first, first + attempts)]
+        assert reply.json == render.forecast(drawn)
+
+    # What must always be so
+
+    @rule(limit=st.integers(1, 4), statuses=st.none() | STATUSES)
+    def devices_come_in_pages(self, limit: int, statuses: set[int] | None) -> None:
+        chosen = {} if statuses is None else {"status": ",".join(map(str, statuses))}
+        expected = [
+            render.device(each)
+            for each in self.twin.devices.values()
+            if statuses is None or each.sync_status_code in statuses
+        ]
+        reply = self.call("GET", "/devices", limit=limit, **chosen)
+        found = [*reply.json]
+        while link := reply.headers.get("Link"):
+            assert len(reply.json) == limit
+            reply = self.call("GET", link.partition("<")[2].partition(">")[0])
+            found += reply.json
+        assert found == expected
+        assert reply.headers["X-Total-Count"] == str(len(expected))
+
+    @rule(device_id=DEVICE_IDS, status=st.sampled_from((400, 404, 500)))
+    def errors_can_be_filtered(self, device_id: int, status: int) -> None:
+        reply = self.call("GET", "/errors", device_id=device_id, status=status, limit=1000)
+        expected = [log for log in self.twin.errors if (log[0], log[2]) == (device_id, status)]
+        assert Counter(map(log_of, reply.json)) == Counter(expected)
+
+    @invariant()
+    def is_the_twin(self) -> None:
+        devices = self.call("GET", "/devices").json
+        assert devices == [render.device(each) for each in self.twin.devices.values()]
+        for shown in devices:
+            assert (shown["last_sync_at"] or "") <= shown["last_attempt_at"]
+        errors = self.call("GET", "/errors", limit=1000).json
+        assert Counter(map(log_of, errors)) == Counter(self.twin.errors)
+        ids = [each["error_id"] for each in errors]
+        assert ids == sorted(set(ids), reverse=True)
+
+    @invariant()
+    def counts_agree(self) -> None:
+        twin, failed = self.twin, sum(self.twin.failed.values())
+        codes = Counter(each.sync_status_code for each in twin.devices.values())
+        assert self.call("GET", "/stats").json == {
+            "devices": len(twin.devices),
+            "pending": len(twin.pending),
+            "by_status": {str(code): codes[code] for code in STATUS_CODES},
+            "attempts": twin.accepted,
+            "succeeded": twin.succeeded,
+            "failed": failed,
+            "error_logs": len(twin.errors),
+        }
+        ledger = self.call("GET", f"{self.path}/ledger").json
+        assert ledger["balanced"]
+        assert (ledger["accepted"], ledger["joined"], ledger["refused"], ledger["succeeded"]) == (
+            twin.accepted,
+            twin.joined,
+            twin.refused,
+            twin.succeeded,
+        )
+        assert (ledger["pending"], ledger["held"]) == (len(twin.pending), len(twin.held))
+        assert ledger["error_logs"] == failed
+
+
+def read(given: Mapping[str, Any]) -> Device:
+    """Return a device that no attempt was made of yet."""
+    synced = given["last_sync_at"]
+    return Device(
+        given["device_id"],
+        None if synced is None else timestamp.parse(synced),
+        given["sync_status_code"],
+        given["error_message"],
+        timestamp.parse(given["last_attempt_at"]),
+        0,
+    )
+
+
+def log_of(given: Mapping[str, Any]) -> tuple[object, ...]:
+    """Return an error log as the twin has it."""
+    occurred_at = timestamp.parse(given["occurred_at"])
+    named = ("device_id", "attempt", "sync_status_code", "error_message")
+    return (*(given[name] for name in named), occurred_at)
+
+
+def written(step: Step) -> dict[str, object]:
+    """Return a script's step as a client writes it."""
+    if step.outcome is None:
+        return {"hold": True}
+    delay = {} if step.delay is None else {"delay": step.delay / SECOND}
+    return {**step.outcome._asdict(), **delay}
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[type[FleetMachine]]:
+    with service() as (server, caller):
+        yield type("Machine", (FleetMachine,), {"server": server, "http": caller})
+
+
+@pytest.mark.timeout(LIMIT)
+def test_a_fleet_is_what_its_twin_is(machine: type[FleetMachine]) -> None:
+    drive(machine, 20)
+
+
+@pytest.mark.skipif(MINUTES > 0, reason="it takes no longer fuzzing to see it")
+@pytest.mark.parametrize("broken", [loses_error_logs, finishes_twice, forgets_the_sync])
+def test_the_twin_sees_a_broken_transition(
+    machine: type[FleetMachine], monkeypatch: pytest.MonkeyPatch, broken: Finish
+) -> None:
+    break_finish(monkeypatch, broken)
+    with pytest.raises(AssertionError):
+        drive(machine, 20, [Phase.generate])
