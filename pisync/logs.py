@@ -1,5 +1,6 @@
 """Logs: one way out, to stderr, for all that PiSync and its libraries log."""
 
+import asyncio
 import logging
 import math
 import re
@@ -42,15 +43,16 @@ def get_logger() -> FilteringBoundLogger:
 def get_event_logger(event: str) -> Callable[..., None]:
     """Return a function that logs `event` at info, for what happens many times a second.
 
-    It takes the event's values by keyword: strings and numbers. As JSON, a line takes an eighth of
-    a logger's time (6 µs, not 47); as text, which is for people to read, all of it.
+    It takes the event's values by keyword: strings and numbers. As JSON, a line takes a tenth of a
+    logger's time (4 µs, not 47), and is written at the end of the event loop's turn; as text, which
+    is for people to read, it takes all of it.
     """
     log = get_logger()
     if not isinstance(processors[-1], structlog.processors.JSONRenderer):
         return partial(log.info, event)
     if not log.is_enabled_for(logging.INFO):
         return lambda **_: None
-    write = structlog.get_config()["logger_factory"]().msg
+    write = _Lines(structlog.get_config()["logger_factory"]().msg).write
 
     def write_line(**values: str | float) -> None:
         line = {"timestamp": _now(), "level": "info", "event": event, **values}
@@ -106,6 +108,28 @@ def _configure_libraries(threshold: int, output: TextIO) -> None:
     logging.captureWarnings(True)
     for name in _SILENCED:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
+class _Lines:
+    """Writes the lines of a turn of the event loop together: each alone is a system call."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+        self._waiting: list[str] = []
+
+    def write(self, line: str) -> None:
+        if not self._waiting:
+            try:
+                asyncio.get_running_loop().call_soon(self._flush)
+            except RuntimeError:  # no loop, no turn
+                self._write(line)
+                return
+        self._waiting.append(line)
+
+    def _flush(self) -> None:
+        text = "\n".join(self._waiting)
+        self._waiting.clear()
+        self._write(text)
 
 
 class _Output:

@@ -110,9 +110,13 @@ class Tokens:
         claims = self._accepted.get(token)
         return claims if claims is not None and self._now() < claims.expires_at else None
 
+    def flaw(self, token: str) -> str | None:
+        """Return why a token was refused before, for good; None if it was not."""
+        return self._refused.get(_digest(token))
+
     def check_form(self, token: str) -> None:
         """Raise InvalidToken if a token has the wrong form, or was refused before."""
-        reason = self._refused.get(_digest(token)) or _flaw_of_form(token)
+        reason = self.flaw(token) or _flaw_of_form(token)
         if reason:
             raise InvalidToken(reason)
 

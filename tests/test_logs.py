@@ -264,6 +264,23 @@ class TestEventLogger:
         assert shown[::2] == shown[1::2]
         assert [each["path"] for each in shown[6::2]] == ["/***", "db://***@c", "a\nb\x7f"]
 
+    def test_writes_the_lines_of_a_turn_of_the_event_loop_together(self) -> None:
+        shown = events(
+            "import asyncio\n"
+            "writes = []\n"
+            "write = sys.stderr.write\n"
+            "sys.stderr.write = lambda text: (writes.append(text), write(text))\n"
+            "log_it = logs.get_event_logger('request')\n"
+            "async def turns():\n"
+            "    for path in 'ab': log_it(path=path)\n"
+            "    await asyncio.sleep(0)\n"
+            "    log_it(path='c')\n"
+            "    await asyncio.sleep(0)\n"
+            "asyncio.run(turns())\n"
+            "log_it(path=str(len(writes)))\n"
+        )
+        assert [each["path"] for each in shown] == ["a", "b", "c", "2"]
+
     def test_writes_text_as_a_logger_does(self) -> None:
         lines = [line.split(" ", 1)[1] for line in logged(self.WRITE, "text").splitlines()]
         assert len(lines) == 12

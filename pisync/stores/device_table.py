@@ -53,6 +53,9 @@ class DeviceTable:
 
     def position(self, device_id: int) -> int | None:
         """Return the position of a device, or None if there is no such device."""
+        if isinstance(self.ids, range):
+            # Without a search, which of a hundred thousand would take 1 µs.
+            return device_id - 1 if 0 < device_id <= len(self.ids) else None
         place = bisect_left(self.ids, device_id)
         return place if place < len(self.ids) and self.ids[place] == device_id else None
 
@@ -118,6 +121,8 @@ class DeviceTable:
 
     def after(self, device_id: int) -> range:
         """Return the positions of devices with a greater id."""
+        if isinstance(self.ids, range):
+            return range(min(device_id, len(self)), len(self))
         return range(bisect_right(self.ids, device_id), len(self))
 
     def having(self, statuses: frozenset[int], positions: range) -> Iterator[int]:

@@ -427,7 +427,8 @@ class MemoryStore:
         if started:
             self._waiting.add(fleet)
             self._tell_changed(fleet.name, started)
-            self._tell_next_due(fleet)
+            if fleet.begins_with_one_of(started):
+                self._tell_next_due(fleet)
 
     def _tell_finished(self, fleet: str, finished: Sequence[Finished]) -> None:
         self._observer.finished(fleet, finished)

@@ -136,6 +136,13 @@ class MemoryFleet:
         """Return the earliest fleet time at which a sync falls due."""
         return _unpacked(self._queue[0]).moment if self._queue else None
 
+    def begins_with_one_of(self, devices: Iterable[Device]) -> bool:
+        """Say whether one of these pending devices is the next to fall due."""
+        if not self._queue:
+            return False
+        earliest = self._queue[0] >> _POSITION_BITS
+        return any(each.pending is not None and each.pending.due_at == earliest for each in devices)
+
     def last_due(self) -> int | None:
         """Return the latest fleet time at which a pending sync falls due."""
         return _unpacked(max(self._queue)).moment if self._queue else None
@@ -171,7 +178,9 @@ class MemoryFleet:
                 self.scripts[device_id] = script
         for log in work.error_logs:
             self.errors.append(log)
-        self.counts.update(work.counts)
+        # Not `update`, which takes five times as long over so few.
+        for what, count in work.counts.items():
+            self.counts[what] += count
 
     def _save(self, position: int, device: Device) -> None:
         self.devices.save(position, device)

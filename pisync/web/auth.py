@@ -1,7 +1,7 @@
 """Who may call what: one middleware, since each costs every request its time."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -11,11 +11,9 @@ from aiohttp.typedefs import Handler, Middleware
 from aiohttp_jwt import JWTMiddleware
 
 from pisync import keys
-from pisync.logs import get_logger
+from pisync.logs import get_event_logger
 from pisync.tokens import ALGORITHM, ISSUER, Claims, InvalidToken, Tokens
 from pisync.web.problems import Problem, unauthorized
-
-_log = get_logger()
 
 ANY_TOKEN = ""
 """The scope that stands for none: any valid token will do."""
@@ -27,7 +25,12 @@ def guard(tokens: Tokens, access: Mapping[Handler, str | None]) -> Middleware:
     `access` says for a handler which scope it takes, or None if it is open to all. Any other
     handler, such as the router's own for a path that is not there, takes a valid token.
     """
+<<<<<<< Updated upstream
     verifier = Verifier(tokens)
+=======
+    verifier = _Verifier(tokens)
+    log_refusal = refusal_logger()
+>>>>>>> Stashed changes
 
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -39,14 +42,24 @@ def guard(tokens: Tokens, access: Mapping[Handler, str | None]) -> Middleware:
         try:
             claims = tokens.remembered(token) or await verifier.verify(token)
         except InvalidToken as flaw:
-            _log.info("token refused", reason=str(flaw), request_id=request.get(keys.REQUEST_ID))
-            raise unauthorized("The token is not valid.", token_sent=True) from None
+            log_refusal(reason=str(flaw), request_id=request.get(keys.REQUEST_ID))
+            raise invalid_token() from None
         if scope and scope not in claims.scopes:
             raise _forbidden(scope)
         request[keys.CLAIMS] = claims
         return await handler(request)
 
     return guarded
+
+
+def refusal_logger() -> Callable[..., None]:
+    """Return what writes the line, `reason` and `request_id`, of a token that is not accepted."""
+    return get_event_logger("token refused")
+
+
+def invalid_token() -> Problem:
+    """Return the answer to a token that is not accepted."""
+    return unauthorized("The token is not valid.", token_sent=True)
 
 
 def _bearer_token(request: web.Request) -> str:

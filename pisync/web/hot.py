@@ -19,6 +19,7 @@ from aiohttp.http import HttpVersion11
 from pisync.keys import DRAINING, TOKENS, RequestHandler
 from pisync.model.fleet import DEFAULT_FLEET
 from pisync.web import devices, errors
+from pisync.web.auth import invalid_token, refusal_logger
 from pisync.web.devices import FLEET_HEADER
 from pisync.web.observe import CLIENT_GONE, Observer, request_id_of
 from pisync.web.render import Rendered
@@ -29,6 +30,7 @@ SCOPE: Final = "devices"
 
 _device_path = re.compile(r"/devices/([1-9][0-9]{0,15})(/sync)?").fullmatch
 _BEARER: Final = "Bearer "
+_REFUSAL: Final = Rendered.problem(invalid_token())
 
 
 class Call(NamedTuple):
@@ -58,40 +60,32 @@ class HotPath:
         self._observer = observer
         self._ordinary = ordinary
         self._draining = app[DRAINING]
-        self._remembered = app[TOKENS].remembered
+        self._tokens = app[TOKENS]
+        self._log_refusal = refusal_logger()
 
     def __call__(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         """Handle a request."""
         began = perf_counter()
         call, argument = _called(request)
-        if call is not None:
-            fleet = self._fleet(request)
-            if fleet is not None:
-                return self._answer(request, call, fleet, argument, began)
+        if call is None or _is_unusual(request) or self._draining.is_set():
+            return self._ordinary(request)
+        token, fleet = _token(request), _fleet(request)
+        claims = self._tokens.remembered(token)
+        if claims is None:
+            flaw = self._tokens.flaw(token)
+            if flaw is not None:
+                return self._refuse(request, call, flaw, began)
+        elif SCOPE in claims.scopes and fleet is not None:
+            return self._answer(request, call, fleet, argument, began)
         return self._ordinary(request)
 
-    def _fleet(self, request: web.BaseRequest) -> str | None:
-        """Return the fleet that a usual request acts on; None if anything about it is unusual."""
-        headers = request.headers
-        if (
-            request.version is not HttpVersion11
-            or not request.keep_alive
-            or hdrs.IF_NONE_MATCH in headers
-            or hdrs.EXPECT in headers
-            or hdrs.UPGRADE in headers
-            or self._draining.is_set()
-        ):
-            return None
-        sent = headers.getall(hdrs.AUTHORIZATION, ())
-        if len(sent) != 1 or not sent[0].startswith(_BEARER):
-            return None
-        claims = self._remembered(sent[0][len(_BEARER) :])
-        if claims is None or SCOPE not in claims.scopes:
-            return None
-        named = headers.getall(FLEET_HEADER, ())
-        if not named:
-            return DEFAULT_FLEET
-        return named[0] if len(named) == 1 else None
+    async def _refuse(
+        self, request: web.BaseRequest, call: Call, flaw: str, began: float
+    ) -> web.StreamResponse:
+        request_id = request_id_of(request)
+        self._log_refusal(reason=flaw, request_id=request_id)
+        self._observer.answered(call.route, request, _REFUSAL.status, began, request_id)
+        return await write(request.writer, _REFUSAL, request_id, close=False)
 
     async def _answer(
         self, request: web.BaseRequest, call: Call, fleet: str, argument: Any, began: float
@@ -102,13 +96,39 @@ class HotPath:
             rendered = await call.answer(self._app, fleet, argument)
             status = rendered.status
         except Exception as exc:  # noqa: BLE001 - whatever it was, it gets an answer
-            problem = self._observer.problem_of(exc, request, request_id)
-            status = problem.status
-            rendered = Rendered(problem.body, headers=problem.headers, status=status)
+            rendered = Rendered.problem(self._observer.problem_of(exc, request, request_id))
+            status = rendered.status
         finally:
             self._observer.answered(call.route, request, status, began, request_id)
         close = self._draining.is_set()
         return await write(request.writer, rendered, request_id, close=close)
+
+
+def _is_unusual(request: web.BaseRequest) -> bool:
+    headers = request.headers
+    return (
+        request.version is not HttpVersion11
+        or not request.keep_alive
+        or hdrs.IF_NONE_MATCH in headers
+        or hdrs.EXPECT in headers
+        or hdrs.UPGRADE in headers
+    )
+
+
+def _token(request: web.BaseRequest) -> str:
+    """Return the token that was sent; nothing if that was done in an unusual way."""
+    sent = request.headers.getall(hdrs.AUTHORIZATION, ())
+    if len(sent) != 1 or not sent[0].startswith(_BEARER):
+        return ""
+    return sent[0][len(_BEARER) :]
+
+
+def _fleet(request: web.BaseRequest) -> str | None:
+    """Return the fleet that a request acts on; None if it names several."""
+    named = request.headers.getall(FLEET_HEADER, ())
+    if not named:
+        return DEFAULT_FLEET
+    return named[0] if len(named) == 1 else None
 
 
 def _called(request: web.BaseRequest) -> tuple[Call | None, Any]:

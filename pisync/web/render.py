@@ -19,7 +19,7 @@ from pisync.model.profile import ConstantDelay, Delay, LognormalDelay, Profile, 
 from pisync.model.timestamp import SECOND
 from pisync.simulator import BulkResult
 from pisync.stores.base import Account, Moved
-from pisync.web.problems import JSON_TYPE
+from pisync.web.problems import JSON_TYPE, Problem
 
 Json = Mapping[str, object]
 _REASONS = {each.value: each.phrase for each in HTTPStatus}
@@ -65,6 +65,11 @@ class Rendered:
         """Return a value as JSON, with an ETag."""
         body = _json(value)
         return cls(body, tag_of(body), headers=headers)
+
+    @classmethod
+    def problem(cls, problem: Problem) -> "Rendered":
+        """Return the answer to a request that has a problem."""
+        return cls(problem.body, headers=problem.headers, status=problem.status)
 
     @property
     def head(self) -> bytes:

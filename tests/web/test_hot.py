@@ -14,7 +14,7 @@ from pisync.app import create_app
 from pisync.web.hot import GET_DEVICE, LISTS, SCOPE, SYNC_DEVICE
 from pisync.web.routes import ROUTES
 from tests.conftest import SETTINGS, ManualTime
-from tests.web.wire import Wire, serving, wire
+from tests.web.wire import Wire, capture_logs, serving, wire
 
 TOKEN = "Authorization: Bearer {token}\r\n"
 
@@ -151,6 +151,25 @@ async def test_a_token_without_the_scope_is_left_to_the_application() -> None:
     async with serving(app) as running, wire(running.port) as connection:
         answer = await raw_answer(connection, "GET /devices", TOKEN, a_token(app, "admin"))
     assert answer.startswith(b"403")
+
+
+async def test_a_token_that_was_refused_before_is_refused_on_both_paths_alike() -> None:
+    answers = []
+    for app in (alone(an_app(with_hot_path=True)), an_app(with_hot_path=False)):
+        app[keys.TOKENS].refuse("a.bad.token", "signed by a stranger")
+        async with serving(app) as running, wire(running.port) as connection:
+            with capture_logs() as logged:
+                answers.append(await raw_answer(connection, "GET /stats", TOKEN, "a.bad.token"))
+        assert logged == [
+            {
+                "event": "token refused",
+                "reason": "signed by a stranger",
+                "request_id": "one",
+                "log_level": "info",
+            }
+        ]
+    assert answers[0] == answers[1]
+    assert answers[0].startswith(b"401")
 
 
 async def test_an_unexpected_error_is_answered_in_the_one_shape(
