@@ -20,7 +20,11 @@ from pisync.settings import VARIABLES
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "pisync"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-LOCKS = [*sorted(ROOT.glob("requirements*.txt")), ROOT / "docker/locust/requirements.txt"]
+LOCKS = [
+    *sorted(ROOT.glob("requirements*.txt")),
+    ROOT / "docker/locust/requirements.txt",
+    ROOT / "tests/fuzz/requirements.txt",
+]
 VENDORED = sorted(path for path in (PACKAGE / "web/vendor").iterdir() if path.is_dir())
 
 # From the bottom up: a module imports from its own layer and from those before it.
