@@ -25,12 +25,8 @@ def guard(tokens: Tokens, access: Mapping[Handler, str | None]) -> Middleware:
     `access` says for a handler which scope it takes, or None if it is open to all. Any other
     handler, such as the router's own for a path that is not there, takes a valid token.
     """
-<<<<<<< Updated upstream
     verifier = Verifier(tokens)
-=======
-    verifier = _Verifier(tokens)
     log_refusal = refusal_logger()
->>>>>>> Stashed changes
 
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
