@@ -80,6 +80,8 @@ def create_app(settings: Settings, *, time: MachineTime | None = None) -> web.Ap
     app[keys.SIMULATOR] = Simulator(store, metrics, broker)
     app[PAGES] = PageCache()
     app[keys.DRAINING] = asyncio.Event()
+    if settings.otlp_endpoint is not None:
+        _add_traces(app, settings.otlp_endpoint)
     access = add_routes(app)
     observer = Observer(metrics, access_log=settings.access_log)
     app.middlewares.append(observe(observer, preflight=cors.preflight if cors else None))
@@ -87,7 +89,7 @@ def create_app(settings: Settings, *, time: MachineTime | None = None) -> web.Ap
     app.on_response_prepare.append(add_headers)
     if cors:
         app.on_response_prepare.append(cors.add)
-    else:
+    if cors is None and settings.otlp_endpoint is None:  # the hot path knows neither
         front: keys.Front = partial(HotPath, app, observer)
         app[keys.FRONT] = front
     app.on_shutdown.append(_end_streams)
@@ -110,6 +112,18 @@ def _store(settings: Settings, time: MachineTime) -> Store:
     from pisync.stores.sqlite import SqliteStore  # noqa: PLC0415
 
     return SqliteStore(path, first, profile, time, most_error_logs=settings.error_logs)
+
+
+def _add_traces(app: web.Application, endpoint: str) -> None:
+    try:
+        from pisync.web.tracing import Traces  # noqa: PLC0415 - an extra, which most do without
+    except ImportError as exc:
+        raise CannotStart(
+            "PISYNC_OTLP_ENDPOINT needs the extra otel: pip install 'pisync[otel]'"
+        ) from exc
+    traces = Traces(endpoint)
+    app.middlewares.append(traces.middleware)
+    app.cleanup_ctx.append(traces.run)
 
 
 def _secret(settings: Settings) -> str:

@@ -73,6 +73,7 @@ class Settings:
     login_failures: LoginFailures | None = DEFAULT_LOGIN_FAILURES
     trusted_proxies: tuple[Network, ...] = ()
     cors_origins: tuple[str, ...] = ()
+    otlp_endpoint: str | None = field(default=None, repr=False)
     log_level: str = "info"
     log_format: str = "auto"
     access_log: bool = False
@@ -365,6 +366,13 @@ def _network(text: str) -> Network:
         ) from None
 
 
+def _http_url(text: str) -> str:
+    # May hold a password: not repeated.
+    if re.fullmatch(r"https?://[^\s?#]+", text) and text.isascii():
+        return text
+    raise ValidationError("must be an URL, http:// or https://, without a query")
+
+
 def _origins(text: str) -> tuple[str, ...]:
     return ("*",) if text == "*" else tuple(map(_origin, _listed(text)))
 
@@ -445,6 +453,12 @@ VARIABLES = (
         "cors_origins",
         _origins,
         "origins, comma-separated, that browsers may call from, or *",
+        "none",
+    ),
+    Variable(
+        "otlp_endpoint",
+        _http_url,
+        "where traces go (OTLP over HTTP), such as http://collector:4318",
         "none",
     ),
     Variable(

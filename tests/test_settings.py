@@ -57,6 +57,7 @@ class TestDefaults:
             login_failures=LoginFailures(10, 60),
             trusted_proxies=(),
             cors_origins=(),
+            otlp_endpoint=None,
             log_level="info",
             log_format="auto",
             access_log=False,
@@ -471,6 +472,19 @@ class TestCorsOrigins:
     )
     def test_are_nothing_else(self, text: str, wrong: str) -> None:
         assert mistake(cors_origins=text).endswith(f"; '{wrong}' is none")
+
+
+@pytest.mark.parametrize("text", ["http://collector:4318", "https://user:secret@c.example/x/"])
+def test_traces_go_to_a_url(text: str) -> None:
+    assert read(otlp_endpoint=text).otlp_endpoint == text
+    assert "secret" not in repr(read(otlp_endpoint=text))
+
+
+@pytest.mark.parametrize(
+    "text", ["collector:4318", "ftp://c", "http://", "http://c?x", "http://c d"]
+)
+def test_traces_go_nowhere_else(text: str) -> None:
+    assert mistake(otlp_endpoint=text) == "must be an URL, http:// or https://, without a query"
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,12 @@ def request_id_of(request: web.BaseRequest) -> str:
     return given if given is not None and is_request_id(given) else new_request_id()
 
 
+def route_of(request: web.Request) -> str:
+    """Return the template of a request's path: of those there are few, whatever is asked for."""
+    resource = request.match_info.route.resource
+    return UNMATCHED if resource is None else resource.canonical
+
+
 class Observer:
     """Counts and logs requests; finds the answer to one that an exception has ended.
 
@@ -119,9 +125,7 @@ def observe(observer: Observer, *, preflight: Preflight | None = None) -> Middle
                 raise ConnectionError from exc
             response = problem.response()
         finally:
-            resource = request.match_info.route.resource
-            route = UNMATCHED if resource is None else resource.canonical
-            observer.answered(route, request, status, began, request_id)
+            observer.answered(route_of(request), request, status, began, request_id)
         return response
 
     return middleware
