@@ -36,6 +36,8 @@ _SESSION = {
     # There is an index for each statement. A plan must not go by statistics that are older than a
     # fleet of a million devices.
     "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "enable_material": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "jit": "off",

@@ -43,10 +43,12 @@ _LAST_DUE = """
     WHERE fleet_id = $1 AND due_at IS NOT NULL
     ORDER BY due_at DESC LIMIT 1"""
 _FIRST_DUE = _LAST_DUE.replace(" DESC", "")
+# The limit sees to it that each is looked up, however large the database takes the fleet to be.
 _DEVICES = f"""
     SELECT {DEVICE}, steps, sticky, position
-    FROM devices LEFT JOIN scripts USING (fleet_id, device_id)
-    WHERE fleet_id = $1 AND device_id = ANY($2)"""  # noqa: S608 - columns of ours
+    FROM unnest($2::bigint[]) AS wanted (id) CROSS JOIN LATERAL (
+        SELECT * FROM devices WHERE fleet_id = $1 AND device_id = id LIMIT 1
+    ) AS device LEFT JOIN scripts USING (fleet_id, device_id)"""  # noqa: S608 - columns of ours
 
 _profile = lru_cache(maxsize=256)(serial.read_profile)
 

@@ -48,7 +48,7 @@ CREATE FUNCTION apply_work(
 ) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
     turn turns;
-    changed bigint;
+    change record;
 BEGIN
     SELECT * INTO turn FROM turns WHERE fleet_id = of_fleet FOR UPDATE;
     IF NOT FOUND OR turn.version <> at_version THEN
@@ -61,48 +61,40 @@ BEGIN
     END IF;
 
     IF cardinality(device_ids) > 0 THEN
-        -- Another replica was faster, as a rule with all of them: that is quickly seen.
-        PERFORM FROM devices
-        WHERE fleet_id = of_fleet
-            AND device_id = device_ids[1]
-            AND attempt = attempts_before[1]
-            AND sync_status_code = codes_before[1];
-        IF NOT FOUND THEN
-            RETURN NULL;
-        END IF;
         BEGIN
-            UPDATE devices
-            SET last_sync_at = changes.last_sync_at,
-                sync_status_code = changes.sync_status_code,
-                error_message = changes.error_message,
-                last_attempt_at = changes.last_attempt_at,
-                attempt = changes.attempt,
-                due_at = changes.due_at,
-                planned_status_code = changes.planned_status_code,
-                planned_error_message = changes.planned_error_message
-            FROM unnest(
+            -- One by one: no plan of a join is good for any number of them in fleets of any size.
+            FOR change IN SELECT * FROM unnest(
                 device_ids, attempts_before, codes_before, synced, codes, messages, attempted,
                 attempts, due, planned_codes, planned_messages
             ) AS changes (
                 device_id, attempt_before, code_before, last_sync_at, sync_status_code,
                 error_message, last_attempt_at, attempt, due_at, planned_status_code,
                 planned_error_message
-            )
-            WHERE devices.fleet_id = of_fleet
-                AND devices.device_id = changes.device_id
-                AND devices.attempt = changes.attempt_before
-                AND devices.sync_status_code = changes.code_before;
-            GET DIAGNOSTICS changed = ROW_COUNT;
-            IF changed < cardinality(device_ids) THEN
-                -- Undoes the block, and no more.
-                RAISE EXCEPTION USING ERRCODE = 'PS001';
-            END IF;
+            ) LOOP
+                UPDATE devices
+                SET last_sync_at = change.last_sync_at,
+                    sync_status_code = change.sync_status_code,
+                    error_message = change.error_message,
+                    last_attempt_at = change.last_attempt_at,
+                    attempt = change.attempt,
+                    due_at = change.due_at,
+                    planned_status_code = change.planned_status_code,
+                    planned_error_message = change.planned_error_message
+                WHERE fleet_id = of_fleet
+                    AND device_id = change.device_id
+                    AND attempt = change.attempt_before
+                    AND sync_status_code = change.code_before;
+                IF NOT FOUND THEN
+                    -- Undoes the block, and no more.
+                    RAISE EXCEPTION USING ERRCODE = 'PS001';
+                END IF;
+            END LOOP;
         EXCEPTION WHEN SQLSTATE 'PS001' THEN
             RETURN NULL;
         END;
         UPDATE status_counts
-        SET n = n + more.change
-        FROM unnest(status_codes, status_changes) AS more (code, change)
+        SET n = n + more.devices
+        FROM unnest(status_codes, status_changes) AS more (code, devices)
         WHERE fleet_id = of_fleet AND sync_status_code = more.code;
     END IF;
 

@@ -3,8 +3,9 @@
 CREATE FUNCTION sweep(most bigint) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     old_id bigint;
-    swept bigint;
-    swept_logs bigint;
+    -- The first ones that stay.
+    next_device bigint;
+    next_log bigint;
 BEGIN
     DELETE FROM permits WHERE expires <= steady_now();
     DELETE FROM guesses WHERE window_ends <= steady_now();
@@ -14,15 +15,15 @@ BEGIN
     IF NOT FOUND THEN
         RETURN false;
     END IF;
-    DELETE FROM devices WHERE fleet_id = old_id AND device_id IN (
-        SELECT device_id FROM devices WHERE fleet_id = old_id ORDER BY device_id LIMIT most
-    );
-    GET DIAGNOSTICS swept = ROW_COUNT;
-    DELETE FROM error_logs WHERE fleet_id = old_id AND error_id IN (
-        SELECT error_id FROM error_logs WHERE fleet_id = old_id ORDER BY error_id LIMIT most
-    );
-    GET DIAGNOSTICS swept_logs = ROW_COUNT;
-    IF swept < most AND swept_logs < most THEN
+    SELECT device_id INTO next_device FROM devices WHERE fleet_id = old_id
+    ORDER BY device_id OFFSET most LIMIT 1;
+    DELETE FROM devices
+    WHERE fleet_id = old_id AND device_id < coalesce(next_device, 9223372036854775807);
+    SELECT error_id INTO next_log FROM error_logs WHERE fleet_id = old_id
+    ORDER BY error_id OFFSET most LIMIT 1;
+    DELETE FROM error_logs
+    WHERE fleet_id = old_id AND error_id < coalesce(next_log, 9223372036854775807);
+    IF next_device IS NULL AND next_log IS NULL THEN
         DELETE FROM leftovers WHERE fleet_id = old_id;
     END IF;
     RETURN true;
