@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pisync.stores import migrations
-from pisync.stores.base import Begun, StoreUnavailable
+from pisync.stores.base import Begun, StoreUnavailable, Verdict
 from pisync.stores.batch import Batch
 from pisync.stores.journal import Journal
 from pisync.stores.postgres import begins, finishing, opening, store
@@ -102,7 +102,11 @@ def finishes_only_what_it_began() -> None:
         self: Begins, fleet: str, device_ids: Sequence[int], generation: int | None
     ) -> list[Begun]:
         begun = await begin(self, fleet, device_ids, generation)
-        own.update((device.device_id, device.attempt) for _, device in begun if device is not None)
+        own.update(
+            (device.device_id, device.attempt)
+            for verdict, device in begun
+            if device is not None and verdict is Verdict.STARTED
+        )
         return begun
 
     async def load(connection: Connection, fleet: LoadedFleet, until: int, limit: int) -> list[Due]:

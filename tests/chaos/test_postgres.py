@@ -4,8 +4,9 @@ import asyncio
 import random
 import shutil
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Self
 
@@ -96,7 +97,8 @@ class Overdue:
             while True:
                 async with client.get("/devices?status=202&limit=1000") as answer:
                     pending = await answer.json()
-                overdue = (age(each["last_attempt_at"]) - LONGEST_DELAY for each in pending)
+                latest = time.time() - LONGEST_DELAY
+                overdue = (latest - moment(each["last_attempt_at"]) for each in pending)
                 self.seconds = max(self.seconds, *overdue, 0)
                 await asyncio.sleep(0.2)
 
@@ -301,6 +303,8 @@ async def test_the_oracle_sees_what_a_replica_loses_that_answers_before_it_is_cu
 
 # One has a clock of its own
 
+GIVE_UP = 2
+"""Seconds after which an end that is late is late enough."""
 FAST = ("env", "FAKETIME_DONT_FAKE_MONOTONIC=1", "faketime", "-f", "+60s")
 
 
@@ -317,41 +321,47 @@ async def sync_with_a_fast_clock(
         client.headers["Authorization"] = f"Bearer {token()}"
         for n in range(short_or_long(12, 300)):
             url, seen_by = cluster.urls[n % 3], cluster.urls[(n + 1) % 3]
-            attempt, made_at = await begin(client, url, n % 100 + 1)
+            attempt, made_at, wrong = await begin(client, url, n % 100 + 1)
             load.journal.accept(attempt, made_at)
-            worst = max(worst, await how_wrong(client, seen_by, attempt, made_at))
+            worst = max(worst, wrong, await how_wrong(client, seen_by, attempt, made_at))
     return load, worst
 
 
-async def begin(client: ClientSession, url: str, device_id: int) -> tuple[Attempt, str]:
-    """Sync a device; return which attempt it is, and when it was made."""
+async def begin(client: ClientSession, url: str, device_id: int) -> tuple[Attempt, str, float]:
+    """Sync a device; return which attempt it is, when it was made, and how wrong that certainly is.
+
+    It may have joined one that was made up to a longest delay before.
+    """
+    asked_at = time.time()
     async with client.post(f"{url}/devices/{device_id}/sync") as answer:
         device, number = await answer.json(), int(answer.headers["Pisync-Attempt"])
-        return Attempt(device_id, number), device["last_attempt_at"]
+    made_at = moment(device["last_attempt_at"])
+    wrong = max(made_at - time.time(), asked_at - LONGEST_DELAY - made_at, 0)
+    return Attempt(device_id, number), device["last_attempt_at"], wrong
 
 
 async def how_wrong(client: ClientSession, url: str, attempt: Attempt, made_at: str) -> float:
-    """Return by how many seconds an attempt that was just begun, or its end, is at a wrong time.
-
-    By up to a longest delay it may be older, and have been joined.
-    """
-    wrong = max(-age(made_at), age(made_at) - LONGEST_DELAY)
+    """Wait for the end of an attempt; return how many seconds too early or late it certainly is."""
     device_id, number = attempt
     path = f"/admin/fleets/default/forecast?device_id={device_id}&attempts=1&from={number}"
     async with client.get(f"{url}{path}") as answer:
-        delay: float = (await answer.json())[0]["delay"]
+        due = moment(made_at) + float((await answer.json())[0]["delay"])
     pending = {"last_attempt_at": made_at, "sync_status_code": 202}
-    device = pending
-    while pending.items() <= device.items() and age(made_at) < delay + 2:
+    late = 0.0
+    while late < GIVE_UP:
         await asyncio.sleep(0.01)
+        asked_at = time.time()
         async with client.get(f"{url}/devices/{device_id}") as answer:
             device = await answer.json()
-    return max(wrong, abs(age(made_at) - delay))
+        if not pending.items() <= device.items():
+            return max(late, due - time.time())
+        late = max(asked_at - due, 0)
+    return late
 
 
-def age(moment: str) -> float:
-    """Return how long ago a moment was, in seconds."""
-    return (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
+def moment(timestamp: str) -> float:
+    """Return the seconds since 1970 that a timestamp says."""
+    return datetime.fromisoformat(timestamp).timestamp()
 
 
 async def test_a_replicas_wrong_clock_matters_to_no_sync(
