@@ -77,6 +77,7 @@ def create_app(settings: Settings, *, time: MachineTime | None = None) -> web.Ap
     app[keys.TOKENS] = tokens
     app[keys.STORE] = store
     app[keys.BROKER] = broker = Broker(settings.max_streams)
+    metrics.streams(lambda: broker.subscribers)
     app[keys.SIMULATOR] = Simulator(store, metrics, broker)
     app[PAGES] = PageCache()
     app[keys.DRAINING] = asyncio.Event()

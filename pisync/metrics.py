@@ -3,7 +3,7 @@
 import asyncio
 from bisect import bisect_left
 from collections import Counter as Counts
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from itertools import accumulate
 from time import perf_counter
@@ -143,6 +143,7 @@ class Metrics:
         self._hot = _Hot()
         registry.register(self._hot)
         self._pending = Gauge("pisync_syncs_pending", "Syncs under way.", registry=registry)
+        self._streams = Gauge("pisync_event_streams", "Event streams open.", registry=registry)
 
         logins = Counter("pisync_logins", "Attempts to log in.", ("outcome",), registry=registry)
         self._logins = {login: logins.labels(login.value) for login in Login}
@@ -193,6 +194,10 @@ class Metrics:
     def pending(self, count: int) -> None:
         """Set how many syncs are under way, in all fleets."""
         self._pending.set(count)
+
+    def streams(self, count: Callable[[], int]) -> None:
+        """Ask `count` how many event streams are open, whenever somebody wants to know."""
+        self._streams.set_function(count)
 
     def login(self, outcome: Login) -> None:
         """Count an attempt to log in."""
