@@ -2,8 +2,8 @@
 
 Every method is atomic: it happens wholly or not at all, and what it did is there for every call
 that starts after it has returned (and, on a store that outlives the process, after a crash). Every
-method may raise StoreUnavailable, and has then done nothing, unless the connection to a database was
-lost with the answer on its way: then nobody knows.
+method may raise StoreUnavailable, and has then done nothing, unless the connection to a database
+was lost with the answer on its way: then nobody knows.
 
 A method that names a fleet raises NoSuchFleet where there is none of that name; one that names a
 device, NoSuchDevice. Times are fleet time in microseconds unless said otherwise.
