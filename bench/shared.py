@@ -88,10 +88,14 @@ def _measure(postgres: Postgres, replicas: int, seconds: float) -> tuple[Spent, 
 
 
 def _load(threads: ThreadPoolExecutor, replicas: Sequence[Running], seconds: float) -> None:
-    def load(replica: Running) -> None:
-        run_wrk(replica, SYNCS, CONNECTIONS // len(replicas), seconds)
+    # Each begins elsewhere: nobody asks all replicas for the same device at the same moment.
+    starts = [len(SYNCS) * n // len(replicas) for n in range(len(replicas))]
 
-    list(threads.map(load, replicas))
+    def load(replica: Running, start: int) -> None:
+        syncs = [*SYNCS[start:], *SYNCS[:start]]
+        run_wrk(replica, syncs, CONNECTIONS // len(replicas), seconds)
+
+    list(threads.map(load, replicas, starts))
 
 
 def _spent(url: str, replicas: Sequence[Running]) -> Spent:
