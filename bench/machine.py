@@ -53,6 +53,7 @@ def describe() -> Mapping[str, str]:
         "Node.js": _output(["node", "--version"]).removeprefix("v"),
         "Node packages": ", ".join(f"{name} {_node_version(name)}" for name in _NODE_PACKAGES),
         "load": _output(["wrk", "--version"]).split(" [")[0],
+        "others": f"load average {os.getloadavg()[2]:.1f} before it began",
     }
 
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from statistics import median
 
@@ -24,10 +24,11 @@ class Plan:
     seconds: float
     warm_up: float
     connections: Sequence[int]
-    most_used: int = 64
+    fewer_rounds: int = 3
+    """For all numbers of connections but the first."""
 
 
-FULL = Plan(rounds=5, seconds=1.0, warm_up=0.4, connections=(64, 1, 8, 256))
+FULL = Plan(rounds=5, seconds=0.7, warm_up=0.25, connections=(64, 1, 8, 256))
 QUICK = Plan(rounds=3, seconds=0.5, warm_up=0.2, connections=(64,))
 
 
@@ -166,6 +167,8 @@ def _measure(
     plan: Plan,
     say: Callable[[str], None],
 ) -> Result:
+    if connections != plan.connections[0]:
+        plan = replace(plan, rounds=plan.fewer_rounds)
     rounds = alternate(workload, connections, started, plan)
     names = [server.server.name for server in started]
     result = Result(workload, connections, dict(zip(names, rounds, strict=True)))

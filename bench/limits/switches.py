@@ -2,7 +2,7 @@
 
 from bench import machine
 from bench.figures import Figures, at_least
-from bench.load import rate_of_refusals
+from bench.load import cost_of_refusal
 from bench.rounds import Plan, alternate, thrift
 from bench.servers import PISYNC, Server, pisync, running
 from bench.workloads import Workload
@@ -22,9 +22,10 @@ def measure(*, quick: bool) -> Figures:
         running(BARE, 10) as bare,
         running(logged, 10) as logging,
     ):
-        to_bare = thrift(*alternate(LIST, 64, [shipped, bare], plan))
-        to_silent = thrift(*alternate(LIST, 64, [logging, shipped], plan))
-        refused = rate_of_refusals(shipped, LIST.requests, plan.rounds, plan.seconds)
+        rounds = alternate(LIST, 64, [shipped, bare, logging], plan)
+        to_bare, to_silent = thrift(*rounds[:2]), thrift(rounds[2], rounds[0])
+        good = min(each.cost for each in rounds[0])
+        refused = good / cost_of_refusal(shipped, LIST.requests, plan.rounds, plan.seconds)
     return Figures(
         "Switches",
         [
