@@ -11,7 +11,7 @@ from typing import Any
 from bench import machine, report
 from bench.checks import Wrong
 from bench.figures import Figures
-from bench.limits import logins, million, pending, start, stores, switches
+from bench.limits import logins, million, pending, start, stores, streams, switches
 from bench.rounds import FULL, QUICK, compare
 from bench.workloads import WORKLOADS
 
@@ -20,6 +20,7 @@ LIMITS: Mapping[str, Callable[..., Figures]] = {
     "switches": switches.measure,
     "million": million.measure,
     "pending": pending.measure,
+    "streams": streams.measure,
     "logins": logins.measure,
     "stores": stores.measure,
 }
