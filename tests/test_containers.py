@@ -1,18 +1,26 @@
 """The image and the Compose file, built and run for real."""
 
 import asyncio
+import json
 import re
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urljoin
 from uuid import uuid4
 
 import pytest
 from aiohttp import ClientSession
+from packaging.utils import canonicalize_name
 
+from pisync import __version__
 from tests.chaos.replica import free_port
 from tests.engine import docker, need_engine, unset_settings
+
+ROOT = Path(__file__).parent.parent
+MOST_ADDED = 150_000_000
+"""Bytes that the image may be larger than the one that it is built on."""
 
 pytestmark = [
     pytest.mark.container,
@@ -138,11 +146,33 @@ def test_it_is_published_on_loopback_alone(deployment: Deployment) -> None:
 
 
 def test_nothing_that_built_it_is_left_inside(deployment: Deployment) -> None:
-    tools = "cc gcc c++ g++ clang make ld pip pip3 hatchling"
+    tools = "cc gcc c++ g++ clang make ld pip pip3 hatchling apt apt-get dpkg perl curl wget"
     assert deployment.shell(f"for tool in {tools}; do command -v $tool || true; done") == ""
     traces = "-name pip -o -name 'pip-*' -o -name '*.whl' -o -name .cache -o -name '.*_history'"
     # Some of Debian's folders are closed to this user; nothing of ours is in them.
     assert deployment.shell(f"find / -xdev '(' {traces} ')' 2>/dev/null || true") == ""
+
+
+def test_no_program_in_it_gives_its_caller_more_rights(deployment: Deployment) -> None:
+    assert deployment.shell("find / -xdev -type f -perm /6000 2>/dev/null || true") == ""
+
+
+def test_it_says_what_it_is_made_of(deployment: Deployment) -> None:
+    made_of = json.loads(deployment.shell("cat /usr/share/sbom/pisync.cdx.json"))
+    assert made_of["bomFormat"] == "CycloneDX"
+    packages = {canonicalize_name(each["name"]): each["version"] for each in made_of["components"]}
+    lock = (ROOT / "requirements.txt").read_text()
+    for name, version in re.findall(r"^([\w.-]+)==(\S+)(?: ; .*)? \\$", lock, re.MULTILINE):
+        assert packages.pop(canonicalize_name(name)) == version
+    assert packages == {"pisync": __version__}
+
+
+def test_it_is_small(deployment: Deployment) -> None:
+    sizes = [
+        int(docker("image", "inspect", "--format", "{{.Size}}", image))
+        for image in (deployment.image, "python:3.13-slim")
+    ]
+    assert sizes[0] - sizes[1] < MOST_ADDED
 
 
 def test_its_code_is_compiled_already(deployment: Deployment) -> None:
