@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from http.client import HTTPConnection, HTTPException
@@ -275,6 +275,25 @@ class TestServe:
             assert server.stop(number) == 0
             assert time.monotonic() - began < 8
             assert server.events("stopped")
+
+    def test_a_hundred_open_streams_do_not_hold_up_the_end(self) -> None:
+        with serving(PISYNC_JWT_SECRET=SECRET) as server, ExitStack() as opened:
+            token = pisync("token", "--name", "me", PISYNC_JWT_SECRET=SECRET).stdout.strip()
+            head = f"GET /events HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {token}\r\n\r\n"
+            streams = []
+            for _ in range(100):
+                place = (server.host, server.port)
+                stream = opened.enter_context(socket.create_connection(place, timeout=10))
+                stream.sendall(head.encode())
+                streams.append(stream)
+            for stream in streams:
+                assert stream.recv(4096).startswith(b"HTTP/1.1 200")
+            began = time.monotonic()
+            assert server.stop() == 0
+            assert time.monotonic() - began < 8
+            for stream in streams:
+                while stream.recv(4096):  # to its end, and not reset
+                    pass
 
     def test_does_not_stay_for_passwords_that_nobody_waits_for(self) -> None:
         credentials = {"username": "nobody", "password": PASSWORD}

@@ -101,6 +101,12 @@ async def test_a_user_registers_logs_in_and_syncs_a_device(deployment: Deploymen
         assert stats["attempts"] == stats["succeeded"] + stats["failed"] == 1
 
 
+def test_it_can_be_loaded_from_within(deployment: Deployment) -> None:
+    told = json.loads(deployment.shell("pisync load --duration 1 --connections 2 --json"))
+    assert told["good"]
+    assert told["syncs"]["accepted"] > 0
+
+
 async def test_the_documentation_page_finds_all_that_it_loads(deployment: Deployment) -> None:
     async with ClientSession(deployment.url) as client:
         async with client.get("/docs") as page:
