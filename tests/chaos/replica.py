@@ -39,7 +39,7 @@ class Replica:
         wrapper: Sequence[str] = (),
         host: str = "127.0.0.1",
     ) -> None:
-        """Let `wrapper` run it, a command that becomes the one which its arguments name.
+        """Let `wrapper` run it, a command whose arguments name the one to run.
 
         `sabotage` is the protection that is taken away, as `sabotaged` has it.
         """
@@ -77,6 +77,8 @@ class Replica:
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *(*self._wrapper, sys.executable, "-m", *module, "serve"),
+                # A group of its own: a wrapper may stay, as the parent of what it runs.
+                start_new_session=True,
                 cwd=ROOT,
                 env=self._environ,
                 stdout=log,
@@ -102,17 +104,20 @@ class Replica:
 
     def freeze(self) -> None:
         """Stop its process where it stands."""
-        self._process.send_signal(signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Let it go on as if nothing had happened."""
-        self._process.send_signal(signal.SIGCONT)
+        self._signal(signal.SIGCONT)
 
     async def kill(self) -> None:
         """End it without a chance to do anything more."""
+        self._signal(signal.SIGKILL)
+        await self._process.wait()
+
+    def _signal(self, number: signal.Signals) -> None:
         if self._process.returncode is None:
-            self._process.kill()
-            await self._process.wait()
+            os.killpg(self._process.pid, number)
 
     def log(self) -> str:
         """Return what it has written."""
