@@ -17,7 +17,7 @@ TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 
 # Queries
 
-SAMPLES = {"fleet": "lab", "device_id": "1"}
+SAMPLES = {"fleet": "lab", "device_id": "1", "username": "alice"}
 
 
 def _path(template: str) -> str:
