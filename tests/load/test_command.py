@@ -2,11 +2,14 @@
 
 import json
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -73,6 +76,23 @@ def test_it_tells_people_the_same(server: RunningServer) -> None:
     assert done.returncode == 0, done.stderr
     assert "nothing is lost" in done.stdout
     assert "200 success" in done.stdout
+
+
+def test_on_a_terminal_it_shows_how_it_goes(server: RunningServer) -> None:
+    ours, terminal = pty.openpty()
+    with closing(os.fdopen(ours, "rb", buffering=0)) as screen:
+        done = subprocess.run(
+            command(server.url, "--duration", "1", "--mix", "stats=1"),
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=terminal,
+            timeout=40,
+            check=True,
+        )
+        os.close(terminal)
+        shown = screen.read(65_536)
+    assert re.search(rb"%  [\d,]+/s  p50 [\d.]+ ms  p99 [\d.]+ ms  errors 0", shown)
+    assert b"p99 " not in done.stdout.splitlines()[1]
 
 
 def test_a_rate_is_kept_to(server: RunningServer) -> None:
