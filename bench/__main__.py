@@ -11,7 +11,7 @@ from typing import Any
 from bench import machine, report
 from bench.checks import Wrong
 from bench.figures import Figures
-from bench.limits import logins, million, pending, start, stores, streams, switches
+from bench.limits import driver, logins, million, pending, start, stores, streams, switches
 from bench.rounds import FULL, QUICK, compare
 from bench.workloads import WORKLOADS
 
@@ -23,6 +23,7 @@ LIMITS: Mapping[str, Callable[..., Figures]] = {
     "streams": streams.measure,
     "logins": logins.measure,
     "stores": stores.measure,
+    "driver": driver.measure,
 }
 SHORT = ("start",)
 """What `--quick` measures of these: the others take longer than it may."""

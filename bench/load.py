@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -9,7 +10,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import cycle
+from itertools import chain, cycle
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -139,6 +140,11 @@ def _interrupt(process: "subprocess.Popen[str]") -> str:
     raise machine.CannotMeasure("wrk does not end")
 
 
+def _kind(request: str) -> str:
+    """Return what a request has in common with others like it: all but the device."""
+    return re.sub(r"/[0-9]+", "/N", request)
+
+
 class _Checker:
     """Asks, on one connection, what is asked under load, and looks at each answer closely."""
 
@@ -146,7 +152,11 @@ class _Checker:
         self._server = server
         # Others than wrk asks at the moment: it begins at the beginning.
         middle = len(requests) // 2
-        self._requests = cycle([*requests[middle:], *requests[:middle]])
+        in_turn = [*requests[middle:], *requests[:middle]]
+        one_of_each = list({_kind(request): request for request in in_turn}.values())
+        # Some are rare: without one of each, a short round would not know all sizes.
+        self._requests = chain(one_of_each, cycle(in_turn))
+        self._kinds = len(one_of_each)
         self._sizes: list[int] = []
         self._ended = threading.Event()
         self._failure: Exception | None = None
@@ -179,7 +189,7 @@ class _Checker:
     def _run(self) -> None:
         connection = self._server.connect()
         try:
-            while not self._ended.wait(CHECK_EVERY) or not self._sizes:
+            while not self._ended.wait(CHECK_EVERY) or len(self._sizes) < self._kinds:
                 method, _, target = next(self._requests).partition(" ")
                 connection.request(method, target, headers=self._server.headers)
                 response = connection.getresponse()

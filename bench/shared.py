@@ -8,40 +8,19 @@ depends on the cores, and on who else uses them; what one costs hardly does.
 
 import argparse
 import asyncio
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
-from typing import NamedTuple
-
-import asyncpg
+from contextlib import ExitStack
 
 from bench.load import run_wrk
+from bench.postgres import PROFILE, Spent, postgres, spent
 from bench.servers import Running, pisync, running
-from bench.workloads import LARGE, WORKLOADS
+from bench.workloads import LARGE, syncs
 from tests.chaos.postgres import Postgres
 
 CONNECTIONS = 63
 """In all, however many replicas share them."""
-SYNCS = next(each.requests for each in WORKLOADS if each.name == "sync")
-PROFILE = '{"seed": 7, "delay": {"distribution": "constant", "seconds": 0.5}}'
-
-_SPENT = """
-    SELECT
-        (SELECT sum(xact_commit)::bigint FROM pg_stat_database) AS commits,
-        (SELECT wal_bytes::bigint FROM pg_stat_wal) AS log_bytes,
-        (SELECT sum(n)::bigint FROM tallies WHERE what = 'accepted') AS syncs"""
-
-
-class Spent(NamedTuple):
-    """What was spent so far, by all replicas and by PostgreSQL: processor seconds, and the rest."""
-
-    replicas: float
-    database: float
-    commits: int
-    log_bytes: int
-    syncs: int
+SYNCS = syncs(LARGE)
 
 
 def main() -> None:
@@ -51,77 +30,43 @@ def main() -> None:
     seconds: float = parser.parse_args().seconds
     print("| replicas | syncs/s | ms in a replica | ms in PostgreSQL | commits | bytes of log |")
     print("| --- | --- | --- | --- | --- | --- |")
-    with _postgres() as postgres:
+    with postgres() as database:
         for replicas in (1, 3):
-            before, after = _measure(postgres, replicas, seconds)
-            syncs = after.syncs - before.syncs
+            before, after = _measure(database, replicas, seconds)
+            begun = after.syncs - before.syncs
             print(
-                f"| {replicas} | {syncs / seconds:.0f}"
-                f" | {(after.replicas - before.replicas) / syncs * 1000:.2f}"
-                f" | {(after.database - before.database) / syncs * 1000:.2f}"
-                f" | {(after.commits - before.commits) / syncs:.2f}"
-                f" | {(after.log_bytes - before.log_bytes) / syncs:.0f} |",
+                f"| {replicas} | {begun / seconds:.0f}"
+                f" | {(after.replicas - before.replicas) / begun * 1000:.2f}"
+                f" | {(after.database - before.database) / begun * 1000:.2f}"
+                f" | {(after.commits - before.commits) / begun:.2f}"
+                f" | {(after.log_bytes - before.log_bytes) / begun:.0f} |",
                 flush=True,
             )
 
 
-@contextmanager
-def _postgres() -> Iterator[Postgres]:
-    with tempfile.TemporaryDirectory(prefix="pisync-bench-", ignore_cleanup_errors=True) as folder:
-        server = Postgres(Path(folder))
-        server.start()
-        try:
-            yield server
-        finally:
-            server.kill()
-
-
-def _measure(postgres: Postgres, replicas: int, seconds: float) -> tuple[Spent, Spent]:
-    url = postgres.url(asyncio.run(postgres.make_database()))
+def _measure(database: Postgres, replicas: int, seconds: float) -> tuple[Spent, Spent]:
+    url = database.url(asyncio.run(database.make_database()))
     server = pisync("PiSync", PISYNC_STORE=url, PISYNC_PROFILE=PROFILE)
-    with ExitStack() as stack, ThreadPoolExecutor(replicas) as threads:
+    with ExitStack() as stack:
         started = [stack.enter_context(running(server, LARGE)) for _ in range(replicas)]
-        _load(threads, started, 3)
-        before = _spent(url, started)
-        _load(threads, started, seconds)
-        return before, _spent(url, started)
+        load(started, CONNECTIONS, 3)
+        before = spent(url, started)
+        load(started, CONNECTIONS, seconds)
+        return before, spent(url, started)
 
 
-def _load(threads: ThreadPoolExecutor, replicas: Sequence[Running], seconds: float) -> None:
+def load(replicas: Sequence[Running], connections: int, seconds: float) -> float:
+    """Sync devices through replicas that share the connections; return requests a second."""
     # Each begins elsewhere: nobody asks all replicas for the same device at the same moment.
     starts = [len(SYNCS) * n // len(replicas) for n in range(len(replicas))]
 
-    def load(replica: Running, start: int) -> None:
-        syncs = [*SYNCS[start:], *SYNCS[:start]]
-        run_wrk(replica, syncs, CONNECTIONS // len(replicas), seconds)
+    def one(replica: Running, start: int) -> float:
+        turned = [*SYNCS[start:], *SYNCS[:start]]
+        result = run_wrk(replica, turned, connections // len(replicas), seconds)
+        return result["requests"] / result["seconds"]
 
-    list(threads.map(load, replicas, starts))
-
-
-def _spent(url: str, replicas: Sequence[Running]) -> Spent:
-    return asyncio.run(_read(url, sum(each.processor_seconds() for each in replicas)))
-
-
-async def _read(url: str, replicas: float) -> Spent:
-    connection = await asyncpg.connect(url)
-    # Counts of what sessions did come in a moment later.
-    await asyncio.sleep(1.5)
-    processes = await connection.fetch("SELECT pid FROM pg_stat_activity")
-    ((commits, log_bytes, syncs),) = await connection.fetch(_SPENT)
-    await connection.close()
-    return Spent(
-        replicas,
-        sum(_processor_seconds(pid) for (pid,) in processes),
-        commits,
-        log_bytes,
-        syncs or 0,
-    )
-
-
-def _processor_seconds(pid: int) -> float:
-    with suppress(FileNotFoundError):
-        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
-    return 0.0
+    with ThreadPoolExecutor(len(replicas)) as threads:
+        return sum(threads.map(one, replicas, starts))
 
 
 if __name__ == "__main__":
