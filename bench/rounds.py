@@ -55,14 +55,6 @@ class Result:
             },
         }
 
-    def costs(self, server: str) -> list[float]:
-        """Return a server's processor time for each request, in seconds, by round."""
-        return [each.cost for each in self.rounds[server]]
-
-    def ratio(self, other: str, of: str = PISYNC.name) -> float:
-        """Return how many times as fast as another server one is."""
-        return ratio(self.rounds[of], self.rounds[other])
-
 
 def ratio(one: Sequence[Measured], other: Sequence[Measured]) -> float:
     """Return how many times as fast one is as another: of rounds side by side, the median."""
