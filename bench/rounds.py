@@ -9,7 +9,7 @@ from statistics import median
 
 from bench.checks import check, examine, wait_for_syncs
 from bench.load import Measured, measure
-from bench.servers import CANNED, LIVE, PISYNC, Running, Server, running
+from bench.servers import CANNED, LIVE, Running, Server, running
 from bench.workloads import Workload
 
 SYNCS = 600
