@@ -32,6 +32,9 @@ _PATIENCE = 1.0
 """Seconds for which turns must be too long before it is overload, and no burst."""
 _PAUSE = 0.25
 """Seconds without an answer, before the next request, that end a row of such turns."""
+_WATCHED = 1 / 16
+"""The share of the limit from which a turn is watched: to ask for the processor time of each turn,
+however short, took 5 % of the rate."""
 _WEIGHT = 0.2
 """What the last turn counts for in the mean."""
 _SPARE_FILES = 100
@@ -86,7 +89,7 @@ class Gate:
         self._most = self._allowed = most
         self._too_many = sys.maxsize
         self._used = used
-        self._used_before = 0.0
+        self._used_before: float | None = None
         self._cost = 0.0
         self._count = self._refused = self._let_in_before = 0
         self._full_since: float | None = None
@@ -123,14 +126,16 @@ class Gate:
 
     def _learn_cost(self) -> None:
         """Learn what a request costs from the turn before, and how many a turn has time for."""
-        used = self._used()
-        spent = used - self._used_before - self._refused * _REFUSAL_SECONDS
+        is_watched = self._is_overload or self._count >= self._most * _WATCHED
+        before, used = self._used_before, self._used() if is_watched else None
+        if before is not None and used is not None:
+            spent = used - before - self._refused * _REFUSAL_SECONDS
+            self._cost += _WEIGHT * (max(spent, 0.0) / max(1, self._let_in_before) - self._cost)
+            cost = max(self._cost, _LEAST_COST)
+            self._allowed = max(1, min(self._most, int(_TURN_SECONDS / cost)))
+            self._too_many = max(self._most, int(_LONG_TURN_SECONDS / cost))
         self._used_before = used
-        self._cost += _WEIGHT * (max(spent, 0.0) / max(1, self._let_in_before) - self._cost)
         self._let_in_before = self._count - self._refused
-        cost = max(self._cost, _LEAST_COST)
-        self._allowed = max(1, min(self._most, int(_TURN_SECONDS / cost)))
-        self._too_many = max(self._most, int(_LONG_TURN_SECONDS / cost))
 
 
 def is_probe(data: bytes) -> bool:

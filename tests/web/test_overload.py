@@ -99,6 +99,22 @@ async def test_bursts_with_rest_between_them_are_no_overload(
         await asyncio.sleep(0.06)
 
 
+async def test_turns_of_few_cost_no_look_at_the_processor_time() -> None:
+    clock, looks = Clock(), 0
+
+    def used() -> float:
+        nonlocal looks
+        looks += 1
+        return clock()
+
+    gate = Gate(160, used)
+    for _ in range(100):
+        await turn(gate, clock, 9, 0.01)
+    assert not looks
+    await turn(gate, clock, 10, 0.01)
+    assert looks
+
+
 # How the others are refused
 
 
@@ -187,6 +203,7 @@ async def test_at_overload_some_are_answered_the_rest_refused_and_none_is_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("pisync.web.overload._PATIENCE", 0.05)
+    monkeypatch.setattr("pisync.web.overload._LONG_TURN_SECONDS", 0.01)
     app = observed(web.get("/slow", slow), web.get("/livez", slow))
     async with serving(app, limits=Limits(requests=4)) as server, asyncio.TaskGroup() as group:
 
