@@ -8,6 +8,7 @@ ordinary way, and may take its time: another call, a token that was not seen bef
 `If-None-Match`, HTTP/1.0, a server that is about to stop.
 """
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from time import perf_counter
@@ -21,7 +22,7 @@ from pisync.model.fleet import DEFAULT_FLEET
 from pisync.web import devices, errors
 from pisync.web.auth import invalid_token, refusal_logger
 from pisync.web.devices import FLEET_HEADER
-from pisync.web.observe import CLIENT_GONE, Observer, request_id_of
+from pisync.web.observe import CLIENT_GONE, Observer, given_up, request_id_of
 from pisync.web.render import Rendered
 from pisync.web.wire import write
 
@@ -94,6 +95,9 @@ class HotPath:
         status = CLIENT_GONE
         try:
             rendered = await call.answer(self._app, fleet, argument)
+            status = rendered.status
+        except asyncio.CancelledError:
+            rendered = Rendered.problem(given_up(request, self._draining))
             status = rendered.status
         except Exception as exc:  # noqa: BLE001 - whatever it was, it gets an answer
             rendered = Rendered.problem(self._observer.problem_of(exc, request, request_id))

@@ -4,6 +4,7 @@ One flat middleware and one signal handler, because each further layer costs eve
 microseconds.
 """
 
+import asyncio
 import re
 from collections.abc import Callable
 from http import HTTPStatus
@@ -15,7 +16,7 @@ from typing import Final
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from pisync.keys import REQUEST_ID
+from pisync.keys import DRAINING, REQUEST_ID
 from pisync.logs import get_event_logger, get_logger
 from pisync.metrics import Metrics
 from pisync.stores.base import StoreError
@@ -117,6 +118,10 @@ def observe(observer: Observer, *, preflight: Preflight | None = None) -> Middle
         except web.HTTPRedirection as exc:
             status = exc.status
             raise
+        except asyncio.CancelledError:
+            problem = given_up(request, request.app[DRAINING])
+            status = problem.status
+            response = problem.response()
         except Exception as exc:
             problem = observer.problem_of(exc, request, request_id)
             status = problem.status
@@ -129,6 +134,19 @@ def observe(observer: Observer, *, preflight: Preflight | None = None) -> Middle
         return response
 
     return middleware
+
+
+def given_up(request: web.BaseRequest, draining: asyncio.Event) -> Problem:
+    """Return the answer to a request that is cancelled because the server can't wait any longer.
+
+    Raises CancelledError if it was for another reason, or can't be answered any more.
+    """
+    transport, task = request.transport, asyncio.current_task()
+    is_gone = transport is None or transport.is_closing() or request.writer.output_size
+    if is_gone or task is None or not draining.is_set():
+        raise asyncio.CancelledError
+    task.uncancel()  # or whatever waits in sending the answer would give up, too
+    return problems.unavailable("The server stopped before there was an answer.")
 
 
 def unexpected() -> Problem:

@@ -199,20 +199,25 @@ class _Server(web.Server):
         """
 
     async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - aiohttp's
-        """Wait until every request under way has its answer, but not for ever; then close all."""
+        """Wait until every request under way has its answer, but not for ever; then close all.
+
+        Those that have none by then are told that there will be none: 503.
+        """
         end = self._loop.time() + self._patience.under_way
         # Looking now and then costs nothing until here; an event would cost every request.
-        while self._is_busy() and self._loop.time() < end and not self._hurry.is_set():  # noqa: ASYNC110
+        while self._busy() and self._loop.time() < end and not self._hurry.is_set():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
+        for connection in self._busy():
+            connection.give_up()
         super().pre_shutdown()
         await super().shutdown(timeout)
 
-    def _is_busy(self) -> bool:
-        return any(
-            connection.is_busy
+    def _busy(self) -> list["_Connection"]:
+        return [
+            connection
             for connection in self.connections
-            if isinstance(connection, _Connection)
-        )
+            if isinstance(connection, _Connection) and connection.is_busy
+        ]
 
 
 def _strict(handle: RequestHandler) -> RequestHandler:
@@ -246,6 +251,11 @@ class _Connection(web.RequestHandler):
     def is_busy(self) -> bool:
         """Whether a request is under way."""
         return self._request_in_progress
+
+    def give_up(self) -> None:
+        """Cancel the request under way: it is told so, unless its answer has begun."""
+        if self._task_handler is not None:
+            self._task_handler.cancel()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin; one connection too many is told so, and that was it."""

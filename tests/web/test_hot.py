@@ -1,5 +1,6 @@
 """The hot path: the same bytes as the application's own, and what it leaves to that."""
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -14,7 +15,7 @@ from pisync.app import create_app
 from pisync.web.hot import GET_DEVICE, LISTS, SCOPE, SYNC_DEVICE
 from pisync.web.routes import ROUTES
 from tests.conftest import SETTINGS, ManualTime
-from tests.web.wire import Wire, capture_logs, serving, wire
+from tests.web.wire import HASTE, Wire, capture_logs, serving, wire
 
 TOKEN = "Authorization: Bearer {token}\r\n"
 
@@ -194,6 +195,34 @@ async def test_while_it_drains_connections_are_told_to_close() -> None:
         app[keys.DRAINING].set()
         answer = await raw_answer(connection, "GET /devices", TOKEN, token)
     assert b"Connection: close" in answer
+
+
+async def test_what_is_not_done_when_the_server_stops_is_told_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun = asyncio.Event()
+
+    async def stuck(*_: object) -> NoReturn:
+        begun.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    app = alone(an_app(with_hot_path=True))
+    monkeypatch.setitem(LISTS, "/stats", LISTS["/stats"]._replace(answer=stuck))
+    async with (
+        serving(app, replace(HASTE, under_way=0.05)) as running,
+        wire(running.port) as connection,
+    ):
+        asking = asyncio.create_task(
+            raw_answer(connection, "GET /stats", TOKEN, a_token(app, "devices"))
+        )
+        await begun.wait()
+        app[keys.DRAINING].set()
+        answer = await asking
+    assert answer.startswith(b"503\nRetry-After: 1\n")
+    assert b"Connection: close" in answer
+    assert answer.endswith(b'{"message":"The server stopped before there was an answer."}')
+    assert sum(_requests_counted(app).values()) == 1
 
 
 async def test_there_is_none_where_pages_of_other_origins_may_call() -> None:

@@ -19,7 +19,7 @@ from pisync import keys
 from pisync.app import create_app
 from pisync.web.server import Patience, serve
 from tests.conftest import SETTINGS
-from tests.web.wire import HASTE, Wire, listen_to, observed, serving, until, wire
+from tests.web.wire import HASTE, Answer, Wire, listen_to, observed, serving, until, wire
 
 PROMISED = 8.0
 """Seconds from the signal to the end, in every case."""
@@ -406,6 +406,12 @@ async def drip(connection: Wire) -> None:
         await asyncio.sleep(0.1)
 
 
+def assert_given_up(answer: Answer) -> None:
+    answer.assert_problem(503)
+    assert answer.headers["Retry-After"] == "1"
+    assert answer.headers["Connection"] == "close"
+
+
 async def test_those_who_never_end_are_cut_off_within_what_is_promised(
     handlers: Handlers,
 ) -> None:
@@ -419,20 +425,25 @@ async def test_those_who_never_end_are_cut_off_within_what_is_promised(
         wire(running.port) as waiting,
         wire(running.port) as streaming,
         wire(running.port) as dripping,
+        wire(running.port) as stalled,
         wire(running.port) as unfinished,
     ):
         await waiting.send(get("/waits"))
+        await stalled.send(post("/reads", 1000) + b"x")
         await streaming.send(get("/stream"))
         await dripping.send(post("/reads", 1000))
         await unfinished.send(b"GET / HTTP/1.1\r\n")
-        await until(lambda: handlers.entered == 3)
+        await until(lambda: handlers.entered == 4)
         drops = asyncio.create_task(drip(dripping))
         signal.raise_signal(signal.SIGTERM)
         began = monotonic()
         await running.task
         assert monotonic() - began < PROMISED
         drops.cancel()
-        assert await waiting.rest() == b""
+        for connection in (waiting, stalled):
+            assert_given_up(await connection.answer())
+            assert await connection.rest() == b""
+        assert await unfinished.rest() == b""
         assert not (await streaming.rest()).endswith(b"0\r\n\r\n")
 
 
@@ -448,7 +459,7 @@ async def test_a_second_signal_skips_the_waiting(after: float, handlers: Handler
         await asyncio.sleep(after)
         signal.raise_signal(signal.SIGINT)
         began = monotonic()
-        assert await connection.rest() == b""
+        assert_given_up(await connection.answer())
         await running.task
         assert monotonic() - began < 1
 
