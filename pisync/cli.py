@@ -49,7 +49,7 @@ def serve(**options: str | None) -> None:
     from pisync.app import CannotStart, create_app, profile_mistakes
     from pisync.web.server import UncompiledParser
 
-    settings = settings_from(options, profile_mistakes)
+    settings = settings_from(options, profile_mistakes, to_serve=True)
     logs.configure(settings.log_level, settings.log_format)
     log = logs.get_logger()
     for name in unknown_variables():

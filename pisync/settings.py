@@ -81,7 +81,7 @@ class Settings:
     @property
     def store_is_shared(self) -> bool:
         """Whether several processes may use the store at a time."""
-        return self.store.startswith("postgresql:")
+        return _is_shared(self.store)
 
     @property
     def shown_store(self) -> str:
@@ -97,10 +97,13 @@ class Settings:
         environ: Mapping[str, str] = os.environ,
         options: Mapping[str, str] | None = None,
         check_profile: CheckProfile | None = None,
+        *,
+        to_serve: bool = False,
     ) -> Self:
         """Read settings from variables, and from options (by the same names), which win.
 
-        Raises InvalidSettings with every mistake there is.
+        Raises InvalidSettings with every mistake there is; `to_serve` has those looked for, too,
+        that harm nothing else.
         """
         options = options or {}
         env = _Given(_overridden(environ, options))
@@ -114,6 +117,8 @@ class Settings:
         if profile is not None and check_profile is not None:
             wrong = check_profile(profile)
             mistakes["PISYNC_PROFILE"] = [f"{at}: {text}" for at in wrong for text in wrong[at]]
+        if to_serve and _lacks_secret(values):
+            mistakes["PISYNC_JWT_SECRET"] = ["must be set: PostgreSQL's replicas share it"]
         lines = [
             f"{option_of(name) if name in options else name}: {text}"
             for variable in VARIABLES
@@ -123,6 +128,15 @@ class Settings:
         if lines:
             raise InvalidSettings(lines)
         return cls(**values)
+
+
+def _is_shared(store: str) -> bool:
+    return store.startswith("postgresql:")
+
+
+def _lacks_secret(values: Mapping[str, Any]) -> bool:
+    """Say whether the store leaves the secret to the settings, and they do not even try."""
+    return "jwt_secret" not in values and _is_shared(values.get("store") or "")
 
 
 def option_of(name: str) -> str:

@@ -210,12 +210,18 @@ class TestMistakes:
             assert (process.returncode, process.stdout) == (2, "")
             assert "Traceback" not in process.stderr
 
-    def test_that_only_the_start_finds_have_the_same_status(self) -> None:
-        # PostgreSQL does not start without a secret.
-        process = pisync("serve", PISYNC_STORE="postgresql://me:geheim@localhost/nothing")
+    def test_a_secret_that_postgresql_misses_is_among_them(self) -> None:
+        store = "postgresql://me:geheim@localhost/nothing"
+        process = pisync("serve", PISYNC_STORE=store, PISYNC_PORT="x")
+        assert (process.returncode, process.stdout) == (2, "")
+        names = [line.partition(": ")[0] for line in process.stderr.splitlines()]
+        assert names == ["PISYNC_PORT", "PISYNC_JWT_SECRET"]
+        assert "geheim" not in process.stderr
+
+    def test_that_only_the_start_finds_have_the_same_status(self, tmp_path: Path) -> None:
+        process = pisync("serve", PISYNC_STORE=f"sqlite:///{tmp_path}/nowhere/pisync.db")
         assert (process.returncode, process.stdout) == (2, "")
         assert len(process.stderr.splitlines()) == 1
-        assert "geheim" not in process.stderr
 
     def test_a_second_process_on_a_database_is_refused_by_whatever_name(
         self, tmp_path: Path

@@ -159,6 +159,21 @@ class TestMistakes:
         with pytest.raises(InvalidSettings):
             Settings.from_env({"PISYNC_PROFILE": "{}"}, check_profile=lambda _: {"seed": ["no"]})
 
+    def test_a_server_on_postgresql_needs_a_secret_and_nobody_else_does(self) -> None:
+        given = {"PISYNC_STORE": "postgresql://me:geheim@host/db"}
+        with pytest.raises(InvalidSettings, match=r"^PISYNC_JWT_SECRET: must be set"):
+            Settings.from_env(given, to_serve=True)
+        assert Settings.from_env(given).jwt_secret is None
+        Settings.from_env({**given, "PISYNC_JWT_SECRET": "s" * 32}, to_serve=True)
+        for store in ("memory", "sqlite:///a.db"):
+            Settings.from_env({"PISYNC_STORE": store}, to_serve=True)
+
+    def test_a_secret_that_is_wrong_is_not_called_missing_too(self) -> None:
+        given = {"PISYNC_STORE": "postgresql://me:geheim@host/db", "PISYNC_JWT_SECRET": "short"}
+        with pytest.raises(InvalidSettings) as caught:
+            Settings.from_env(given, to_serve=True)
+        assert caught.value.mistakes == ("PISYNC_JWT_SECRET: must be 32 bytes or more, not 5",)
+
     def test_show_no_control_characters(self) -> None:
         assert mistake(port="8\x1b[2J\n") == (
             r"must be a whole number from 0 to 65535, not '8\x1b[2J\n'"
