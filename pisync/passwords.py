@@ -53,6 +53,8 @@ class Passwords:
         self._pool = ThreadPoolExecutor(threads, "bcrypt", initializer=_step_back)
         # A salt alone: hashing with it takes as long, and no hash is ever equal to it.
         self._nobodys = bcrypt.gensalt(cost)
+        self._dearest = cost
+        """The highest cost of any hash that was met: others stay from when it was set higher."""
 
     async def hash(self, password: str) -> bytes:
         """Return the hash of a password.
@@ -66,20 +68,23 @@ class Passwords:
     async def matches(self, password: str, password_hash: bytes | None) -> bool:
         """Say whether a hash is this password's. No hash: false, and it takes as long to say so.
 
-        Raises Busy.
+        So it does whatever the hash's own cost: else, once the setting was changed, the time would
+        tell who has an account. Raises Busy.
         """
         expected = password_hash or self._nobodys
+        self._dearest = max(self._dearest, _cost_of(expected))
         possible = is_hashable(password)
-        actual = await self._hash(password.encode() if possible else b"", expected)
+        attempt = password.encode() if possible else b""
+        actual = await self._hash(attempt, expected, self._dearest)
         return compare_digest(actual, expected) and possible
 
-    async def _hash(self, password: bytes, salt: bytes) -> bytes:
+    async def _hash(self, password: bytes, salt: bytes, cost: int = 0) -> bytes:
         if self._under_way >= self._most:
             raise Busy
         self._add_under_way(1)
         try:
             loop = asyncio.get_running_loop()
-            result, seconds = await loop.run_in_executor(self._pool, _timed, password, salt)
+            result, seconds = await loop.run_in_executor(self._pool, _timed, password, salt, cost)
         finally:
             self._add_under_way(-1)
         if self._meter:
@@ -104,10 +109,19 @@ def is_hashable(password: str) -> bool:
         return False
 
 
-def _timed(password: bytes, salt: bytes) -> tuple[bytes, float]:
+def _timed(password: bytes, salt: bytes, cost: int) -> tuple[bytes, float]:
+    """Hash a password, and work on until it was as much as at `cost`; return how long it took."""
     started = perf_counter()
     result = bcrypt.hashpw(password, salt)
+    # Each cost is twice the one before: 2^a, and 2^a + 2^(a+1) + … + 2^(b-1), are 2^b.
+    for each in range(_cost_of(salt), cost):
+        bcrypt.hashpw(password, bcrypt.gensalt(each))
     return result, perf_counter() - started
+
+
+def _cost_of(salt: bytes) -> int:
+    """Return the cost that a salt or a hash names: `$2b$12$…`."""
+    return int(salt.split(b"$", 3)[2])
 
 
 def _cores() -> int:
