@@ -26,7 +26,7 @@ from pisync.stores.base import CannotOpen, Store
 from pisync.stores.memory import MemoryStore
 from pisync.tokens import Tokens
 from pisync.web.auth import guard
-from pisync.web.cors import Cors
+from pisync.web.cors import CORS, Cors
 from pisync.web.fleet_schemas import ProfileSchema
 from pisync.web.fleets import new_profile
 from pisync.web.health import event_loop_lag
@@ -89,6 +89,7 @@ def create_app(settings: Settings, *, time: MachineTime | None = None) -> web.Ap
     app.middlewares.append(guard(tokens, access))
     app.on_response_prepare.append(add_headers)
     if cors:
+        app[CORS] = cors
         app.on_response_prepare.append(cors.add)
     if cors is None and settings.otlp_endpoint is None:  # the hot path knows neither
         front: keys.Front = partial(HotPath, app, observer)

@@ -38,7 +38,7 @@ class Cors:
             request.method == hdrs.METH_OPTIONS
             and hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
         )
-        if not asks or self._allowed(request) is None:
+        if not asks or self._allowed(request.headers.get(hdrs.ORIGIN)) is None:
             return None
         return web.Response(
             status=HTTPStatus.NO_CONTENT,
@@ -51,19 +51,26 @@ class Cors:
 
     async def add(self, request: web.Request, response: web.StreamResponse) -> None:
         """Let allowed pages read an answer (`on_response_prepare`)."""
-        if not self._any:
-            # Also where no page asked: a cache must not hand that answer to one.
-            response.headers.add(hdrs.VARY, hdrs.ORIGIN)
-        allowed = self._allowed(request)
-        if allowed is not None:
-            response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = allowed
-            response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = _EXPOSED
+        response.headers.extend(self.headers(request.headers.get(hdrs.ORIGIN)))
 
-    def _allowed(self, request: web.Request) -> str | None:
+    def headers(self, origin: str | None) -> dict[str, str]:
+        """Return the headers of an answer to a page of `origin`, or to nobody's page (None)."""
+        # Vary also where no page asked: a cache must not hand that answer to one.
+        headers: dict[str, str] = {} if self._any else {hdrs.VARY: hdrs.ORIGIN}
+        allowed = self._allowed(origin)
+        if allowed is not None:
+            headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = allowed
+            headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = _EXPOSED
+        return headers
+
+    def _allowed(self, origin: str | None) -> str | None:
         """Return what Access-Control-Allow-Origin is to say; None if the page is not allowed."""
-        origin = request.headers.get(hdrs.ORIGIN)
         if origin is None:
             return None
         if self._any:
             return _ANY
         return origin if origin in self._origins else None
+
+
+CORS = web.AppKey("CORS", Cors)
+"""The rules, if pages of other origins may call."""

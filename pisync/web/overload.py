@@ -10,11 +10,12 @@ import asyncio
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
 from typing import NamedTuple
 
+from pisync.web.cors import Cors
 from pisync.web.observe import is_request_id, new_request_id
 from pisync.web.problems import JSON_TYPE
 
@@ -57,6 +58,7 @@ _CLOSE = b"Connection: close\r\n"
 _PROBES = (b"GET /livez ", b"GET /readyz ", b"GET /metrics ")
 
 _LENGTH = re.compile(rb"\r\ncontent-length: ?([0-9]{1,6})\r\n")
+_ORIGIN = re.compile(rb"\r\norigin: ?([!-~]+)\r\n", re.IGNORECASE)
 _REQUEST_ID = re.compile(rb"\r\nx-request-id: ?([!-~]{1,128})\r\n", re.IGNORECASE)
 
 
@@ -143,15 +145,18 @@ def is_probe(data: bytes) -> bool:
     return data.startswith(_PROBES)
 
 
-def refusal(data: bytes, *, whole: bool = True) -> Refusal:
+def refusal(data: bytes, *, whole: bool = True, cors: Cors | None = None) -> Refusal:
     """Return the answer to what has arrived, a request or several.
 
-    `whole` says that it begins with the beginning of a request.
+    `whole` says that it begins with the beginning of a request, `cors` which pages may read it.
     """
     head, end, body = data.partition(b"\r\n\r\n")
     keep = whole and end != b"" and len(body) == _length_of_body(head)
     request_id = _request_id(head) or new_request_id().encode()
-    answer = _ANSWER % (request_id, b"" if keep else _CLOSE)
+    more = b"" if keep else _CLOSE
+    if cors is not None:
+        more += _lines(cors.headers(_origin(head)))
+    answer = _ANSWER % (request_id, more)
     return Refusal(answer if data.startswith(b"HEAD ") else answer + _MESSAGE, keep)
 
 
@@ -177,6 +182,15 @@ def _length_of_body(head: bytes) -> int | None:
 def _request_id(head: bytes) -> bytes | None:
     found = _REQUEST_ID.search(head + b"\r\n")
     return found[1] if found and is_request_id(found[1].decode()) else None
+
+
+def _origin(head: bytes) -> str:
+    found = _ORIGIN.search(head + b"\r\n")
+    return found[1].decode() if found else ""
+
+
+def _lines(headers: Mapping[str, str]) -> bytes:
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
 
 
 def connections_possible(wanted: int) -> int:

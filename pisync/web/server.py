@@ -16,8 +16,8 @@ from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError, LineToo
 
 from pisync.keys import DRAINING, FRONT, METRICS, RequestHandler
 from pisync.logs import get_logger
-from pisync.metrics import Metrics
 from pisync.web import problems
+from pisync.web.cors import CORS
 from pisync.web.observe import UNMATCHED, request_id_of, unexpected
 from pisync.web.overload import (
     HOLD_SECONDS,
@@ -153,9 +153,8 @@ class Runner(web.AppRunner):
         return _Server(
             self.app[FRONT](handle) if FRONT in self.app else handle,
             made.request_factory,
-            self.app[DRAINING],
+            self.app,
             self._hurry,
-            self.app[METRICS],
             self._patience,
             self._limits,
         )
@@ -168,9 +167,8 @@ class _Server(web.Server):
         self,
         handle: RequestHandler,
         request_factory: Any,
-        draining: asyncio.Event,
+        app: web.Application,
         hurry: asyncio.Event,
-        metrics: Metrics,
         patience: Patience,
         limits: Limits,
     ) -> None:
@@ -182,8 +180,9 @@ class _Server(web.Server):
             # Ours costs less and holds no query; aiohttp's takes half of the rate.
             access_log=None,
         )
-        self.draining = draining
-        self.metrics = metrics
+        self.draining = app[DRAINING]
+        self.metrics = app[METRICS]
+        self.cors = app.get(CORS)
         self._hurry = hurry
         self._patience = patience
         self.most_connections = connections_possible(limits.connections)
@@ -270,7 +269,7 @@ class _Connection(web.RequestHandler):
             super().data_received(data)
         elif self._refusal is not None:
             # Whoever does not wait for the answer gets no other.
-            self._refusal = refusal(b"")
+            self._refusal = refusal(b"", cors=self._server.cors)
         elif self._server.gate.lets_in() or is_probe(data):
             received = self._request_count
             super().data_received(data)
@@ -280,7 +279,7 @@ class _Connection(web.RequestHandler):
 
     def _turn_away(self, data: bytes) -> None:
         self._server.metrics.turned_away()
-        self._refusal = refusal(data, whole=not self._begun)
+        self._refusal = refusal(data, whole=not self._begun, cors=self._server.cors)
         self._loop.call_later(HOLD_SECONDS, self._refuse)
 
     def _refuse(self) -> None:

@@ -3,12 +3,14 @@
 import asyncio
 import re
 import time
+from dataclasses import replace
 
 import orjson
 import pytest
 from aiohttp import web
 
 from pisync.app import create_app
+from pisync.web.cors import Cors
 from pisync.web.overload import Gate, Limits, connections_possible, refusal
 from tests.conftest import SETTINGS
 from tests.web.wire import Answer, Wire, observed, serving, wire
@@ -177,6 +179,42 @@ def test_a_refusal_has_the_one_shape_and_the_request_id(given: bytes, is_taken: 
     assert (found[1] == given) == is_taken
     assert list(orjson.loads(body)) == ["message"]
     assert b"\r\nContent-Length: %d\r\n" % len(body) in head
+
+
+@pytest.mark.parametrize(
+    ("origins", "given", "allowed"),
+    [
+        (("https://a.example",), b"Origin: https://a.example\r\n", b"https://a.example"),
+        (("https://a.example",), b"Origin: https://b.example\r\n", None),
+        (("https://a.example",), b"", None),
+        (("*",), b"origin:https://a.example\r\n", b"*"),
+    ],
+)
+def test_pages_that_may_call_may_read_a_refusal(
+    origins: tuple[str, ...], given: bytes, allowed: bytes | None
+) -> None:
+    answer, keep = refusal(GET + given + b"\r\n", cors=Cors(origins))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    lines = dict(line.split(b": ", 1) for line in head.split(b"\r\n")[1:])
+    assert lines.get(b"Access-Control-Allow-Origin") == allowed
+    assert (b"Retry-After" in lines.get(b"Access-Control-Expose-Headers", b"")) == bool(allowed)
+    assert (lines.get(b"Vary") == b"Origin") == (origins != ("*",))
+    assert len(body) == int(lines[b"Content-Length"])
+    assert keep
+
+
+async def test_pages_that_may_call_may_read_that_there_are_too_many_connections() -> None:
+    app = create_app(replace(SETTINGS, cors_origins=("*",)))
+    async with (
+        serving(app, limits=Limits(connections=1)) as running,
+        wire(running.port) as first,
+        wire(running.port) as second,
+    ):
+        await first.send(LIVEZ)
+        assert (await first.answer()).status == 200
+        answer = await second.answer()
+    answer.assert_problem(503)
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
 
 
 def test_head_is_refused_without_a_body() -> None:
