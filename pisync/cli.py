@@ -49,6 +49,7 @@ def serve(**options: str | None) -> None:
     from pisync.app import CannotStart, create_app, profile_mistakes
     from pisync.web.server import UncompiledParser
 
+    _open_standard_streams()
     settings = settings_from(options, profile_mistakes, to_serve=True)
     logs.configure(settings.log_level, settings.log_format)
     log = logs.get_logger()
@@ -67,6 +68,18 @@ def serve(**options: str | None) -> None:
     log.info("stopped")
     if threading.active_count() > 1:
         _leave()
+
+
+def _open_standard_streams() -> None:
+    """Put the null device where one is closed: else the first socket would take its place."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    # Of a closed one Python has made None.
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
 def _leave() -> NoReturn:
@@ -122,7 +135,12 @@ async def _announce(app: "web.Application", addresses: Sequence[tuple[str, int]]
         seed=report.seed,
         loop=type(asyncio.get_running_loop()).__module__,
     )
-    click.echo(banner(addresses, *report))
+    try:
+        click.echo(banner(addresses, *report))
+    except OSError as exc:  # the disk is full, or nobody reads
+        logs.get_logger().warning("can't write to standard output", reason=exc.strerror)
+        # What could not be written would be tried again, and fail, at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -282,6 +282,25 @@ class TestServe:
             assert time.monotonic() - began < 8
             assert server.events("stopped")
 
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has such a device")
+    @pytest.mark.parametrize("streams", [">&- 2>&- <&-", ">&-", ">/dev/full", ">/dev/full 2>&1"])
+    def test_serves_and_ends_well_though_nobody_can_be_told(self, streams: str) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = str(free.getsockname()[1])
+        command = f'exec "$0" -m pisync serve --bcrypt-cost 4 --port {port} {streams}'
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", command, sys.executable], cwd=ROOT, env=environment()
+        )
+        try:
+            end_of_patience = time.monotonic() + 20
+            while pisync("healthcheck", PISYNC_PORT=port).returncode:
+                assert process.poll() is None
+                assert time.monotonic() < end_of_patience
+            process.terminate()
+            assert process.wait(timeout=8) == 0
+        finally:
+            end(process)
+
     def test_a_hundred_open_streams_do_not_hold_up_the_end(self) -> None:
         with serving(PISYNC_JWT_SECRET=SECRET) as server, ExitStack() as opened:
             token = pisync("token", "--name", "me", PISYNC_JWT_SECRET=SECRET).stdout.strip()
