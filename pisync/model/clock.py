@@ -51,7 +51,9 @@ class Clock(NamedTuple):
         """Return the real microseconds from `real_time` until fleet time `due`; None for never."""
         if self.is_manual:
             return None
-        return max(due - self.now(real_time), 0) / self.speed
+        wait = max(due - self.now(real_time), 0) / self.speed
+        # So slow a clock never gets there: no float holds the time that it would take.
+        return wait if wait < inf else None
 
     def lateness(self, due: int, now: int) -> float:
         """Return how many real microseconds fleet time `now` is after fleet time `due`.

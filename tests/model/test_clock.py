@@ -100,6 +100,10 @@ class TestRealWait:
     def test_is_over_when_the_time_has_come(self, speed: float, due: int) -> None:
         assert Clock(NOON, 0, speed).real_wait(due, 0) == 0
 
+    def test_that_no_float_holds_never_ends(self) -> None:
+        assert Clock(NOON, 0, 5e-324).real_wait(NOON + SECOND, 0) is None
+        assert Clock(NOON, 0, 5e-324).real_wait(NOON, 0) == 0
+
     @pytest.mark.parametrize("due", [NOON + 1, NOON, NOON - 1])
     def test_by_a_manual_clock_never_ends(self, due: int) -> None:
         assert Clock(NOON, 0, 0).real_wait(due, 0) is None
