@@ -39,7 +39,8 @@ class Simulator:
         self._metrics = metrics
         self._broker = broker
         self._alarm = Alarm()
-        self._lateness: defaultdict[str, Lateness] = defaultdict(Lateness)
+        self._lateness: defaultdict[tuple[str, int], Lateness] = defaultdict(Lateness)
+        """By name and generation of the fleet."""
         self._under_way: set[asyncio.Task[Any]] = set()
 
     async def run(self) -> None:
@@ -125,9 +126,9 @@ class Simulator:
             for attempt in range(start, start + attempts)
         ]
 
-    def lateness(self, fleet: str) -> LatenessView:
+    def lateness(self, fleet: str, generation: int) -> LatenessView:
         """Return how late a fleet's syncs finished, those that finished by themselves."""
-        return self._lateness[fleet].view() if fleet in self._lateness else Lateness().view()
+        return self._lateness.get((fleet, generation), Lateness()).view()
 
     # As the store's observer
 
@@ -136,9 +137,9 @@ class Simulator:
         for each in begun:
             self._metrics.began(each.verdict)
 
-    def finished(self, fleet: str, finished: Sequence[Finished]) -> None:
+    def finished(self, fleet: str, generation: int, finished: Sequence[Finished]) -> None:
         """Count finished attempts."""
-        lateness = self._lateness[fleet]
+        lateness = self._lateness[fleet, generation]
         for each in finished:
             self._metrics.finished(each.device.sync_status_code)
             if each.lateness is not None:
@@ -151,7 +152,8 @@ class Simulator:
 
     def replaced(self, fleet: str) -> None:
         """Forget what was known of a fleet."""
-        self._lateness.pop(fleet, None)
+        for known in [each for each in self._lateness if each[0] == fleet]:
+            del self._lateness[known]
         self._broker.start_over(fleet)
 
     def missed(self) -> None:

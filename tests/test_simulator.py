@@ -12,6 +12,7 @@ import pytest
 import uvloop
 
 from pisync.events import Broker, Subscription
+from pisync.lateness import LatenessView
 from pisync.machine_time import SystemTime
 from pisync.metrics import Metrics
 from pisync.model.device import Device, ErrorLog
@@ -23,6 +24,7 @@ from pisync.model.script import Script, Step
 from pisync.simulator import BATCH, BulkResult, Simulator
 from pisync.stores.base import (
     Begun,
+    Finished,
     FleetReplaced,
     NoSuchDevice,
     NoSuchFleet,
@@ -95,6 +97,9 @@ class Live:
     async def statuses(self) -> Counter[int]:
         return Counter({code: n for code, n in (await self.by_status()).items() if n})
 
+    async def lateness(self) -> LatenessView:
+        return self.simulator.lateness(F, (await self.store.fleet(F)).generation)
+
     async def by_status(self) -> dict[int, int]:
         return dict((await self.store.stats(F)).by_status)
 
@@ -160,7 +165,7 @@ async def two_thousand_syncs() -> None:
         assert (ledger.accepted, ledger.pending) == (2000, 0)
         assert sum(isinstance(each, ErrorLog) for each in events) == ledger.error_logs
 
-        lateness = live.simulator.lateness(F)
+        lateness = await live.lateness()
         assert 0 <= lateness.p50 <= lateness.p99 <= lateness.max
         assert lateness.p99 < ON_TIME
         # One look for many: it sleeps until something is due.
@@ -491,7 +496,6 @@ class TestTime:
         present = (await slow.store.set_clock(F, 0)).now
         await slow.simulator.start_all(F, None)
         caller = asyncio.create_task(slow.simulator.advance(F, 3_600_000_000))
-        await until(lambda: slow.simulator.lateness(F) is not None)
         await asyncio.sleep(0)
         caller.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -559,25 +563,35 @@ class TestForecast:
 
 class TestLateness:
     async def test_is_nothing_at_first(self, live: Live) -> None:
-        assert live.simulator.lateness(F) == (0, 0, 0)
-        assert live.simulator.lateness("other") == (0, 0, 0)
+        assert await live.lateness() == (0, 0, 0)
 
     async def test_is_of_syncs_that_finished_by_themselves(self, live: Live) -> None:
         await live.simulator.start_all(F, None)
         await live.all_finished()
-        lateness = live.simulator.lateness(F)
+        lateness = await live.lateness()
         assert 0 < lateness.max < ON_TIME
 
     async def test_is_not_of_those_that_were_settled(self, slow: Live) -> None:
         await slow.simulator.start_all(F, None)
         await slow.simulator.settle(F)
-        assert slow.simulator.lateness(F) == (0, 0, 0)
+        assert await slow.lateness() == (0, 0, 0)
 
     async def test_is_forgotten_with_what_was_before_a_reset(self, live: Live) -> None:
         await live.simulator.start_all(F, None)
         await live.all_finished()
+        generation = (await live.store.fleet(F)).generation
         await live.store.reset_fleet(F)
-        assert live.simulator.lateness(F) == (0, 0, 0)
+        assert await live.lateness() == (0, 0, 0)
+        assert live.simulator.lateness(F, generation) == (0, 0, 0)
+
+    async def test_is_not_of_what_finished_before_a_reset_and_is_told_after_it(
+        self, live: Live
+    ) -> None:
+        generation = (await live.store.fleet(F)).generation
+        device = await live.store.device(F, 1)
+        await live.store.reset_fleet(F)
+        live.simulator.finished(F, generation, [Finished(device, None, 5.0)])
+        assert await live.lateness() == (0, 0, 0)
 
 
 class TestTelling:

@@ -252,14 +252,22 @@ class Observer(Protocol):
     def began(self, fleet: str, begun: Sequence[Begun]) -> None:
         """This process was asked for syncs; those with the verdict STARTED are new."""
 
-    def finished(self, fleet: str, finished: Sequence[Finished]) -> None:
-        """This process finished attempts, in the order in which they were due."""
+    def finished(self, fleet: str, generation: int, finished: Sequence[Finished]) -> None:
+        """This process finished attempts, in the order in which they were due.
+
+        On a shared store it may be told so after the fleet was replaced, or reset: `generation` is
+        the one that the attempts belong to.
+        """
 
     def changed(self, fleet: str, changes: Sequence[Change]) -> None:
         """Attempts began or finished; the error log of one that failed follows its device."""
 
     def replaced(self, fleet: str) -> None:
-        """A fleet was made, reset, replaced or deleted: what was known of it holds no more."""
+        """A fleet was made, reset, replaced or deleted: what was known of it holds no more.
+
+        The call that did it answers after this, unless the connection that tells it is lost: so
+        nobody who has that answer is told of anything before it.
+        """
 
     def missed(self) -> None:
         """Changes may have been missed, of any fleet: the connection that tells them was lost."""

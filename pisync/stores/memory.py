@@ -340,7 +340,7 @@ class MemoryStore:
             work = batch.work(chosen)
             now = work.clock.now(self._time.monotonic())
             finished = work.release(chosen.position(device_id), outcome, now)
-            batch.tell(lambda: self._tell_finished(fleet, [finished]))
+            batch.tell(lambda: self._tell_finished(chosen, [finished]))
             return finished.device
 
         return await self._write(job)
@@ -408,7 +408,7 @@ class MemoryStore:
         batch.undo(lambda: work.fleet.give_back(due))
         finished = work.finish_due(due, now)
         if finished:
-            batch.tell(lambda: self._tell_finished(work.fleet.name, finished))
+            batch.tell(lambda: self._tell_finished(work.fleet, finished))
 
     def _stop_waiting(self, fleet: MemoryFleet) -> None:
         if fleet.next_due() is None:
@@ -424,20 +424,21 @@ class MemoryStore:
     def _tell_begun(self, fleet: MemoryFleet, begun: Sequence[Begun]) -> None:
         self._observer.began(fleet.name, begun)
         started = [device for verdict, device in begun if verdict is Verdict.STARTED and device]
-        if started:
+        # One that the same batch replaces is gone: nothing of it may finish.
+        if started and self._fleets.get(fleet.name) is fleet:
             self._waiting.add(fleet)
             self._tell_changed(fleet.name, started)
             if fleet.begins_with_one_of(started):
                 self._tell_next_due(fleet)
 
-    def _tell_finished(self, fleet: str, finished: Sequence[Finished]) -> None:
-        self._observer.finished(fleet, finished)
+    def _tell_finished(self, fleet: MemoryFleet, finished: Sequence[Finished]) -> None:
+        self._observer.finished(fleet.name, fleet.generation, finished)
         changed: list[Device | ErrorLog] = []
         for device, error_log, _ in finished:
             changed.append(device)
             if error_log is not None:
                 changed.append(error_log)
-        self._tell_changed(fleet, changed)
+        self._tell_changed(fleet.name, changed)
 
     def _tell_changed(self, fleet: str, changed: Iterable[Device | ErrorLog]) -> None:
         self._observer.changed(

@@ -155,6 +155,7 @@ async def forecast(request: web.Request) -> web.Response:
 
 async def get_ledger(request: web.Request) -> web.Response:
     """Tell what became of every sync that the fleet was asked for, and whether it balances."""
-    name = _name(request)
-    ledger = await request.app[keys.STORE].ledger(name)
-    return render.answer(render.ledger(ledger, request.app[keys.SIMULATOR].lateness(name)))
+    name, store = _name(request), request.app[keys.STORE]
+    fleet, ledger = await store.fleet(name), await store.ledger(name)
+    lateness = request.app[keys.SIMULATOR].lateness(name, fleet.generation)
+    return render.answer(render.ledger(ledger, lateness))

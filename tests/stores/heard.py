@@ -21,6 +21,8 @@ class Heard:
         """Start with a clean slate."""
         self.begun: dict[str, list[Begun]] = {}
         self.finishes: dict[str, list[Finished]] = {}
+        self.generations: dict[str, list[int]] = {}
+        """Those of the finishes, one each time that some were told."""
         self.events: dict[str, list[Change | Replaced]] = {}
         """Changes and replacements, in the order in which they were told."""
         self.due: list[float] = []
@@ -41,8 +43,9 @@ class Heard:
     def began(self, fleet: str, begun: Sequence[Begun]) -> None:
         self.begun.setdefault(fleet, []).extend(begun)
 
-    def finished(self, fleet: str, finished: Sequence[Finished]) -> None:
+    def finished(self, fleet: str, generation: int, finished: Sequence[Finished]) -> None:
         self.finishes.setdefault(fleet, []).extend(finished)
+        self.generations.setdefault(fleet, []).append(generation)
 
     def changed(self, fleet: str, changes: Sequence[Change]) -> None:
         self.events.setdefault(fleet, []).extend(changes)

@@ -55,6 +55,19 @@ class TestFinished:
         (log,) = await error_logs(store)
         assert heard.finishes[F] == [Finished(await store.device(F, 7), log, None)]
 
+    async def test_tells_whose_attempts_they_were(self, store: Store, heard: Heard) -> None:
+        generations = []
+        for _ in range(2):
+            await store.reset_fleet(F)
+            generations.append((await store.fleet(F)).generation)
+            await hold(store, 7)
+            await store.release(F, 7, SUCCEEDED)
+            await manual(store)
+            await start(store, 8)
+            await store.settle(F)
+        assert heard.generations[F] == [each for each in generations for _ in range(2)]
+        assert len(set(generations)) == 2
+
     async def test_tells_nothing_left_of_a_success(self, store: Store, heard: Heard) -> None:
         await hold(store, 7)
         device = await store.release(F, 7, SUCCEEDED)
@@ -183,6 +196,19 @@ class TestReplaced:
         changes = [each.what if isinstance(each, Change) else each for each in heard.events[F]]
         assert changes[1:] == [Replaced(), device]
 
+    async def test_has_been_told_once_the_call_has_answered(
+        self, store: Store, heard: Heard
+    ) -> None:
+        for _ in range(20):
+            for name, call in (
+                (F, store.reset_fleet(F)),
+                ("other", store.put_fleet("other", TWENTY, PROFILE)),
+                ("other", store.delete_fleet("other")),
+            ):
+                heard.forget()
+                await call
+                assert heard.events == {name: [Replaced()]}
+
 
 class TestDueIn:
     async def test_tells_when_there_will_be_something_to_do(
@@ -209,6 +235,18 @@ class TestDueIn:
         await store.set_clock(F, 1)
         assert heard.due
         assert heard.due[-1] <= 10
+
+    async def test_tells_nothing_where_time_hardly_runs(
+        self, store: Store, home: Home, heard: Heard
+    ) -> None:
+        await store.set_clock(F, 5e-324)
+        await start(store, 7)
+        await store.set_clock(F, 1e-320)
+        await home.hear()
+        assert heard.due == []
+        assert await store.next_due() is None
+        await hurry(store, home)
+        assert await finish_all_due(store) == 1
 
     async def test_tells_nothing_of_what_is_held(self, store: Store, heard: Heard) -> None:
         await hold(store, 1)

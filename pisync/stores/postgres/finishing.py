@@ -219,7 +219,9 @@ class Finishing:
             return False
         if ended:
             self._observer.finished(
-                work.fleet.name, [_numbered(each, newest_error) for each in ended]
+                work.fleet.name,
+                work.fleet.fleet_id,
+                [_numbered(each, newest_error) for each in ended],
             )
         return True
 

@@ -4,13 +4,15 @@ import asyncio
 from contextlib import suppress
 
 from pisync.logs import get_logger
-from pisync.stores.base import Observer
+from pisync.stores.base import Observer, StoreUnavailable
 from pisync.stores.postgres import notices
 from pisync.stores.postgres.database import FAILURES, Database, OwnConnection, connect, reason
 
 _HEARTBEAT = 1.0
 """Seconds between two looks at whether the connection still is one."""
 _RETRY = 0.5
+_CATCH_UP = 1.0
+"""Seconds for which a call waits to hear of what it did."""
 
 _log = get_logger()
 
@@ -24,6 +26,7 @@ class Listener:
     def __init__(self, database: Database, observer: Observer) -> None:
         self._database = database
         self._observer = observer
+        self._marks: dict[object, asyncio.Event] = {}
 
     async def open(self) -> None:
         """Begin to listen. Raises what a connection may raise."""
@@ -36,6 +39,22 @@ class Listener:
         with suppress(asyncio.CancelledError):
             await self._listening
 
+    async def catch_up(self) -> None:
+        """Wait until the observer has been told all that is true by now, but not for long.
+
+        If the connection is lost, the observer will hear that it has missed something.
+        """
+        mark = notices.mark()
+        heard = self._marks[mark] = asyncio.Event()
+        try:
+            async with asyncio.timeout(_CATCH_UP):
+                await self._database.fetchval("SELECT pg_notify($1, $2)", notices.CHANNEL, mark)
+                await heard.wait()
+        except (TimeoutError, StoreUnavailable):
+            pass
+        finally:
+            del self._marks[mark]
+
     async def _connect(self) -> OwnConnection:
         connection = await connect(self._database.url)
         try:
@@ -46,7 +65,10 @@ class Listener:
         return connection
 
     def _hear(self, _connection: object, _pid: int, _channel: str, notice: object) -> None:
-        notices.tell(self._observer, str(notice))
+        if notice in self._marks:
+            self._marks[notice].set()
+        else:
+            notices.tell(self._observer, str(notice))
 
     async def _listen(self, connection: OwnConnection) -> None:
         while True:

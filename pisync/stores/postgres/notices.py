@@ -5,6 +5,7 @@ log before the change; error logs are numbered from there.
 """
 
 from collections.abc import Iterable, Sequence
+from secrets import token_hex
 from typing import Any
 
 import orjson
@@ -19,7 +20,7 @@ CHANNEL = "pisync"
 _LONGEST = 7900
 """What PostgreSQL carries in one notice, in bytes, with a margin for what it writes itself."""
 
-_CHANGED, _REPLACED, _DUE = "changed", "replaced", "due"
+_CHANGED, _REPLACED, _DUE, _MARK = "changed", "replaced", "due", "mark"
 
 
 def changed(
@@ -55,6 +56,11 @@ def due(seconds: float) -> str:
 def replaced(name: str) -> str:
     """Write a notice that a fleet was made, reset, replaced or deleted."""
     return orjson.dumps([_REPLACED, name])[1:].decode()
+
+
+def mark() -> str:
+    """Write a complete notice that tells nothing, and is like no other."""
+    return complete(orjson.dumps([_MARK, token_hex(8)])[1:].decode())
 
 
 def complete(notice: str) -> str:

@@ -122,7 +122,9 @@ class PostgresStore:
     async def put_fleet(
         self, name: str, first: FirstData, profile: Profile
     ) -> tuple[FleetView, bool]:
-        return await self._making.put_fleet(name, first, profile)
+        made = await self._making.put_fleet(name, first, profile)
+        await self._listener.catch_up()
+        return made
 
     async def change_profile(self, name: str, change: Callable[[Profile], Profile]) -> FleetView:
         profile = await self._settings.change_profile(name, change)
@@ -131,9 +133,11 @@ class PostgresStore:
 
     async def delete_fleet(self, name: str) -> None:
         await self._making.delete_fleet(name)
+        await self._listener.catch_up()
 
     async def reset_fleet(self, name: str) -> None:
         await self._making.reset_fleet(name)
+        await self._listener.catch_up()
 
     async def set_clock(self, name: str, speed: float) -> ClockView:
         return await self._finishing.set_clock(name, speed)
