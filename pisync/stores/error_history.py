@@ -48,9 +48,16 @@ class ErrorHistory:
             if self._newest_of[oldest.device_id] == oldest.error_id:
                 del self._newest_of[oldest.device_id]
 
-    def skip(self, written: int) -> None:
-        """Number the next log as if this many had been written since the first data."""
-        self._next_id = max(self._next_id, self._first + written)
+    def restore(self, kept: Sequence[ErrorLog], written: int) -> None:
+        """Take up the newest logs, of so many that were written since the first data."""
+        oldest = self._first + written - len(kept)
+        if oldest != self._next_id:
+            # Those between were too many, so what came before them has gone, too.
+            self._logs.clear()
+            self._newest_of.clear()
+            self._next_id = oldest
+        for log in kept:
+            self.append(log)
 
     def page(self, which: ErrorFilter, limit: int) -> ErrorPage:
         """Return the newest `limit` logs that the filter lets through."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from heapq import heappop, heappush
 
 from pisync.model.clock import Clock
@@ -72,7 +72,7 @@ class MemoryFleet:
         self,
         devices: Iterable[Device],
         scripts: Mapping[int, Script],
-        error_logs: Iterable[ErrorLog],
+        error_logs: Sequence[ErrorLog],
         counts: Mapping[Count, int],
     ) -> None:
         """Take up what was kept of the fleet: all that differs from its first data."""
@@ -80,9 +80,7 @@ class MemoryFleet:
             self._save(self.position(device.device_id), device)
         self.scripts.update(scripts)
         self.counts.update(counts)
-        for log in error_logs:
-            self.errors.append(log)
-        self.errors.skip(self.counts[LOGGED])
+        self.errors.restore(error_logs, self.counts[LOGGED])
 
     # Reading
 

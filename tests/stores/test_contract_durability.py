@@ -348,6 +348,27 @@ class TestCounts:
         await store.settle(F)
         assert [log.error_id for log in await error_logs(store)] == [17, 18, 19, 20, 21]
 
+    @pytest.mark.parametrize("most", [0, 3, 5, 20])
+    async def test_of_error_logs_go_on_where_the_first_datas_have_gone(
+        self, make_store: MakeStore, most: int
+    ) -> None:
+        store = await make_store(first_fleet(), FAILING, most_error_logs=most)
+        for _ in range(3):
+            await start(store, *range(1, 11))
+            await store.settle(F)
+        before = await error_logs(store), await store.stats(F), await store.ledger(F)
+        newest = len(first_fleet().error_logs) + 30
+        assert [log.error_id for log in before[0]] == [*range(newest - most + 1, newest + 1)]
+        store = await make_store(first_fleet(), FAILING, most_error_logs=most)
+        assert (await error_logs(store), await store.stats(F), await store.ledger(F)) == before
+        # A larger bound brings nothing back.
+        store = await make_store(first_fleet(), FAILING, most_error_logs=most + 1)
+        await start(store, 1)
+        await store.settle(F)
+        assert [log.error_id for log in await error_logs(store)] == [
+            *range(newest - most + 1, newest + 2)
+        ]
+
     async def test_of_error_logs_follow_a_smaller_bound(self, make_store: MakeStore) -> None:
         store = await make_store(profile=FAILING, most_error_logs=20)
         await start(store, *range(1, 21))
