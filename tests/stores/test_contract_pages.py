@@ -307,6 +307,12 @@ class TestEviction:
         await store.settle(F)
         assert [log.error_id for log in await error_logs(store)] == [8, 9, 10, 11]
 
+    async def test_leaves_first_data_that_there_is_room_for(self, make_store: MakeStore) -> None:
+        logs = [full(error_id, 2, 0, NOON) for error_id in range(1, 11)]
+        store = await make_store(Listed([failed(2, 400)], logs), FAILING, most_error_logs=12)
+        assert await error_logs(store) == logs
+        assert (await store.stats(F)).error_logs == 10
+
     async def test_is_each_fleets_own(self, make_store: MakeStore) -> None:
         store = await make_store(profile=FAILING, most_error_logs=10)
         await store.put_fleet("other", TWENTY, FAILING)

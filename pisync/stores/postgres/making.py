@@ -149,7 +149,8 @@ class Making:
             await self._copy(
                 "devices", [(fleet_id, *device_row(spec.made(made_at))) for spec in specs]
             )
-        newest = listed.error_logs[len(listed.error_logs) - self._most_error_logs :]
+        too_many = max(len(listed.error_logs) - self._most_error_logs, 0)
+        newest = listed.error_logs[too_many:]
         await self._copy("error_logs", [(fleet_id, *log) for log in newest])
 
     async def _copy(self, table: str, rows: Sequence[tuple[object, ...]]) -> None:
