@@ -8,11 +8,13 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Table, create_engine
+from sqlalchemy import Table, create_engine, event
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.exc import DBAPIError
 
 from pisync.machine_time import MachineTime
 from pisync.model.clock import Clock
@@ -70,9 +72,10 @@ class Journal:
             self._file = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._file.execute("PRAGMA journal_mode=WAL")
             self._file.execute("PRAGMA synchronous=FULL")
+            self._path, self._place = path, _place(path)
         except Exception as exc:
             os.close(self._lock)
-            raise CannotOpen(f"{path}: {exc}") from exc
+            raise CannotOpen(f"{path}: {_reason(exc)}") from exc
 
     def close(self) -> None:
         """Close the file; another process may open it then."""
@@ -87,11 +90,17 @@ class Journal:
             self._file.execute("BEGIN IMMEDIATE")
             for sql, rows in self._statements(batch):
                 self._file.executemany(sql, rows)
+            if _place(self._path) != self._place:
+                raise OSError("another file is in the place of the one that was opened")
             self._file.execute("COMMIT")
-        except sqlite3.Error as exc:
-            if self._file.in_transaction:
-                self._file.execute("ROLLBACK")
-            raise StoreUnavailable from exc
+        except BaseException as exc:
+            # If even that fails, the next batch can't begin, and tries it again.
+            with suppress(sqlite3.Error):
+                if self._file.in_transaction:
+                    self._file.execute("ROLLBACK")
+            if isinstance(exc, (sqlite3.Error, OSError)):
+                raise StoreUnavailable from exc
+            raise
 
     def _statements(self, batch: Batch) -> Iterator[Statement]:
         gone = [(old.generation,) for old in batch.ended()]
@@ -262,13 +271,27 @@ def _locked(path: Path) -> int:
     return lock
 
 
+def _place(path: Path) -> tuple[int, int]:
+    """Return what tells a file from any other that has its name: a file may be moved or removed."""
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
 def _migrate(path: Path) -> None:
-    engine = create_engine(f"sqlite:///{path}")
+    # The driver begins no transaction by itself before it makes a table; without one, a start that
+    # is cut short would leave half a schema behind.
+    engine = create_engine(f"sqlite:///{path}", connect_args={"isolation_level": None})
+    event.listen(engine, "begin", lambda begun: begun.exec_driver_sql("BEGIN IMMEDIATE"))
     try:
         with engine.begin() as connection:
             migrations.upgrade(connection)
     finally:
         engine.dispose()
+
+
+def _reason(exc: Exception) -> str:
+    """Say what went wrong, in a line: not by which statement."""
+    return str(exc.orig if isinstance(exc, DBAPIError) else exc)
 
 
 def _account_row(account: Account) -> tuple[Any, ...]:

@@ -37,6 +37,7 @@ from pisync.stores.base import (
     PastTheLastYear,
     Restriction,
     RestrictionsNews,
+    StoreUnavailable,
     Verdict,
 )
 from pisync.stores.batch import Batch
@@ -249,7 +250,12 @@ class MemoryStore:
         """Finish what is due up to `target`, some at a time; a manual clock moves along."""
         finished, more = 0, target is not None
         while target is not None and more:
-            step = await self._write(partial(self._finish_some, fleet, target))
+            try:
+                step = await self._write(partial(self._finish_some, fleet, target))
+            except StoreUnavailable:
+                # Whoever looked meanwhile saw nothing of what was to finish here.
+                self._tell_next_due(fleet)
+                raise
             finished += step
             more = step > 0
             await asyncio.sleep(0)
@@ -310,7 +316,7 @@ class MemoryStore:
             finished = 0
             for fleet in sorted(self._waiting, key=_falls_due):
                 clock = fleet.clock
-                if not clock.is_manual:
+                if not clock.is_manual and not batch.has_ended(fleet):
                     now = clock.now(self._time.monotonic())
                     due = fleet.take_due(now, limit - finished)
                     if due:
@@ -397,7 +403,7 @@ class MemoryStore:
         )
 
     def _replace(self, batch: Batch, name: str, fleet: MemoryFleet | None) -> None:
-        old = self._fleets.get(name)
+        old = batch.replaced[name] if name in batch.replaced else self._fleets.get(name)
         batch.replaced[name] = fleet
         batch.tell(lambda: self._tell_replaced(name, old))
 
@@ -405,10 +411,15 @@ class MemoryStore:
         self, batch: Batch, work: Work[MemoryFleet], due: Sequence[Due], now: int | None
     ) -> None:
         """Finish what was taken from a fleet's queue; it goes back there if that fails."""
-        batch.undo(lambda: work.fleet.give_back(due))
+        batch.undo(lambda: self._give_back(work.fleet, due))
         finished = work.finish_due(due, now)
         if finished:
             batch.tell(lambda: self._tell_finished(work.fleet, finished))
+
+    def _give_back(self, fleet: MemoryFleet, due: Sequence[Due]) -> None:
+        fleet.give_back(due)
+        # It may have been taken for one that waits for nothing.
+        self._waiting.add(fleet)
 
     def _stop_waiting(self, fleet: MemoryFleet) -> None:
         if fleet.next_due() is None:

@@ -12,7 +12,7 @@ from pisync.logs import get_logger
 from pisync.machine_time import MachineTime
 from pisync.model.fleet import DEFAULT_FLEET, FirstData
 from pisync.model.profile import Profile
-from pisync.stores.base import Observer, StoreError, StoreUnavailable
+from pisync.stores.base import CannotOpen, Observer, StoreError, StoreUnavailable
 from pisync.stores.batch import Batch
 from pisync.stores.journal import Journal
 from pisync.stores.memory import Job, MemoryStore
@@ -48,13 +48,24 @@ class SqliteStore(MemoryStore):
 
     async def open(self, observer: Observer) -> None:
         self._observer = observer
-        await self._in_thread(self._load)
+        self._journal = await self._in_thread(self._open_journal)
+        try:
+            await self._in_thread(self._load)
+        except Exception as exc:
+            await self._in_thread(self._journal.close)
+            raise CannotOpen(f"{self._path}: what is in it can't be read: {exc!r}") from exc
         self._writer = asyncio.create_task(self._write_batches())
         if DEFAULT_FLEET not in self._fleets:
-            await self.put_fleet(DEFAULT_FLEET, self._first, self._profile)
+            try:
+                await self.put_fleet(DEFAULT_FLEET, self._first, self._profile)
+            except StoreUnavailable as exc:
+                await self.close()
+                raise CannotOpen(f"{self._path}: {exc.__cause__}") from exc
+
+    def _open_journal(self) -> Journal:
+        return Journal(self._path, self._time, self._most_error_logs)
 
     def _load(self) -> None:
-        self._journal = Journal(self._path, self._time, self._most_error_logs)
         self._fleets = {fleet.name: fleet for fleet in self._journal.fleets()}
         self._waiting = set(self._fleets.values())
         newest = max((fleet.generation for fleet in self._waiting), default=0)
@@ -78,8 +89,11 @@ class SqliteStore(MemoryStore):
     async def ping(self) -> None:
         if self._failed:
             # Only writing tells whether there is room again.
-            fleet = await self.fleet(DEFAULT_FLEET)
-            await self.set_clock(DEFAULT_FLEET, fleet.clock.speed)
+            await self._write(self._write_what_is_so)
+
+    def _write_what_is_so(self, batch: Batch) -> None:
+        work = batch.work(batch.fleet(DEFAULT_FLEET))
+        work.clock = work.clock.with_speed(work.clock.speed, self._time.monotonic())
 
     async def guessed(self, keys: Sequence[bytes], *, failed: bool) -> None:
         await super().guessed(keys, failed=failed)

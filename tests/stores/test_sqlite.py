@@ -1,0 +1,285 @@
+"""What only the embedded store has: a file, and batches that may fail to get into it."""
+
+import asyncio
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from pisync.model.fleet import Generated
+from pisync.model.outcome import SUCCEEDED
+from pisync.stores.base import CannotOpen, Restriction, StoreUnavailable, Verdict
+from pisync.stores.batch import Batch
+from pisync.stores.journal import Journal
+from pisync.stores.sqlite import SqliteStore
+from tests.conftest import ManualTime
+from tests.stores.heard import Heard, Replaced
+from tests.stores.homes import SqliteHome
+from tests.stores.short import (
+    PROFILE,
+    TWENTY,
+    F,
+    devices,
+    finish_all_due,
+    now,
+    planned,
+    start,
+    verdicts,
+)
+
+
+@pytest.fixture
+async def home(tmp_path: Path) -> SqliteHome:
+    home = SqliteHome(tmp_path)
+    await home.open()
+    return home
+
+
+def new_store(home: SqliteHome) -> SqliteStore:
+    store = home.store(TWENTY, PROFILE, 1000)
+    assert isinstance(store, SqliteStore)
+    return store
+
+
+@pytest.fixture
+async def store(home: SqliteHome, heard: Heard) -> AsyncIterator[SqliteStore]:
+    store = new_store(home)
+    await store.open(heard)
+    heard.forget()
+    yield store
+    await store.close()
+
+
+Full = Callable[[], AbstractContextManager[None]]
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> Full:
+    """Let there be no room for a batch, for a while."""
+
+    def write(_: Journal, __: Batch) -> None:
+        raise StoreUnavailable from sqlite3.OperationalError("database or disk is full")
+
+    @contextmanager
+    def full() -> Iterator[None]:
+        with monkeypatch.context() as patch:
+            patch.setattr(Journal, "write", write)
+            yield
+
+    return full
+
+
+class TestFailedBatch:
+    async def test_leaves_what_a_settle_took_to_be_finished_in_its_time(
+        self, store: SqliteStore, home: SqliteHome, heard: Heard, full_disk: Full
+    ) -> None:
+        await planned(store, {1: 5, 2: 6})
+        heard.due.clear()
+        with full_disk():
+            # One batch: the second finds nothing due, and must not believe it.
+            answers = await asyncio.gather(
+                store.settle(F), store.finish_due(256), return_exceptions=True
+            )
+        assert [type(each) for each in answers] == [StoreUnavailable] * 2
+        assert heard.due, "nobody would look at it again"
+        home.time.pass_seconds(6)
+        assert await store.next_due() == 0
+        assert await finish_all_due(store) == 2
+
+    async def test_is_tried_again_by_a_ping_that_changes_nothing(
+        self, store: SqliteStore, home: SqliteHome, full_disk: Full
+    ) -> None:
+        with full_disk():
+            with pytest.raises(StoreUnavailable):
+                await store.begin(F, [1])
+            with pytest.raises(StoreUnavailable):
+                await store.ping()
+        # Who stops the clock at the same time has stopped it.
+        await asyncio.gather(store.set_clock(F, 0), store.ping())
+        before = await now(store)
+        home.time.pass_seconds(5)
+        assert await now(store) == before
+
+
+class TestJournal:
+    def test_goes_on_after_a_batch_that_no_file_can_hold(self, tmp_path: Path) -> None:
+        journal = Journal(tmp_path / "pisync.db", ManualTime(), 1)
+        for tokens_since in (2**63, 5):
+            batch = Batch({})
+            batch.restrictions["alice"] = Restriction("alice", tokens_since=tokens_since)
+            if tokens_since > 5:
+                with pytest.raises(OverflowError):
+                    journal.write(batch)
+            else:
+                journal.write(batch)
+        assert [each.tokens_since for each in journal.restrictions()] == [5]
+        journal.close()
+
+    def test_is_not_there_for_a_batch_that_it_can_not_even_roll_back(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Failing(sqlite3.Connection):
+            """On a disk that reads and writes nothing, for a while."""
+
+            refused: ClassVar[Sequence[str]] = ()
+
+            def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
+                if sql in self.refused:
+                    raise sqlite3.OperationalError("disk I/O error")
+                return super().execute(sql, *args)
+
+        monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Failing))
+        journal = Journal(tmp_path / "pisync.db", ManualTime(), 1)
+        batch = Batch({})
+        batch.restrictions["alice"] = Restriction("alice", tokens_since=5)
+        monkeypatch.setattr(Failing, "refused", ("COMMIT", "ROLLBACK"))
+        with pytest.raises(StoreUnavailable):
+            journal.write(batch)
+        monkeypatch.setattr(Failing, "refused", ())
+        with pytest.raises(StoreUnavailable):
+            journal.write(batch)
+        assert list(journal.restrictions()) == []
+        journal.write(batch)
+        assert [each.key for each in journal.restrictions()] == ["alice"]
+        journal.close()
+
+
+class TestOneBatch:
+    """Jobs that share a transaction see what those before them did."""
+
+    async def test_finishes_nothing_of_a_fleet_that_it_ended(
+        self, store: SqliteStore, home: SqliteHome, heard: Heard
+    ) -> None:
+        await store.put_fleet("other", Generated(3), PROFILE)
+        await planned(store, {1: 5}, SUCCEEDED, fleet="other")
+        home.time.pass_seconds(6)
+        heard.forget()
+        _, finished = await asyncio.gather(store.delete_fleet("other"), store.finish_due(256))
+        assert finished == 0
+        assert heard.events["other"] == [Replaced()]
+        assert heard.finishes == {}
+
+    async def test_ends_what_began_in_a_fleet_that_it_made_and_replaced(
+        self,
+        store: SqliteStore,
+        home: SqliteHome,
+        heard: Heard,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        async def at_once(call: Callable[..., object], *args: object) -> object:
+            return call(*args)
+
+        monkeypatch.setattr(asyncio, "to_thread", at_once)  # else the fleets come too late for it
+        _, begun, _ = await asyncio.gather(
+            store.put_fleet("other", Generated(3), PROFILE),
+            store.begin("other", [1]),
+            store.put_fleet("other", Generated(3), PROFILE),
+        )
+        assert verdicts(begun) == [Verdict.STARTED]
+        home.time.pass_seconds(11)
+        assert await finish_all_due(store) == 0
+        assert heard.finishes == {}
+        assert {each.attempt for each in await devices(store, "other")} == {0}
+
+
+class TestFile:
+    @pytest.mark.parametrize("what", ["removed", "replaced"])
+    async def test_that_is_not_there_any_more_takes_no_promises(
+        self, store: SqliteStore, home: SqliteHome, what: str
+    ) -> None:
+        away = home.path.with_name("away.db")
+        home.path.rename(away)
+        if what == "replaced":
+            home.path.write_bytes(away.read_bytes())
+        with pytest.raises(StoreUnavailable):
+            await store.begin(F, [1])
+        with pytest.raises(StoreUnavailable):
+            await store.ping()
+        assert (await store.stats(F)).pending == 0
+        away.rename(home.path)
+        await store.ping()
+        await start(store, 1)
+
+    @pytest.mark.parametrize("table", ["tallies", "restrictions"])
+    def test_that_was_killed_over_its_first_start_opens_at_the_next(
+        self, tmp_path: Path, table: str
+    ) -> None:
+        path = tmp_path / "pisync.db"
+        killed = subprocess.run(
+            [sys.executable, "-c", _KILLED_BEFORE_A_TABLE, table, str(path)], check=False
+        )
+        assert killed.returncode == -signal.SIGKILL
+        assert path.exists()
+        Journal(path, ManualTime(), 1).close()
+
+    @pytest.mark.parametrize(
+        ("sql", "reason"),
+        [
+            (None, "file is not a database"),
+            ("CREATE TABLE fleets (x)", "table fleets already exists"),
+        ],
+        ids=["no_database", "anothers"],
+    )
+    async def test_that_is_none_of_ours_is_refused_in_a_line_and_left_as_it_is(
+        self, home: SqliteHome, heard: Heard, sql: str | None, reason: str
+    ) -> None:
+        if sql is None:
+            home.path.write_bytes(b"hello" * 1000)
+        else:
+            home.path.unlink()
+            other = sqlite3.connect(home.path)
+            other.execute(sql)
+            other.close()
+        before = home.path.read_bytes()
+        with pytest.raises(CannotOpen) as caught:
+            await new_store(home).open(heard)
+        assert str(caught.value) == f"{home.path}: {reason}"
+        assert home.path.read_bytes() == before
+
+    async def test_with_rows_that_make_no_sense_is_refused_and_let_go(
+        self, home: SqliteHome, heard: Heard
+    ) -> None:
+        store = new_store(home)
+        await store.open(heard)
+        await store.close()
+        with sqlite3.connect(home.path) as file:
+            file.execute("UPDATE fleets SET profile = '{'")
+        file.close()
+        for _ in range(2):  # the lock is free again
+            with pytest.raises(CannotOpen, match="what is in it can't be read"):
+                await new_store(home).open(heard)
+
+    async def test_that_can_not_be_filled_at_first_is_refused(
+        self, home: SqliteHome, heard: Heard, full_disk: Full
+    ) -> None:
+        with full_disk():
+            for _ in range(2):
+                with pytest.raises(CannotOpen, match="database or disk is full"):
+                    await new_store(home).open(heard)
+
+
+_KILLED_BEFORE_A_TABLE = f"""
+import os, sys
+from pathlib import Path
+from alembic import op
+from pisync.stores.journal import Journal
+from tests.conftest import ManualTime
+
+table, path = sys.argv[1:]
+create_table = op.create_table
+
+def create(name, *columns):
+    if name == table:
+        os.kill(os.getpid(), {int(signal.SIGKILL)})
+    return create_table(name, *columns)
+
+op.create_table = create
+Journal(Path(path), ManualTime(), 1)
+"""
