@@ -6,16 +6,19 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from sqlalchemy import Connection, create_engine, inspect
+from sqlalchemy.pool import NullPool
 
 from pisync.model.fleet import Generated
 from pisync.model.outcome import SUCCEEDED
-from pisync.stores.base import CannotOpen, Restriction, StoreUnavailable, Verdict
+from pisync.stores import migrations, tables
+from pisync.stores.base import Account, CannotOpen, Restriction, StoreUnavailable, Verdict
 from pisync.stores.batch import Batch
 from pisync.stores.journal import Journal
 from pisync.stores.sqlite import SqliteStore
@@ -151,6 +154,53 @@ class TestJournal:
         journal.close()
 
 
+class TestSchema:
+    def test_goes_up_and_down_and_up_again(self, tmp_path: Path) -> None:
+        engine = create_engine(f"sqlite:///{tmp_path}/pisync.db", poolclass=NullPool)
+
+        def found(connection: Connection) -> dict[str, list[str]]:
+            inspector = inspect(connection)
+            return {
+                name: [column["name"] for column in inspector.get_columns(name)]
+                for name in inspector.get_table_names()
+            }
+
+        seen = []
+        for revision in (migrations.NEWEST, "base", migrations.NEWEST):
+            with engine.begin() as connection:
+                way = migrations.downgrade if revision == "base" else migrations.upgrade
+                way(connection, revision)
+                seen.append(found(connection))
+        assert seen[0] == seen[2]
+        assert set(seen[1]) == {"alembic_version"}
+        assert seen[0] == {
+            "alembic_version": ["version_num"],
+            **{
+                table.name: [column.name for column in table.columns]
+                for table in tables.metadata.sorted_tables
+            },
+        }
+
+    async def test_of_an_older_version_comes_up_to_date_with_all_that_is_in_it(
+        self, home: SqliteHome, heard: Heard
+    ) -> None:
+        store = new_store(home)
+        await store.open(heard)
+        await store.add_account(Account("Alice", b"hash", ("devices",)))
+        pending = await start(store, 1, 2)
+        await store.close()
+        with closing(sqlite3.connect(home.path)) as file:
+            file.executescript(
+                "DROP TABLE restrictions; UPDATE alembic_version SET version_num = '0001'"
+            )
+        store = new_store(home)
+        await store.open(heard)
+        assert [await store.device(F, 1), await store.device(F, 2)] == pending
+        assert await store.account("alice") is not None
+        await store.delete_account("alice", 5)
+        await store.close()
+
+
 class TestOneBatch:
     """Jobs that share a transaction see what those before them did."""
 
@@ -249,9 +299,8 @@ class TestFile:
         store = new_store(home)
         await store.open(heard)
         await store.close()
-        with sqlite3.connect(home.path) as file:
+        with closing(sqlite3.connect(home.path)) as file, file:
             file.execute("UPDATE fleets SET profile = '{'")
-        file.close()
         for _ in range(2):  # the lock is free again
             with pytest.raises(CannotOpen, match="what is in it can't be read"):
                 await new_store(home).open(heard)
