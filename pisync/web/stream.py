@@ -39,10 +39,11 @@ async def events(request: web.Request) -> web.StreamResponse:
     await request.app[keys.STORE].fleet(fleet)
     response = EventSourceResponse(
         sep="\n",
-        headers={hdrs.CACHE_CONTROL: "no-store"},
         ping_interval=COMMENT_SECONDS,
         send_timeout=STUCK_SECONDS,
     )
+    # Not among its arguments: the response would put its own in the place of it.
+    response.headers[hdrs.CACHE_CONTROL] = "no-store"
     if request.method == hdrs.METH_HEAD:
         return web.Response(headers=response.headers)
     try:

@@ -89,6 +89,7 @@ async def test_a_sync_is_told_when_it_starts_and_when_it_finishes(user: Api, adm
     async with reading(user) as reader:
         assert reader.response.headers["Content-Type"] == "text/event-stream"
         assert reader.response.headers["X-Request-ID"]
+        assert reader.response.headers.getall("Cache-Control") == ["no-store"]
         started = (await user.post("/devices/2/sync")).json
         start, finish, error = await reader.take(3)
     assert (start.name, finish.name, error.name) == ("sync", "sync", "error")
