@@ -13,6 +13,11 @@ from tests.conftest import Api
 
 # Without a preload: that would make style elements, which the page's policy forbids.
 AXE_RUN = "axe.run({ preload: false, rules: { 'target-size': { enabled: true } } })"
+SMALL_TARGETS = """[...document.querySelectorAll("a, button, input, select, summary, textarea")]
+  .filter((each) => each.checkVisibility() && !each.closest("p.small-print"))
+  .map((each) => [each, each.getBoundingClientRect()])
+  .filter(([_, { width, height }]) => width < 24 || height < 24)
+  .map(([each, { width, height }]) => `${each.outerHTML.slice(0, 60)}: ${width} by ${height}`)"""
 AXE = (Path(__file__).parent / "vendor/axe-core/axe.min.js").read_text()
 
 
@@ -24,14 +29,18 @@ class Dashboard:
 
     async def open(self, api: Api, path: str = "/") -> None:
         """Log in with somebody's token, and go to a page of their fleet."""
-        assert api.token
         await visit(self.page, "/")
+        await self.use_token(api)
+        await self.go(path, fleet=api.fleet)
+        await self.is_live()
+
+    async def use_token(self, api: Api) -> None:
+        """Log in with somebody's token."""
+        assert api.token
         await self.button("Use a token").click()
         await self.page.get_by_label("Token").fill(api.token)
         await self.page.locator("form").get_by_role("button", name="Log in").click()
         await expect(self.button("Log out")).to_be_visible()
-        await self.go(path, fleet=api.fleet)
-        await self.is_live()
 
     async def go(self, path: str, *, fleet: str | None = None) -> None:
         """Go to a page by its address, as a link from elsewhere would."""
@@ -90,6 +99,10 @@ class Dashboard:
         await self.page.evaluate(AXE)
         found = await self.page.evaluate(AXE_RUN)
         return [_flaw(each) for each in found["violations"]]
+
+    async def hard_to_hit(self) -> list[str]:
+        """Return what can be clicked and is smaller than 24 pixels, whatever room is around it."""
+        return list(await self.page.evaluate(SMALL_TARGETS))
 
     async def overflow(self) -> int:
         """Return by how many pixels what is shown is wider than the window."""

@@ -2,14 +2,14 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from playwright.async_api import Page, Request, expect
+from playwright.async_api import Locator, Page, Request, expect
 
 from pisync import keys
 from pisync.app import create_app
@@ -44,6 +44,24 @@ def failed(device_id: int, code: int = 500, message: str = "Connection Timeout")
         "last_sync_at": None,
         "last_attempt_at": BEGAN,
     }
+
+
+Box = Mapping[str, float]
+
+
+async def box(of: Locator) -> Box:
+    """Return where something is on the page."""
+    found = await of.bounding_box()
+    assert found
+    return {"x": found["x"], "y": found["y"], "width": found["width"], "height": found["height"]}
+
+
+def overlap(one: Box, other: Box) -> bool:
+    """Return whether two boxes share more than an edge."""
+    return all(
+        one[start] + one[size] > other[start] + 1 and other[start] + other[size] > one[start] + 1
+        for start, size in (("x", "width"), ("y", "height"))
+    )
 
 
 def paged(first: int, last: int) -> re.Pattern[str]:
@@ -122,8 +140,10 @@ async def test_a_session_that_expires_leads_back_to_the_log_in(
     board: Dashboard, api: Api, user: Api
 ) -> None:
     assert api.client.app
-    token = api.client.app[keys.TOKENS].issue("alice", ["devices"], ttl=4)
+    token = api.client.app[keys.TOKENS].issue("alice", ["devices"], ttl=600)
+    await board.page.clock.install()
     await board.open(Api(api.client, token))
+    await board.page.clock.fast_forward("10:01")
     await expect(board.alert).to_have_text("Your session has expired. Log in again.")
     assert await board.page.evaluate("sessionStorage.length") == 0
     await board.open(user)
@@ -281,6 +301,47 @@ async def test_times_are_relative_and_exact_on_hover(board: Dashboard, lab: Lab)
     )
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+async def test_the_exact_times_of_a_row_hide_neither_each_other_nor_the_focus(
+    board: Dashboard, lab: Lab, width: int
+) -> None:
+    await board.page.set_viewport_size({"width": width, "height": 900})
+    await board.open(lab.api)
+    row = board.row(5)
+    await row.get_by_role("link").focus()
+    for _ in range(2):
+        times = row.locator(".exact")
+        await expect(times.first).to_be_visible()
+        shown = [await box(each) for each in (board.page.locator(":focus"), *await times.all())]
+        assert len(shown) == 3
+        for place, each in enumerate(shown):
+            assert each["x"] >= 0
+            assert each["x"] + each["width"] <= width
+            assert not any(overlap(each, other) for other in shown[place + 1 :])
+        await board.page.keyboard.press("Tab")
+    await row.get_by_role("button").focus()
+    await board.page.keyboard.press("Escape")
+    await expect(times.first).to_be_hidden()
+    await board.page.keyboard.press("Shift+Tab")
+    await expect(times.first).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [1280, 1100, 390])
+async def test_a_fleet_of_millions_has_room(board: Dashboard, admin: Api, width: int) -> None:
+    await board.page.set_viewport_size({"width": width, "height": 900})
+    lab = await make_lab(admin, devices=1_000_000)
+    await board.open(lab.api, "/?after=999900")
+    await expect(board.figure("Devices")).to_have_text("1,000,000")
+    await expect(board.card("Devices")).to_contain_text(re.compile(r"ids 999,901\W999,950"))
+    await expect(board.page.locator(".bar i")).to_have_count(1)
+    wider = ".filter((each) => each.scrollWidth > each.clientWidth).length"
+    assert await board.page.evaluate(f"[...document.querySelectorAll('.glance dd')]{wider}") == 0
+    await board.button("Next").click()
+    await expect(board.card("Devices")).to_contain_text(re.compile(r"ids 999,951\W1,000,000"))
+    await expect(board.button("Next")).to_be_disabled()
+    await expect(board.page.get_by_role("heading", name="Devices", exact=True)).to_be_in_viewport()
+
+
 async def test_a_device_has_a_page_with_its_history(board: Dashboard, lab: Lab) -> None:
     await lab.script(4, FULL, TIMEOUT)
     await board.open(lab.api)
@@ -305,6 +366,27 @@ async def test_what_is_not_there_is_said_once(
     await board.page.get_by_role("link", name="To the default fleet").click()
     await expect(board.rows).to_have_count(10)
     forgive(complaints, "status of 404")
+
+
+async def test_a_token_without_the_scope_is_told_so_once(
+    board: Dashboard, api: Api, complaints: list[str]
+) -> None:
+    await visit(board.page, "/")
+    await board.use_token(api.as_("admin"))
+    await expect(board.alert).to_have_count(1)
+    await expect(board.alert).to_have_text("The token lacks the scope devices.")
+    await board.page.get_by_role("link", name="Admin").click()
+    await expect(board.card("Clock")).to_be_visible()
+    forgive(complaints, "status of 403")
+
+
+async def test_an_address_that_leads_nowhere_leads_to_the_devices(
+    board: Dashboard, user: Api
+) -> None:
+    await board.open(user, "/admin")
+    link = board.page.get_by_role("link", name="Devices")
+    await expect(link).to_have_attribute("aria-current", "page")
+    await expect(board.page).to_have_title("Devices · PiSync")
 
 
 async def test_what_is_shown_can_be_paused(board: Dashboard, lab: Lab) -> None:
@@ -403,7 +485,7 @@ async def test_a_profile_is_edited(board: Dashboard, lab: Lab) -> None:
     await board.page.keyboard.press("End")
     await expect(slider).to_have_attribute("aria-valuetext", "100, 99.0 %")
     await profile.get_by_label("Distribution").select_option("uniform")
-    await expect(profile).to_contain_text("half within 3 s, 95 % within 4.8 s")
+    await expect(profile).to_contain_text("Half within 3 s, 95 % within 4.8 s")
     shortest = profile.get_by_label("Shortest, s")
     await shortest.press("Control+a")
     await shortest.press_sequentially("0.05")
@@ -582,11 +664,13 @@ async def test_everyone_can_use_every_view(
     for way in ("Use a token", "Register", "Log in"):
         await board.button(way).first.click()
         assert await board.flaws() == []
+        assert await board.hard_to_hit() == []
     await board.open(admin)
     for path, look in VIEWS.items():
         await board.go(path)
         await look(board)
         assert (path, await board.flaws(), await board.overflow()) == (path, [], 0)
+        assert (path, await board.hard_to_hit()) == (path, [])
 
 
 SHIFTS = """

@@ -3,6 +3,7 @@ import { html, render, useEffect, useRef } from "/dashboard/preact.js";
 import { useRead, useThrottled } from "./data.js";
 import { follow, unfollow, useFeed } from "./feed.js";
 import { Notices } from "./notices.js";
+import { Failure } from "./parts.js";
 import { isId, route } from "./route.js";
 import { mayAdminister, session } from "./session.js";
 import { useStore } from "./store.js";
@@ -37,8 +38,9 @@ function AdminsFleet({ user, fleet }) {
 }
 
 function Fleet({ user, fleet, fleets, view, ledger }) {
-  const { page, id, values } = useStore(route);
+  const { page: asked, id, values } = useStore(route);
   const isAdmin = Boolean(ledger);
+  const page = (asked === "admin" && isAdmin) || (asked === "device" && isId(id)) ? asked : "";
   const main = useRef(null);
   const isFirst = useRef(true);
   const stats = useRead({ path: "/stats", fleet });
@@ -70,10 +72,11 @@ function Fleet({ user, fleet, fleets, view, ledger }) {
 
   function shown() {
     if (stats.error?.status === 404) return html`<${NoFleet} error=${stats.error} />`;
-    if (page === "admin" && isAdmin) {
+    if (page === "admin") {
       return html`<${Admin} fleet=${fleet} fleets=${fleets} view=${view} ledger=${ledger} />`;
     }
-    if (page === "device" && isId(id)) {
+    if (stats.error?.status === 403) return html`<${Failure} error=${stats.error} />`;
+    if (page === "device") {
       return html`<${Device} key=${id} fleet=${fleet} id=${id} isAdmin=${isAdmin} />`;
     }
     return html`<${Overview} fleet=${fleet} values=${values} stats=${stats} ledger=${ledger} />`;

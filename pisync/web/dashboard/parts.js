@@ -14,6 +14,11 @@ export function useId() {
   return id.current;
 }
 
+// Escape puts the exact times away, if they are in the way of something else.
+const putAway = (yes) => document.body.classList.toggle("put-away", yes);
+addEventListener("keydown", ({ key }) => key === "Escape" && putAway(true));
+for (const moved of ["pointerover", "focusin"]) addEventListener(moved, () => putAway(false));
+
 /** How long ago; the exact time shows on hover, and when its row has the focus. */
 export function When({ at, never = "never" }) {
   const [, setText] = useState("");

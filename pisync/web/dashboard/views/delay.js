@@ -19,7 +19,7 @@ const FIRST = {
 export function Delay({ delay, wrong, onChange }) {
   const columns = useMemo(() => density(delay), [delay]);
   const quantiles = columns && [0.5, 0.95, 0.99].map((u) => span(quantile(delay, u)));
-  const said = quantiles && `half within ${quantiles[0]}, 95 % within ${quantiles[1]}, 99 % within ${quantiles[2]}`;
+  const said = quantiles && `Half within ${quantiles[0]}, 95 % within ${quantiles[1]}, 99 % within ${quantiles[2]}`;
   return html`<fieldset class="delay">
     <legend>Delay</legend>
     <div class="fields">
@@ -37,8 +37,8 @@ export function Delay({ delay, wrong, onChange }) {
       )}
     </div>
     ${columns
-      ? html`<${Plot} draw=${draw} data=${columns} height=${120} label="How delays spread: ${said}" />
-          <p class="muted small-print">${said}</p>`
+      ? html`<${Plot} draw=${draw} data=${columns} height=${120} label="How delays spread. ${said}." />
+          <p class="muted small-print">${said}.</p>`
       : html`<p class="empty h120">No preview: these values don't go together.</p>`}
   </fieldset>`;
 }

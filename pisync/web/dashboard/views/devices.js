@@ -161,7 +161,10 @@ function GoTo({ values }) {
 
 function Pages({ values, after, last }) {
   const here = withQuery("", { ...values, after });
-  const to = (target) => go("/", { ...values, after: target || "" });
+  const to = (target) => {
+    go("/", { ...values, after: target || "" });
+    document.querySelector(".devices").scrollIntoView(); // these buttons are below the rows
+  };
   const next = () => {
     cameFrom.set(withQuery("", { ...values, after: last }), after);
     to(last);

@@ -21,7 +21,7 @@ export function Forecast({ fleet, device }) {
   });
   return html`<section class="card" aria-labelledby=${title}>
     <h2 id=${title}>Forecast</h2>
-    <p class="lead">What attempts will come to by seed and profile, without making them. Scripts aside.</p>
+    <p class="lead">What attempts will come to by seed and profile. None is made, and scripts don't count.</p>
     <div class="fields">
       ${!device && html`<${Field} label="Device" ...${input("device_id")} />`}
       <${Field} label="Attempts" ...${input("attempts")} />

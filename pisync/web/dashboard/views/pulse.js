@@ -39,7 +39,7 @@ function draw(colour) {
       share: { range: [0, 100] },
     },
     axes: [
-      axis(colour, { size: 24, space: 70, grid: { show: false }, values: (_, times) => times.map(back) }),
+      axis(colour, { size: 30, gap: 10, space: 70, grid: { show: false }, values: (_, times) => times.map(back) }),
       axis(colour, { size: 40, space: 36 }),
       axis(colour, {
         side: 1,

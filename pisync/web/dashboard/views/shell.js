@@ -58,8 +58,8 @@ function Connection() {
 export function Offline() {
   const state = useStore(connection);
   const left = useCountdown(state.until);
-  // That there is no such fleet, the page itself says.
-  if (state.phase === "refused" && state.status === 404) return null;
+  // That there is no such fleet, or that the token does not open it, the page itself says.
+  if (state.phase === "refused" && [403, 404].includes(state.status)) return null;
   if (state.phase === "refused") return html`<p class="banner bad" role="alert">${state.why}</p>`;
   return html`<div class="banner-place" role="status">
     ${state.phase === "retrying" &&

@@ -37,7 +37,7 @@ function Shares({ stats }) {
   const of = (code) => stats?.by_status[code] ?? 0;
   return html`<div class="shares">
     <div class="bar" aria-hidden="true">
-      ${CODES.map((code) => html`<i key=${code} class="s${code}" style=${{ flexGrow: of(code) }}></i>`)}
+      ${CODES.filter(of).map((code) => html`<i key=${code} class="s${code}" style=${{ flexGrow: of(code) }}></i>`)}
     </div>
     <dl>
       ${CODES.map(
