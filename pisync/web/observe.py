@@ -14,6 +14,7 @@ from time import perf_counter
 from typing import Final
 
 from aiohttp import hdrs, web
+from aiohttp.http import RawRequestMessage
 from aiohttp.typedefs import Handler, Middleware
 
 from pisync.keys import DRAINING, REQUEST_ID
@@ -47,7 +48,7 @@ def new_request_id() -> str:
     return f"{_process}-{next(_numbers):x}"
 
 
-def request_id_of(request: web.BaseRequest) -> str:
+def request_id_of(request: web.BaseRequest | RawRequestMessage) -> str:
     """Return the id that the caller gave, if it is a good one, else a new one."""
     given = request.headers.get(hdrs.X_REQUEST_ID)
     return given if given is not None and is_request_id(given) else new_request_id()

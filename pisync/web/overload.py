@@ -153,11 +153,26 @@ def refusal(data: bytes, *, whole: bool = True, cors: Cors | None = None) -> Ref
     head, end, body = data.partition(b"\r\n\r\n")
     keep = whole and end != b"" and len(body) == _length_of_body(head)
     request_id = _request_id(head) or new_request_id().encode()
+    with_body = not data.startswith(b"HEAD ")
+    answer = _answer(request_id, cors, _origin(head), with_body=with_body, keep=keep)
+    return Refusal(answer, keep)
+
+
+def last_refusal(
+    method: str, request_id: str, origin: str | None = None, cors: Cors | None = None
+) -> bytes:
+    """Return the answer, a connection's last, to a request of which only this is known."""
+    return _answer(request_id.encode(), cors, origin, with_body=method != "HEAD", keep=False)
+
+
+def _answer(
+    request_id: bytes, cors: Cors | None, origin: str | None, *, with_body: bool, keep: bool
+) -> bytes:
     more = b"" if keep else _CLOSE
     if cors is not None:
-        more += _lines(cors.headers(_origin(head)))
-    answer = _ANSWER % (request_id, more)
-    return Refusal(answer if data.startswith(b"HEAD ") else answer + _MESSAGE, keep)
+        more += _lines(cors.headers(origin))
+    head = _ANSWER % (request_id, more)
+    return head + _MESSAGE if with_body else head
 
 
 def _length_of_body(head: bytes) -> int | None:
@@ -185,6 +200,7 @@ def _request_id(head: bytes) -> bytes | None:
 
 
 def _origin(head: bytes) -> str:
+    # Of a request that has not arrived nobody knows; where any page may read it, it may.
     found = _ORIGIN.search(head + b"\r\n")
     return found[1].decode() if found else ""
 

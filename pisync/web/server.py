@@ -27,6 +27,7 @@ from pisync.web.overload import (
     Refusal,
     connections_possible,
     is_probe,
+    last_refusal,
     refusal,
 )
 from pisync.web.problems import Problem
@@ -312,14 +313,43 @@ class _Connection(web.RequestHandler):
         """Send an answer; one that no middleware saw gets the one shape here."""
         self._server.gate.answered()
         if isinstance(resp, Sent):
-            return _finished(resp)
+            finishing = _finished(resp)
+        else:
+            finishing = super().finish_response(request, self._shaped(request, resp), start_time)
+        return self._and_take_turns(finishing) if self._messages else finishing
+
+    def _shaped(self, request: web.BaseRequest, resp: web.StreamResponse) -> web.StreamResponse:
         if isinstance(resp, web.HTTPException) and not isinstance(resp, web.HTTPRedirection):
             problem = problems.of_http_exception(resp)
             self._server.metrics.request(UNMATCHED, request.method, problem.status, 0.0)
             resp = problem.response()
         if self._server.draining.is_set():
             resp.force_close()
-        return super().finish_response(request, resp, start_time)
+        return resp
+
+    async def _and_take_turns(self, finishing: Finished) -> tuple[web.StreamResponse, bool]:
+        """Finish; before the request behind this one, others have their turn.
+
+        Without that a client who does not wait for answers would be the only one to be served: from
+        Python 3.12 on aiohttp handles what has arrived on a connection in one go. At overload that
+        request is turned away as any other, and those behind it are never looked at.
+        """
+        finished = await finishing
+        if self._server.gate.lets_in():
+            await asyncio.sleep(0)
+        elif self._messages:
+            self._refuse_next(self._messages[0][0])
+        return finished
+
+    def _refuse_next(self, message: object) -> None:
+        transport = self.transport
+        if transport is None or not isinstance(message, http_parser.RawRequestMessage):
+            return  # it is no request: that gets its own answer
+        self._server.metrics.turned_away()
+        origin = message.headers.get(hdrs.ORIGIN)
+        told = last_refusal(message.method, request_id_of(message), origin, self._server.cors)
+        transport.write(told)
+        self.close()
 
     def handle_error(
         self,

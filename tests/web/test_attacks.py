@@ -13,12 +13,13 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from pisync.app import create_app
 from pisync.web import parsing
 from tests.chaos.replica import free_port
 from tests.conftest import SETTINGS, Api
-from tests.web.wire import Serving, serving, wire
+from tests.web.wire import Serving, observed, serving, wire
 
 IDLE = 10_000
 MIB = 1024 * 1024
@@ -196,3 +197,25 @@ async def test_ten_thousand_idle_connections_are_borne() -> None:
             assert seconds is not None
             assert seconds < 1
             assert (resident(pid) - before) / IDLE < 20 * 1024  # bytes for each
+
+
+# Pipelining
+
+
+async def test_who_does_not_wait_for_answers_holds_up_nobody() -> None:
+    came: list[str] = []
+
+    async def note(request: web.Request) -> web.Response:
+        came.append(request.path)
+        return web.json_response({})
+
+    app = observed(web.get("/{path}", note))
+    async with serving(app) as server, wire(server.port) as greedy, wire(server.port) as honest:
+        await greedy.send(b"GET /greedy HTTP/1.1\r\nHost: a\r\n\r\n" * 1_000)
+        await honest.send(b"GET /honest HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await honest.answer()).status == 200
+        for _ in range(1_000):
+            assert (await greedy.answer()).status == 200
+    assert len(came) == 1_001
+    # Both had arrived before either was looked at. From Python 3.12 on aiohttp alone is not fair.
+    assert came.index("/honest") < 10

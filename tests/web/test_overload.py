@@ -317,3 +317,43 @@ def test_no_more_connections_are_wanted_than_the_system_allows() -> None:
         assert 0 < possible < 10**9 or before[1] == resource.RLIM_INFINITY
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+# Requests behind others on their connection
+
+
+async def test_at_overload_what_lies_behind_a_request_is_refused_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    is_first = iter([True])
+    monkeypatch.setattr("pisync.web.overload.Gate.lets_in", lambda _: next(is_first, False))
+    second = GET.replace(b"GET", b"HEAD") + b"X-Request-ID: two\r\n\r\n"
+    async with serving(create_app(SETTINGS)) as server, wire(server.port) as connection:
+        await connection.send(LIVEZ + second + LIVEZ * 3)
+        assert (await connection.answer()).status == 200
+        refused = await connection.answer(head=True)
+        refused.assert_problem(503, head=True)
+        assert refused.headers["Retry-After"] == "1"
+        assert refused.headers["X-Request-ID"] == "two"
+        assert refused.headers["Connection"] == "close"
+        assert await connection.rest() == b""
+
+
+async def test_at_overload_what_lies_behind_a_request_and_is_no_http_is_400(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    is_first = iter([True])
+    monkeypatch.setattr("pisync.web.overload.Gate.lets_in", lambda _: next(is_first, False))
+
+    async def waits(_: web.Request) -> web.Response:
+        await asyncio.sleep(0.1)
+        return web.json_response({})
+
+    app = observed(web.get("/livez", waits))
+    async with serving(app) as server, wire(server.port) as connection:
+        await connection.send(LIVEZ)
+        await asyncio.sleep(0.03)
+        await connection.send(b"hello\r\n\r\n")
+        assert (await connection.answer()).status == 200
+        (await connection.answer()).assert_problem(400)
+        assert await connection.rest() == b""
