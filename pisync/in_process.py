@@ -15,6 +15,7 @@ from pisync.banner import url
 from pisync.client import CallFailed, FleetClient, Object
 from pisync.settings import Settings
 from pisync.tokens import Tokens
+from pisync.web.overload import Limits
 from pisync.web.server import Patience, serve
 
 # A free port, hashes that cost a millisecond, and tokens that outlive a day in the debugger.
@@ -87,6 +88,7 @@ def running_server(settings: Settings = SETTINGS) -> Iterator[RunningServer]:
                     port=settings.port,
                     started=started,
                     patience=_PATIENCE,
+                    limits=Limits(settings.max_connections, settings.max_requests),
                 )
             )
         except BaseException as exc:  # noqa: BLE001 - whoever waits for the thread raises it

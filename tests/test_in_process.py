@@ -53,6 +53,16 @@ def test_servers_run_side_by_side_and_know_nothing_of_each_other() -> None:
             replace(other.client(), token=one.token("devices")).devices()
 
 
+def test_keeps_to_the_limits_of_its_settings() -> None:
+    with running_server(replace(SETTINGS, max_connections=1)) as server:
+        host, _, port = server.url.removeprefix("http://").partition(":")
+        with (
+            socket.create_connection((host, int(port)), timeout=10),
+            pytest.raises(CallFailed, match="503"),
+        ):
+            server.client().devices()
+
+
 def test_does_not_mind_an_event_loop_around_it() -> None:
     async def use() -> int:
         with running_server() as server:

@@ -67,7 +67,7 @@ class Limits:
     """How much comes in: connections that are open, and requests that wait for each other."""
 
     connections: int = 20_000
-    requests: int = 256
+    requests: int = 500
 
 
 NORMAL = Limits()

@@ -10,8 +10,9 @@ import pytest
 from aiohttp import web
 
 from pisync.app import create_app
+from pisync.settings import Settings
 from pisync.web.cors import Cors
-from pisync.web.overload import Gate, Limits, connections_possible, refusal
+from pisync.web.overload import NORMAL, Gate, Limits, connections_possible, refusal
 from tests.conftest import SETTINGS
 from tests.web.wire import Answer, Wire, observed, serving, wire
 
@@ -37,6 +38,11 @@ async def turn(gate: Gate, clock: Clock, requests: int, each: float) -> int:
     clock.seconds += let_in * each + (requests - let_in) * 20e-6
     gate.answered()
     return let_in
+
+
+def test_what_is_normal_is_the_settings_default() -> None:
+    settings = Settings()
+    assert Limits(settings.max_connections, settings.max_requests) == NORMAL
 
 
 # Which requests come in
