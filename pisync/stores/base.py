@@ -365,16 +365,24 @@ class Store(Protocol):
         """
 
     async def set_clock(self, name: str, speed: float) -> ClockView:
-        """Let a fleet's time go on from the present at another speed; 0 makes it manual."""
+        """Let a fleet's time go on from the present at another speed; 0 makes it manual.
+
+        Waits while the clock is moved. May raise FleetReplaced if the fleet is reset, replaced or
+        deleted meanwhile.
+        """
 
     async def advance(self, name: str, microseconds: int) -> Moved:
         """Move a manual clock, and finish all that falls due on the way, in due order.
 
-        Two advances at once add up. Raises ClockNotManual, or PastTheLastYear with nothing moved.
+        Two advances at once add up. Raises ClockNotManual or PastTheLastYear with nothing moved;
+        FleetReplaced if the fleet is reset, replaced or deleted before the move is over.
         """
 
     async def settle(self, name: str) -> Moved:
-        """Finish all pending syncs that are not held; a manual clock moves to the last due time."""
+        """Finish all pending syncs that are not held; a manual clock moves to the last due time.
+
+        Raises FleetReplaced if the fleet is reset, replaced or deleted before that is over.
+        """
 
     # Devices
 

@@ -377,7 +377,7 @@ DELETE_FLEET = (
     ),
 )
 RESET_FLEET = (_DONE,)
-PUT_CLOCK = (Answer(HTTPStatus.OK, "The clock.", ClockSchema(), _CLOCK),)
+PUT_CLOCK = (Answer(HTTPStatus.OK, "The clock.", ClockSchema(), _CLOCK), _REPLACED)
 ADVANCE = (
     _TIME_MOVED,
     _refusal(

@@ -7,6 +7,7 @@ import pytest
 from yarl import URL
 
 from tests.conftest import Api
+from tests.web.documented import DOCUMENT
 from tests.web.lab import FULL, HOLD, SUCCESS, TIMEOUT, Json, Lab, MakeLab
 
 EARLY = "2026-11-22T07:40:12.000000Z"
@@ -643,3 +644,23 @@ async def test_what_moves_a_clock_does_not_reach_a_fleet_that_is_reset_meanwhile
     assert await lab.errors() == []
     assert (await lab.stats())["attempts"] == 0
     assert (await lab.api.get(lab.path)).json["clock"]["mode"] == "real"
+
+
+async def test_a_clock_that_waits_for_a_move_is_not_set_on_a_fleet_that_is_deleted_meanwhile(
+    new_lab: MakeLab,
+) -> None:
+    lab = await new_lab(devices=8_000)
+    await lab.sync_all()
+    moving = asyncio.create_task(lab.api.post(f"{lab.path}/settle"))
+    while (await lab.stats())["pending"] == 8_000:
+        pass
+    setting = asyncio.create_task(lab.api.put(f"{lab.path}/clock", {"mode": "manual"}))
+    await asyncio.sleep(0.01)
+    assert (await lab.api.delete(lab.path)).status == 204
+    answer = await setting
+    assert (answer.status, answer.json) == (
+        409,
+        {"message": "The fleet was reset, replaced or deleted meanwhile."},
+    )
+    assert "409" in DOCUMENT["paths"]["/admin/fleets/{fleet}/clock"]["put"]["responses"]
+    assert (await moving).status == 409
