@@ -15,12 +15,14 @@ from pisync.stores.base import Change, Observer
 from pisync.stores.rows import device_row, read_device
 
 CHANNEL = "pisync"
-"""Where notices are sent; the function `apply_work` knows it too."""
+"""Where notices are sent; the functions that send them, in the migrations, know it too."""
 
 _LONGEST = 7900
 """What PostgreSQL carries in one notice, in bytes, with a margin for what it writes itself."""
 
-_CHANGED, _REPLACED, _DUE, _MARK = "changed", "replaced", "due", "mark"
+_CHANGED, _DUE, _MARK = "changed", "due", "mark"
+_REPLACED = "replaced"
+"""Written by the functions that put a fleet into its place or delete it."""
 
 
 def changed(
@@ -53,19 +55,9 @@ def due(seconds: float) -> str:
     return orjson.dumps([_DUE, seconds])[1:].decode()
 
 
-def replaced(name: str) -> str:
-    """Write a notice that a fleet was made, reset, replaced or deleted."""
-    return orjson.dumps([_REPLACED, name])[1:].decode()
-
-
 def mark() -> str:
     """Write a complete notice that tells nothing, and is like no other."""
-    return complete(orjson.dumps([_MARK, token_hex(8)])[1:].decode())
-
-
-def complete(notice: str) -> str:
-    """Return a notice as the database would complete it that knows of no error logs."""
-    return f"[0,{notice}"
+    return orjson.dumps([0, _MARK, token_hex(8)]).decode()
 
 
 def tell(observer: Observer, notice: str) -> None:
