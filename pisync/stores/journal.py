@@ -25,7 +25,7 @@ from pisync.stores import migrations, serial, tables
 from pisync.stores.base import Account, CannotOpen, Restriction, StoreUnavailable
 from pisync.stores.batch import Batch
 from pisync.stores.memory_fleet import MemoryFleet
-from pisync.stores.rows import device_row, read_device
+from pisync.stores.rows import account_row, device_row, read_device, read_scopes
 from pisync.stores.work import Work
 
 
@@ -119,7 +119,7 @@ class Journal:
         )
         yield (
             _UPSERT["accounts"],
-            [_account_row(account) for _, account in accounts if account is not None],
+            [account_row(account) for _, account in accounts if account is not None],
         )
         now = self._time.wall()
         yield _UPSERT["restrictions"], [(*each, now) for each in batch.restrictions.values()]
@@ -186,7 +186,7 @@ class Journal:
     def accounts(self) -> list[Account]:
         """Return all accounts."""
         return [
-            Account(name, password_hash, tuple(scopes.split()))
+            Account(name, password_hash, read_scopes(scopes))
             for _, name, password_hash, scopes in self._rows("accounts")
         ]
 
@@ -292,7 +292,3 @@ def _migrate(path: Path) -> None:
 def _reason(exc: Exception) -> str:
     """Say what went wrong, in a line: not by which statement."""
     return str(exc.orig if isinstance(exc, DBAPIError) else exc)
-
-
-def _account_row(account: Account) -> tuple[Any, ...]:
-    return account.key, account.name, account.password_hash, " ".join(account.scopes)

@@ -1,10 +1,11 @@
-"""Devices as rows of their table, whatever the database."""
+"""Devices and accounts as rows of their tables, whatever the database."""
 
 from collections.abc import Iterable
 from typing import Any
 
 from pisync.model.device import Device, Pending
 from pisync.model.outcome import PENDING, Outcome
+from pisync.stores.base import Account
 
 DeviceRow = tuple[Any, ...]
 """The columns of `tables.devices`, in its order, without the fleet's id."""
@@ -27,3 +28,13 @@ def read_device(row: Iterable[Any]) -> Device:
         return Device(device_id, synced, status, error, attempted, attempt)
     outcome = None if code is None else Outcome(code, message)
     return Device(device_id, synced, status, error, attempted, attempt, Pending(outcome, due_at))
+
+
+def account_row(account: Account) -> tuple[Any, ...]:
+    """Return the columns of `tables.accounts`, in its order."""
+    return account.key, account.name, account.password_hash, " ".join(account.scopes)
+
+
+def read_scopes(written: str) -> tuple[str, ...]:
+    """Return the scopes in a row of an account."""
+    return tuple(written.split())

@@ -13,6 +13,7 @@ from pisync.stores.base import (
     RestrictionsNews,
 )
 from pisync.stores.postgres.database import PATIENCE, Connection, Database
+from pisync.stores.rows import account_row, read_scopes
 
 _OVERLAP = round(2 * PATIENCE * SECOND)
 """Microseconds for which a restriction may be on its way without being seen by anyone."""
@@ -43,7 +44,7 @@ class SharedAccounts:
 
     async def add(self, account: Account) -> bool:
         """Add an account unless one with its key is there; say whether it was added."""
-        return bool(await self._database.fetchval(_ADD, *_row(account)))
+        return bool(await self._database.fetchval(_ADD, *account_row(account)))
 
     async def find(self, key: str) -> Account | None:
         """Return the account with this key, if any."""
@@ -77,7 +78,7 @@ async def _change(
     async with connection.transaction():
         old = await _locked(connection, key)
         new = change(old)
-        await connection.execute(_CHANGE, *_row(new))
+        await connection.execute(_CHANGE, *account_row(new))
         if new.restriction != old.restriction:
             await connection.execute(_RESTRICT, *new.restriction)
     return new
@@ -100,10 +101,6 @@ async def _locked(connection: Connection, key: str) -> Account:
     return _read(row)
 
 
-def _row(account: Account) -> tuple[Any, ...]:
-    return account.key, account.name, account.password_hash, " ".join(account.scopes)
-
-
 def _read(row: Iterable[Any]) -> Account:
     name, password_hash, scopes, disabled, tokens_since = row
-    return Account(name, password_hash, tuple(scopes.split()), disabled, tokens_since)
+    return Account(name, password_hash, read_scopes(scopes), disabled, tokens_since)
