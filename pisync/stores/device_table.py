@@ -1,4 +1,4 @@
-"""A fleet's devices in columns: 46 bytes a device, whatever has become of it."""
+"""A fleet's devices in columns: 42 bytes a device (50 if listed), whatever its state."""
 
 from array import array
 from bisect import bisect_left, bisect_right
