@@ -169,7 +169,7 @@ steady_time = Table(
     Column("latest", BigInteger, nullable=False),
 )
 
-# Every page of devices or error logs, whatever its filter, and what is due next: found by index.
+# Every page, whatever its filter, what is due next, and news of restrictions: found by index.
 # The embedded store, which finds them in memory, does without.
 Index("ix_devices_status", devices.c.fleet_id, devices.c.sync_status_code, devices.c.device_id)
 Index(
@@ -192,3 +192,6 @@ Index(
     error_logs.c.error_id,
 )
 Index("ix_error_logs_since", error_logs.c.fleet_id, error_logs.c.occurred_at)
+Index("ix_restrictions_changed", restrictions.c.changed_at)
+# Pages of accounts go by bytes, whatever the database's locale.
+Index("ix_accounts_page", accounts.c.key.collate("C"))

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
 from sqlalchemy import Connection, inspect
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
@@ -74,22 +76,31 @@ async def test_migrations_go_up_and_down_and_up_again(empty: str) -> None:
             for name in inspector.get_table_names()
         }
 
+    def differing(connection: Connection) -> Any:
+        """What would have to change for the tables to be as `tables` says."""
+        context = MigrationContext.configure(connection, opts={"include_object": _is_compared})
+        # It takes several, whatever its type says.
+        both: Any = [tables.metadata, tables.shared]
+        return compare_metadata(context, both)
+
     seen = []
     for revision in (migrations.NEWEST, "base", migrations.NEWEST):
         async with engine.begin() as connection:
             way = migrations.downgrade if revision == "base" else migrations.upgrade
             await connection.run_sync(way, revision)
             seen.append(await connection.run_sync(found))
+    async with engine.begin() as connection:
+        assert await connection.run_sync(differing) == []
     await engine.dispose()
     assert seen[0] == seen[2]
     assert set(seen[1]) == {"alembic_version"}
+    assert "ix_accounts_page" in seen[0]["accounts"][1]
     assert await ask(empty, "SELECT count(*) FROM pg_proc WHERE proname = 'apply_work'") == 1
-    expected = [*tables.metadata.sorted_tables, *tables.shared.sorted_tables]
-    assert set(seen[0]) == {"alembic_version", *(table.name for table in expected)}
-    for table in expected:
-        columns, indexes = seen[0][table.name]
-        assert columns == sorted(column.name for column in table.columns)
-        assert {str(index.name) for index in table.indexes} <= set(indexes)
+
+
+def _is_compared(_item: object, name: str | None, *_: object) -> bool:
+    # The index is on an expression, which Alembic can't compare.
+    return name not in {"alembic_version", "ix_accounts_page"}
 
 
 @pytest.mark.parametrize(
