@@ -22,7 +22,7 @@ LONGEST_QUEUE = 8192
 
 
 class TooManySubscribers(Exception):
-    """As many event streams are open as may be."""
+    """Too many event streams are open."""
 
 
 class Overrun(Exception):

@@ -148,7 +148,7 @@ class Metrics:
         logins = Counter("pisync_logins", "Attempts to log in.", ("outcome",), registry=registry)
         self._logins = {login: logins.labels(login.value) for login in Login}
         self._hash_queue = Gauge(
-            "pisync_bcrypt_queue", "Passwords that are hashed or wait for it.", registry=registry
+            "pisync_bcrypt_queue", "Passwords being hashed, or waiting to be.", registry=registry
         )
         self._hash_duration = Histogram(
             "pisync_bcrypt_duration_seconds",
@@ -166,7 +166,7 @@ class Metrics:
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count an answered request. `route` is the template of the path, never the path."""
         if method not in _METHODS:
-            # Whoever calls chooses the method: nobody shall grow this table by inventing some.
+            # Whoever calls chooses the method: nobody must grow this table by inventing some.
             method = _OTHER_METHOD
         key = (route, method, status)
         times = self._hot.answers.get(key)
@@ -179,7 +179,7 @@ class Metrics:
         self._hot.turned_away += 1
 
     def began(self, verdict: Verdict, count: int = 1) -> None:
-        """Count wishes to sync a device; one that there is not counts for nothing."""
+        """Count requests to sync a device; one for an unknown device does not count."""
         if verdict is not Verdict.UNKNOWN:
             self._hot.begun[_RESULTS[verdict]] += count
 

@@ -384,7 +384,7 @@ def _http_url(text: str) -> str:
     # May hold a password: not repeated.
     if re.fullmatch(r"https?://[^\s?#]+", text) and text.isascii():
         return text
-    raise ValidationError("must be an URL, http:// or https://, without a query")
+    raise ValidationError("must be a URL, http:// or https://, without a query")
 
 
 def _origins(text: str) -> tuple[str, ...]:
@@ -454,7 +454,7 @@ VARIABLES = (
     Variable(
         "max_requests",
         _whole_number(1, _MANY),
-        "requests that may wait for each other, but for bursts; beyond it 503",
+        "at overload, requests taken in at a time at most; beyond it 503",
     ),
     Variable("login_failures", _login_failures, "failed logins per seconds before 429, or off"),
     Variable(

@@ -133,7 +133,7 @@ class Simulator:
     # As the store's observer
 
     def began(self, _fleet: str, begun: Sequence[Begun]) -> None:
-        """Count what came of wishes to sync."""
+        """Count what became of requests to sync."""
         for each in begun:
             self._metrics.began(each.verdict)
 

@@ -178,10 +178,10 @@ def claims_of(payload: object) -> Claims:
     if not isinstance(payload, Mapping):
         raise InvalidToken("no claims")
     if payload.get("iss") != ISSUER:
-        raise InvalidToken("iss is another")
+        raise InvalidToken("iss is not pisync")
     subject = payload.get("sub")
     if not isinstance(subject, str) or not subject:
-        raise InvalidToken("sub is no name")
+        raise InvalidToken("sub is not a name")
     return Claims(
         subject, _scopes(payload.get("scopes")), _expiry(payload.get("exp")), _generation(payload)
     )
@@ -189,12 +189,12 @@ def claims_of(payload: object) -> Claims:
 
 def _expiry(exp: object) -> float:
     if isinstance(exp, bool) or not isinstance(exp, int | float):
-        raise InvalidToken("exp is no number")
+        raise InvalidToken("exp is not a number")
     try:
         # Whole seconds, as PyJWT compares them: being remembered lengthens no token's life.
         return float(int(exp))
     except (OverflowError, ValueError):
-        raise InvalidToken("exp is no time") from None
+        raise InvalidToken("exp is not a time") from None
 
 
 def _generation(payload: Mapping[str, Any]) -> float:
@@ -222,9 +222,9 @@ def _flaw_of_form(token: str) -> str | None:
         return "not three parts of base64url"
     header = _decode(form[1])
     if not isinstance(header, dict):
-        return "header is no object"
+        return "header is not an object"
     if header.get("alg") != ALGORITHM:
-        return "alg is another"
+        return "alg is not HS256"
     if not header.keys() <= _HEADERS:
         return "header has more than alg, typ and kid"
     return None

@@ -17,7 +17,7 @@ BEYOND_JSON_SCHEMA = {
     "Must not be after last_attempt_at.",
     "The last attempt succeeded: must equal last_attempt_at.",
     # nor look at an item's neighbours,
-    "A device_id comes more than once.",
+    "A device_id appears more than once.",
     "Only the last step may be.",
     # nor count bytes,
     "Longer than 72 bytes of UTF-8.",

@@ -499,7 +499,7 @@ def test_traces_go_to_a_url(text: str) -> None:
     "text", ["collector:4318", "ftp://c", "http://", "http://c?x", "http://c d"]
 )
 def test_traces_go_nowhere_else(text: str) -> None:
-    assert mistake(otlp_endpoint=text) == "must be an URL, http:// or https://, without a query"
+    assert mistake(otlp_endpoint=text) == "must be a URL, http:// or https://, without a query"
 
 
 @pytest.mark.parametrize(

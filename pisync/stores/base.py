@@ -78,21 +78,21 @@ class AccountChanged(StoreError):
 
 
 class Verdict(Enum):
-    """What came of the wish to sync a device."""
+    """What became of a request to sync a device."""
 
     STARTED = "started"
     JOINED = "joined"
-    """It was pending, and the wish joined the attempt under way."""
+    """It was pending, and the request joined the attempt under way."""
     PENDING = "pending"
     """It was pending, and its fleet refuses to join."""
     FULL = "full"
-    """Its fleet has as many pending syncs as it may have."""
+    """Its fleet has reached its limit of pending syncs."""
     UNKNOWN = "unknown"
     """The fleet has no such device."""
 
 
 class Begun(NamedTuple):
-    """What came of the wish to sync a device, and the device as it is then (None if unknown)."""
+    """What became of a request to sync a device, and the device then (None if unknown)."""
 
     verdict: Verdict
     device: Device | None

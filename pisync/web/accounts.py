@@ -95,4 +95,4 @@ def _throttled(refused: TooManyFailures) -> Problem:
 
 
 def _busy() -> Problem:
-    return unavailable("Too many passwords wait to be checked.")
+    return unavailable("Too many passwords are waiting to be checked.")

@@ -110,8 +110,8 @@ _NOT_MODIFIED = Answer(
 )
 _BUSY = _refusal(
     HTTPStatus.SERVICE_UNAVAILABLE,
-    "Too many passwords wait to be checked, or the store can't be reached. Try again.",
-    "Too many passwords wait to be checked.",
+    "Too many passwords are waiting to be checked, or the store can't be reached. Try again.",
+    "Too many passwords are waiting to be checked.",
     RETRY_AFTER,
 )
 _THROTTLED = _refusal(
@@ -302,7 +302,7 @@ SYNC_DEVICE = (
 SYNC_DEVICES = (
     Answer(
         HTTPStatus.ACCEPTED,
-        "What came of it.",
+        "How many syncs were started, joined and refused.",
         BulkResultSchema(),
         {"started": 2, "joined": 0, "refused": 0, "not_found": [4711]},
     ),

@@ -111,7 +111,7 @@ class Verifier:
         for verify in self._verifiers:
             try:
                 return await verify(_Presented(token), _payload_of)
-            # It, and what it calls, raise all sorts of things over tokens that somebody made up.
+            # It, and what it calls, raise all sorts of things for tokens that somebody made up.
             except Exception as refused:  # noqa: BLE001
                 flaws.append(refused.__context__ or refused)
         # Of a token that is signed with one of the secrets, what else is wrong with it.

@@ -102,7 +102,7 @@ async def start_sync(app: web.Application, fleet: str, device_id: int) -> Render
     if verdict is Verdict.PENDING:
         raise conflict("A sync of this device is pending already.")
     if verdict is Verdict.FULL:
-        raise unavailable("The fleet has as many pending syncs as it may have.")
+        raise unavailable("The fleet has reached its limit of pending syncs.")
     headers = {
         hdrs.LOCATION: f"/devices/{device.device_id}",
         ATTEMPT_HEADER: str(device.attempt),

@@ -224,7 +224,7 @@ class FirstDataField(fields.Field[FirstData]):
     @staticmethod
     def _by_id(devices: list[DeviceSpec]) -> list[DeviceSpec]:
         if len({each.device_id for each in devices}) < len(devices):
-            raise ValidationError("A device_id comes more than once.")
+            raise ValidationError("A device_id appears more than once.")
         return sorted(devices)
 
 

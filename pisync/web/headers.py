@@ -40,7 +40,7 @@ HEADERS: Mapping[str, Json] = {
         "schema": {"type": "string"},
     },
     LOCATION: {
-        "description": "Where it is.",
+        "description": "The path of the device, or of the new fleet.",
         "schema": {"type": "string", "format": "uri-reference"},
         "required": True,
     },

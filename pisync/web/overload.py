@@ -64,7 +64,7 @@ _REQUEST_ID = re.compile(rb"\r\nx-request-id: ?([!-~]{1,128})\r\n", re.IGNORECAS
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much comes in: connections that are open, and requests that wait for each other."""
+    """How much is let in: open connections and, at overload, requests in a turn of the loop."""
 
     connections: int = 20_000
     requests: int = 500
@@ -83,8 +83,8 @@ class Refusal(NamedTuple):
 class Gate:
     """Lets in what comes, a burst too; at overload, as much a turn as can be answered soon.
 
-    `most` is how many requests that may be at overload, however little they cost. `used` gives the
-    processor time that the event loop's thread has had, in seconds: waiting, for whatever, is none.
+    `most` bounds the requests that a turn takes in at overload, however little they cost. `used`
+    gives the processor time that the event loop's thread has had, in seconds, waiting aside.
     """
 
     def __init__(self, most: int, used: Callable[[], float] = time.thread_time) -> None:

@@ -388,7 +388,7 @@ async def _finished(resp: Sent) -> tuple[web.StreamResponse, bool]:
 def _problem_of(exc: HttpProcessingError) -> Problem:
     if isinstance(exc, LineTooLong):
         return problems.bad_request("The request line or a header is too long.")
-    return problems.bad_request("This is no valid HTTP request.")
+    return problems.bad_request("This is not a valid HTTP request.")
 
 
 class _Unrouted(web.Response):

@@ -34,7 +34,12 @@ def encode(event: Event) -> bytes:
 
 
 async def events(request: web.Request) -> web.StreamResponse:
-    """Send a fleet's events until the token expires, or is ended."""
+    """Send a fleet's events until the token expires, or is ended.
+
+    `sync`: an attempt of a device has begun or finished. `error`: the error log of one that failed.
+    `resync`: events may have been missed, so read `/devices` again. With `Last-Event-ID` the stream
+    goes on after that event. A comment every 15 seconds keeps proxies awake.
+    """
     fleet = fleet_of(request)
     await request.app[keys.STORE].fleet(fleet)
     response = EventSourceResponse(
@@ -51,7 +56,7 @@ async def events(request: web.Request) -> web.StreamResponse:
             fleet, request.headers.get(hdrs.LAST_EVENT_ID)
         )
     except TooManySubscribers:
-        raise unavailable("As many event streams are open as may be.") from None
+        raise unavailable("Too many event streams are open.") from None
     with subscription, request.app[keys.TOKENS].watched(request[keys.CLAIMS], subscription.close):
         await response.prepare(request)
         async with response:
