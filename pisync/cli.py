@@ -20,7 +20,14 @@ import click
 from pisync import __version__
 from pisync.banner import banner, reachable_host, url
 from pisync.load.command import load
-from pisync.options import FAILED, MISTAKEN, leave_with, setting_options, settings_from
+from pisync.options import (
+    FAILED,
+    MISTAKEN,
+    leave_with,
+    secret_of,
+    setting_options,
+    settings_from,
+)
 from pisync.settings import MAX_TOKEN_TTL, Settings, unknown_variables
 
 if TYPE_CHECKING:
@@ -173,16 +180,12 @@ def token(name: str, scopes: tuple[str, ...], ttl: int | None, **options: str | 
 
     That is PISYNC_JWT_SECRET (or _FILE), or what is kept beside the database of PISYNC_STORE.
     """
-    from pisync.secret import NoSecret, kept_secret
     from pisync.tokens import Tokens
 
     if not (name.isprintable() and 1 <= len(name) <= 64):
         raise click.BadParameter("must be 1 to 64 printable characters", param_hint="--name")
     settings = settings_from(options)
-    try:
-        secret = kept_secret(settings)
-    except NoSecret as exc:
-        leave_with(MISTAKEN, str(exc))
+    secret = secret_of(settings)
     if secret is None:
         leave_with(
             MISTAKEN,

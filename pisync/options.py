@@ -1,4 +1,4 @@
-"""What the commands share: options for settings, and a way out for mistakes."""
+"""What the commands share: options for settings, the secret, and a way out for mistakes."""
 
 from collections.abc import Callable, Mapping
 from typing import NoReturn, TypeVar
@@ -48,6 +48,16 @@ def settings_from(
         return Settings.from_env(options=given, check_profile=check_profile, to_serve=to_serve)
     except InvalidSettings as exc:
         leave_with(MISTAKEN, *exc.mistakes)
+
+
+def secret_of(settings: Settings) -> str | None:
+    """Return the secret that signs tokens, None if there is none; leave if it can't be read."""
+    from pisync.secret import NoSecret, kept_secret  # noqa: PLC0415 - few commands need it
+
+    try:
+        return kept_secret(settings)
+    except NoSecret as exc:
+        leave_with(MISTAKEN, str(exc))
 
 
 def leave_with(status: int, *lines: str) -> NoReturn:

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pisync.load.plan import DEFAULT_MIX, BadMix, Mix, Plan, Thresholds
-from pisync.options import FAILED, MISTAKEN, leave_with, setting_options, settings_from
+from pisync.options import (
+    FAILED,
+    MISTAKEN,
+    leave_with,
+    secret_of,
+    setting_options,
+    settings_from,
+)
 
 if TYPE_CHECKING:
     from pisync.load.run import Tokens
@@ -103,14 +110,10 @@ def _taken(options: dict[str, Any], *names: str) -> Mapping[str, Any]:
 def _tokens(plan: Plan, options: Mapping[str, str | None]) -> "Tokens":
     """Return tokens for users and admin, made with the secret or had for the password."""
     from pisync.load.run import Tokens, log_in
-    from pisync.secret import NoSecret, kept_secret
     from pisync.tokens import Tokens as Signer
 
     settings = settings_from(options)
-    try:
-        secret = kept_secret(settings)
-    except NoSecret as exc:
-        leave_with(MISTAKEN, str(exc))
+    secret = secret_of(settings)
     if secret is None:
         if settings.admin_password is None:
             leave_with(
