@@ -15,7 +15,7 @@ import bcrypt
 from pisync.lines import LONGEST, Busy
 
 MAX_BYTES = 72
-"""What bcrypt takes, in bytes of UTF-8."""
+"""The longest password that bcrypt takes, in bytes of UTF-8."""
 
 # Niceness. Answers to requests that need no hash must not wait until a hash is done.
 _STEPS_BACK = 10

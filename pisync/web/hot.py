@@ -24,12 +24,13 @@ from pisync.web.auth import invalid_token, refusal_logger
 from pisync.web.devices import FLEET_HEADER
 from pisync.web.observe import CLIENT_GONE, Observer, given_up, request_id_of
 from pisync.web.render import Rendered
+from pisync.web.schemas import DEVICE_ID
 from pisync.web.wire import write
 
 SCOPE: Final = "devices"
 """What a token must have for each of these calls."""
 
-_device_path = re.compile(r"/devices/([1-9][0-9]{0,15})(/sync)?").fullmatch
+_device_path = re.compile(rf"/devices/({DEVICE_ID})(/sync)?").fullmatch
 _BEARER: Final = "Bearer "
 _REFUSAL: Final = Rendered.problem(invalid_token())
 

@@ -33,6 +33,7 @@ from pisync.web.fleet_schemas import (
 )
 from pisync.web.parsing import read_query
 from pisync.web.schemas import (
+    DEVICE_ID,
     FLEET_NAME,
     AccountBody,
     AccountsQuery,
@@ -48,7 +49,7 @@ from pisync.web.schemas import (
 DEVICES = "devices"
 ADMIN = "admin"
 
-_ID = "{device_id:[1-9][0-9]{0,15}}"
+_ID = f"{{device_id:{DEVICE_ID}}}"
 _FLEET = f"/admin/fleets/{{fleet:{FLEET_NAME}}}"
 _DEVICE = f"{_FLEET}/devices/{_ID}"
 _ACCOUNT = f"/admin/accounts/{{username:{USERNAME.pattern}}}"

@@ -19,14 +19,15 @@ from marshmallow import (
 from pisync.accounts import SCOPES, USERNAME
 from pisync.model.device import MAX_DEVICE_ID
 from pisync.model.outcome import FAILURES
+from pisync.passwords import MAX_BYTES
 from pisync.stores.base import ErrorFilter
 from pisync.web.fields import DeviceIds, Flag, QueryInt, QueryStatuses, Statuses, Text, Timestamp
 
 MAX_BULK = 10_000
 MAX_PAGE = 1_000
-MAX_PASSWORD_BYTES = 72
-"""bcrypt's limit."""
 
+DEVICE_ID = r"[1-9][0-9]{0,15}"
+"""A device's id as it stands in a path."""
 FLEET_NAME = r"[a-z0-9][a-z0-9-]{0,62}"
 
 
@@ -38,8 +39,8 @@ class NoQuery(Schema):
 
 
 def _within_bcrypt(password: str) -> None:
-    if len(password.encode()) > MAX_PASSWORD_BYTES:
-        raise ValidationError(f"Longer than {MAX_PASSWORD_BYTES} bytes of UTF-8.")
+    if len(password.encode()) > MAX_BYTES:
+        raise ValidationError(f"Longer than {MAX_BYTES} bytes of UTF-8.")
 
 
 _is_username = validate.Regexp(
@@ -56,8 +57,8 @@ def _new_password() -> Text:
             _within_bcrypt,
         ],
         metadata={
-            "description": f"At most {MAX_PASSWORD_BYTES} bytes of UTF-8.",
-            "maxLength": MAX_PASSWORD_BYTES,
+            "description": f"At most {MAX_BYTES} bytes of UTF-8.",
+            "maxLength": MAX_BYTES,
         },
     )
 
