@@ -28,7 +28,7 @@ DRAINING = web.AppKey("DRAINING", asyncio.Event)
 """Set when the server is about to stop: it still answers, but wants no new callers."""
 DRAWN_ADMIN_PASSWORD: web.AppKey[str | None] = web.AppKey("DRAWN_ADMIN_PASSWORD")
 
-FRONT: web.AppKey["Front"] = web.AppKey("FRONT")
+FRONT: web.AppKey[Front] = web.AppKey("FRONT")
 """What a server puts in front of the application; none need be there."""
 
 CLAIMS = web.RequestKey("CLAIMS", Claims)
