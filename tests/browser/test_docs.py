@@ -50,6 +50,13 @@ async def test_who_registers_on_it_is_authorized_and_can_try_calls(page: Page) -
     assert await executed(await opened(page, "list_errors")) == "200"
 
 
+async def test_who_changes_the_password_on_it_stays_authorized(page: Page) -> None:
+    await visit(page, "/docs")
+    assert await executed(await opened(page, "register")) == "201"
+    assert await executed(await opened(page, "change_password")) == "200"
+    assert await executed(await opened(page, "get_stats")) == "200"
+
+
 async def test_who_brings_a_token_can_try_calls(page: Page, admin: Api) -> None:
     assert admin.token
     await visit(page, "/docs")

@@ -1,8 +1,8 @@
 "use strict";
 
-// Whoever registers or logs in on this page is authorized at once.
+// Whoever registers or logs in on this page is authorized at once, and stays so with a new password.
 function authorize(response) {
-  if (response.ok && /\/(register|login)$/.test(response.url)) {
+  if (response.ok && /\/(register|login|password)$/.test(response.url)) {
     ui.preauthorizeApiKey("token", response.obj.token);
   }
   return response;
