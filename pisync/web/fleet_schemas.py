@@ -332,8 +332,16 @@ class ScriptBody(StepSchema):
 class ForecastQuery(Schema):
     """Which attempts of which device."""
 
-    device_id = QueryInt(required=True, validate=validate.Range(1, MAX_DEVICE_ID))
-    attempts = QueryInt(load_default=20, validate=validate.Range(1, MAX_FORECAST))
+    device_id = QueryInt(
+        required=True,
+        validate=validate.Range(1, MAX_DEVICE_ID),
+        metadata={"description": "The device whose attempts they are.", "example": 7},
+    )
+    attempts = QueryInt(
+        load_default=20,
+        validate=validate.Range(1, MAX_FORECAST),
+        metadata={"description": "How many attempts."},
+    )
     first = QueryInt(
         data_key="from",
         load_default=None,

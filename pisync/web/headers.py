@@ -67,7 +67,12 @@ HEADERS: Mapping[str, Json] = {
 }
 
 PARAMETERS: Mapping[str, Json] = {
-    "device_id": {"in": "path", "schema": DEVICE_ID, "example": 7},
+    "device_id": {
+        "in": "path",
+        "description": "The device's number in its fleet.",
+        "schema": DEVICE_ID,
+        "example": 7,
+    },
     "username": {
         "in": "path",
         "description": "Whatever the case of its letters.",
@@ -76,6 +81,7 @@ PARAMETERS: Mapping[str, Json] = {
     },
     "fleet": {
         "in": "path",
+        "description": "The fleet's name.",
         "schema": {"type": "string", "pattern": f"^{FLEET_NAME}$"},
         "examples": {
             "The one that is always there": {"value": "default"},

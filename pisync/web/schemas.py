@@ -88,10 +88,18 @@ class PasswordBody(Schema):
     new_password = _new_password()
 
 
+def _page_size(default: int) -> QueryInt:
+    return QueryInt(
+        load_default=default,
+        validate=validate.Range(1, MAX_PAGE),
+        metadata={"description": "How many there are on a page, at most."},
+    )
+
+
 class AccountsQuery(Schema):
     """Which page of accounts."""
 
-    limit = QueryInt(load_default=100, validate=validate.Range(1, MAX_PAGE))
+    limit = _page_size(100)
     after = Text(
         load_default=None,
         validate=_is_username,
@@ -126,7 +134,7 @@ class AccountBody(Schema):
 class DevicesQuery(Schema):
     """Which page of which devices."""
 
-    limit = QueryInt(load_default=100, validate=validate.Range(1, MAX_PAGE))
+    limit = _page_size(100)
     after = QueryInt(
         load_default=0,
         validate=validate.Range(0, MAX_DEVICE_ID),
@@ -159,13 +167,19 @@ class SyncBody(Schema):
 class ErrorsQuery(Schema):
     """Which error logs."""
 
-    limit = QueryInt(load_default=50, validate=validate.Range(1, MAX_PAGE))
+    limit = _page_size(50)
     before = QueryInt(
         validate=validate.Range(1, MAX_DEVICE_ID),
         metadata={"description": "Error logs with a smaller id."},
     )
-    device_id = QueryInt(validate=validate.Range(1, MAX_DEVICE_ID))
-    status = QueryInt(validate=validate.OneOf(FAILURES))
+    device_id = QueryInt(
+        validate=validate.Range(1, MAX_DEVICE_ID),
+        metadata={"description": "Error logs of this device."},
+    )
+    status = QueryInt(
+        validate=validate.OneOf(FAILURES),
+        metadata={"description": "Error logs with this code."},
+    )
     since = Timestamp(metadata={"description": "Error logs of that fleet time or later."})
 
     @post_load

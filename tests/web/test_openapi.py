@@ -140,6 +140,11 @@ def test_a_call_is_named_summed_up_and_tagged(operation: Operation) -> None:
 
 
 @each_operation
+def test_each_parameter_is_described(operation: Operation) -> None:
+    assert all(said.get("description") for said in operation.parameters.values())
+
+
+@each_operation
 def test_an_error_answer_has_the_one_shape(operation: Operation) -> None:
     errors = {code: said for code, said in operation.answers.items() if code >= 400}
     assert errors
