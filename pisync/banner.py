@@ -22,6 +22,7 @@ def banner(
     """
     base = url(*addresses[0])
     rows = [
+        ("page", f"{base}/ (the dashboard)"),
         ("docs", f"{base}/docs"),
         ("store", store),
         ("fleet", f"default: {devices:,} device{'s' * (devices != 1)}, seed {seed}"),

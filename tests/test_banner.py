@@ -20,6 +20,7 @@ def test_says_where_it_listens_what_it_serves_and_where_the_docs_are() -> None:
     text = shown(("127.0.0.1", 1234), devices=5_000)
     assert text.startswith(f"PiSync {__version__} listens on http://127.0.0.1:1234\n")
     for row in (
+        "page   http://127.0.0.1:1234/ (the dashboard)",
         "docs   http://127.0.0.1:1234/docs",
         "store  memory",
         "fleet  default: 5,000 devices, seed 42",
