@@ -145,7 +145,9 @@ async def _open_store(app: web.Application) -> AsyncIterator[None]:
     try:
         await app[keys.STORE].open(app[keys.SIMULATOR])
     except CannotOpen as exc:
-        raise CannotStart(str(exc)) from exc
+        settings = app[keys.SETTINGS]
+        place = f" ({settings.shown_store})" if settings.store_is_shared else ""
+        raise CannotStart(f"{exc}{place}") from exc
     yield
     await app[keys.STORE].close()
 

@@ -6,6 +6,7 @@ once.
 # ruff: noqa: PLC0415 - the imports above
 
 import asyncio
+import errno
 import gc
 import logging
 import os
@@ -126,7 +127,15 @@ async def _serve(app: "web.Application", settings: Settings) -> None:
         if listening.done():
             raise
         place = f"{settings.host} port {settings.port}"
-        raise _CannotListen(f"Can't listen on {place}: {exc.strerror or exc}") from exc
+        raise _CannotListen(f"Can't listen on {place}: {_reason(exc)}") from exc
+
+
+def _reason(exc: OSError) -> str:
+    """Say why it can't listen in the system's words, where asyncio has put its own around them."""
+    number = exc.errno or 0
+    if number == errno.EADDRINUSE:
+        return f"{os.strerror(number)}. Another port: --port, or PISYNC_PORT."
+    return os.strerror(number) if number > 0 else exc.strerror or str(exc)
 
 
 async def _announce(app: "web.Application", addresses: Sequence[tuple[str, int]]) -> None:

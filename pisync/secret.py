@@ -40,6 +40,8 @@ def _beside(database: Path) -> str:
     path = database.with_name(f"{database.name}.secret")
     try:
         return _make(path) if not path.exists() else _read(path)
+    except FileNotFoundError as exc:
+        raise NoSecret(f"{database}: there is no directory {database.parent}") from exc
     except OSError as exc:
         raise NoSecret(f"{path}: {exc.strerror}") from exc
 

@@ -84,6 +84,7 @@ def load(*, as_json: bool, **options: Any) -> None:
 
     Exit status 1: a threshold is missed, or the ledger is not what the clients were promised.
     """
+    from http import HTTPStatus
     from http.client import HTTPException
 
     import orjson
@@ -97,7 +98,9 @@ def load(*, as_json: bool, **options: Any) -> None:
     try:
         report = run(plan, _tokens(plan, options), thresholds)
     except (CannotLoad, CallFailed, OSError, HTTPException) as exc:
-        leave_with(FAILED, f"{plan.url}: {exc}")
+        refused = isinstance(exc, CallFailed) and exc.status == HTTPStatus.UNAUTHORIZED
+        hint = " Is the secret here the one that the server has?" if refused else ""
+        leave_with(FAILED, f"{plan.url}: {exc}{hint}")
     click.echo(orjson.dumps(report.as_json()) if as_json else report.as_text())
     if not report.is_good:
         raise SystemExit(FAILED)

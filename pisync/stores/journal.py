@@ -261,6 +261,8 @@ def _locked(path: Path) -> int:
     """Take the lock of a file beside it, for as long as the process lives."""
     try:
         lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError as exc:
+        raise CannotOpen(f"{path}: there is no directory {path.parent}") from exc
     except OSError as exc:
         raise CannotOpen(f"{path}: {exc.strerror}") from exc
     try:

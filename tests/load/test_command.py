@@ -140,6 +140,12 @@ def test_the_admins_password_does_instead_of_the_secret(server: RunningServer) -
     assert "answers 401: Invalid username or password." in wrong.stderr
 
 
+def test_another_secret_than_the_servers_is_what_it_asks_about(server: RunningServer) -> None:
+    done = load(server.url, environ=environment(PISYNC_JWT_SECRET="x" * 32))
+    assert done.returncode == 1
+    assert "401: The token is not valid. Is the secret here the one" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "environ", "said"),
     [
