@@ -47,6 +47,7 @@ ENV PATH=/opt/pisync/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PISY
 USER 10001:10001
 EXPOSE 8080
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=3 CMD ["pisync", "healthcheck"]
+# It waits for 3 seconds itself; the rest is for its own start, beside a service under full load.
+HEALTHCHECK --interval=5s --timeout=10s --start-period=30s --retries=3 CMD ["pisync", "healthcheck"]
 ENTRYPOINT ["pisync"]
 CMD ["serve"]
