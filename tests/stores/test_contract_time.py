@@ -18,6 +18,7 @@ from pisync.stores.base import (
 from tests.stores.conftest import MakeStore
 from tests.stores.heard import Heard
 from tests.stores.homes import Home
+from tests.stores.paused import Paused
 from tests.stores.short import (
     FAILING,
     F,
@@ -240,15 +241,20 @@ class TestAdvance:
         store = await make_store(Generated(2000), FAILING)
         await manual(store)
         await start(store, *range(1, 2001))
-        advances = [asyncio.create_task(store.advance(F, 4 * SECOND)) for _ in range(6)]
-        await asyncio.sleep(0)
+        # The first stops in the middle of its work, and the others stand in line behind it.
+        first = Paused(store.advance(F, 12 * SECOND), until=lambda: F in heard.finishes)
+        moving = asyncio.ensure_future(first)
+        queued = [asyncio.create_task(store.advance(F, 4 * SECOND)) for _ in range(5)]
+        await first.is_reached.wait()
         await store.reset_fleet(F)
-        at_reset = len(heard.finishes.get(F, []))
-        answers = await asyncio.gather(*advances, return_exceptions=True)
-        assert any(isinstance(answer, FleetReplaced) for answer in answers)
-        assert all(isinstance(answer, Moved | FleetReplaced | ClockNotManual) for answer in answers)
+        at_reset = len(heard.finishes[F])
+        assert at_reset < 2000
+        first.let_go()
+        overtaken, *others = await asyncio.gather(moving, *queued, return_exceptions=True)
+        assert isinstance(overtaken, FleetReplaced)
+        assert all(isinstance(each, FleetReplaced | ClockNotManual) for each in others)
         await home.hear()
-        assert len(heard.finishes.get(F, [])) == at_reset
+        assert len(heard.finishes[F]) == at_reset
         assert heard.changes(F) == []
         assert (await store.fleet(F)).clock.mode == "real"
         assert await store.pending() == (await store.ledger(F)).accepted == 0
