@@ -14,7 +14,7 @@ from pisync.settings import Settings
 from pisync.web.cors import Cors
 from pisync.web.overload import NORMAL, Gate, Limits, connections_possible, refusal
 from tests.conftest import SETTINGS
-from tests.web.wire import Answer, Wire, observed, serving, wire
+from tests.web.wire import Answer, Wire, observed, serving, settle, until, wire
 
 GET = b"GET /devices HTTP/1.1\r\nHost: a\r\n"
 POST = b"POST /login HTTP/1.1\r\nHost: a\r\n"
@@ -22,13 +22,21 @@ LIVEZ = b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 class Clock:
-    """Processor time, spent by hand."""
+    """Time, of either kind, spent by hand."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
 
     def __call__(self) -> float:
         return self.seconds
+
+
+@pytest.fixture
+def wall(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The time that goes by while turns are long."""
+    clock = Clock()
+    monkeypatch.setattr("pisync.web.overload.perf_counter", clock)
+    return clock
 
 
 async def turn(gate: Gate, clock: Clock, requests: int, each: float) -> int:
@@ -53,32 +61,32 @@ async def test_a_burst_comes_in_whatever_its_size() -> None:
     assert await turn(gate, clock, 5000, 0.00005) == 5000
 
 
-async def test_full_turns_for_a_second_are_overload_and_so_many_come_in(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("pisync.web.overload._PATIENCE", 0.05)
+async def test_full_turns_for_a_second_are_overload_and_so_many_come_in(wall: Clock) -> None:
     clock = Clock()
     gate = Gate(100, clock)
-    assert [await turn(gate, clock, 1000, 0.005) for _ in range(3)] == [1000, 1000, 1000]
-    await asyncio.sleep(0.06)
-    let_in = [await turn(gate, clock, 1000, 0.005) for _ in range(60)]
-    assert let_in[0] == 1000
+    let_in = []
+    for _ in range(60):
+        let_in.append(await turn(gate, clock, 1000, 0.005))
+        wall.seconds += 0.25
+    # Two teach what a request costs; then turns are too long, and after a second it is overload.
+    assert let_in[:7] == [1000] * 7
+    assert let_in[7] < 1000
     assert 8 <= let_in[-1] <= 12  # 50 ms
 
 
 async def test_clients_who_wait_for_each_other_but_not_long_are_no_overload(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, wall: Clock
 ) -> None:
-    monkeypatch.setattr("pisync.web.overload._PATIENCE", 0.0)
+    monkeypatch.setattr("pisync.web.overload._PATIENCE", wall.seconds)
     clock = Clock()
     gate = Gate(100, clock)
     assert [await turn(gate, clock, 3000, 0.0001) for _ in range(20)] == [3000] * 20
 
 
 async def test_however_little_requests_cost_only_so_many_come_in(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, wall: Clock
 ) -> None:
-    monkeypatch.setattr("pisync.web.overload._PATIENCE", 0.0)
+    monkeypatch.setattr("pisync.web.overload._PATIENCE", wall.seconds)
     clock = Clock()
     gate = Gate(100, clock)
     await turn(gate, clock, 1000, 0.01)
@@ -86,8 +94,8 @@ async def test_however_little_requests_cost_only_so_many_come_in(
     assert [await turn(gate, clock, 1000, 0.0) for _ in range(60)][-1] == 100
 
 
-async def test_one_turn_of_calm_ends_overload(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pisync.web.overload._PATIENCE", 0.0)
+async def test_one_turn_of_calm_ends_overload(monkeypatch: pytest.MonkeyPatch, wall: Clock) -> None:
+    monkeypatch.setattr("pisync.web.overload._PATIENCE", wall.seconds)
     clock = Clock()
     gate = Gate(100, clock)
     let_in = [await turn(gate, clock, 150, 0.01) for _ in range(60)]
@@ -95,16 +103,12 @@ async def test_one_turn_of_calm_ends_overload(monkeypatch: pytest.MonkeyPatch) -
     assert [await turn(gate, clock, n, 0.01) for n in (2, 150)] == [2, 150]
 
 
-async def test_bursts_with_rest_between_them_are_no_overload(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("pisync.web.overload._PATIENCE", 0.1)
-    monkeypatch.setattr("pisync.web.overload._PAUSE", 0.05)
+async def test_bursts_with_rest_between_them_are_no_overload(wall: Clock) -> None:
     clock = Clock()
     gate = Gate(100, clock)
-    for _ in range(4):
-        assert await turn(gate, clock, 150, 0.0) == 150
-        await asyncio.sleep(0.06)
+    for _ in range(40):
+        assert await turn(gate, clock, 150, 0.01) == 150
+        wall.seconds += 0.3
 
 
 async def test_turns_of_few_cost_no_look_at_the_processor_time() -> None:
@@ -281,7 +285,7 @@ async def test_one_connection_too_many_is_told_so_and_closed() -> None:
             assert (await ask(second, 1, LIVEZ))[0].status == 200
             (await third.answer()).assert_problem(503)
             assert await third.rest() == b""
-        await asyncio.sleep(0.05)
+        await settle()
         async with wire(server.port) as another:
             answers = await ask(another, 1, LIVEZ)
             assert answers[0].status == 200
@@ -293,9 +297,10 @@ async def test_more_than_a_refused_request_closes_the_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("pisync.web.overload.Gate.lets_in", lambda _: False)
+    monkeypatch.setattr("pisync.web.server.HOLD_SECONDS", 2.0)
     async with serving(create_app(SETTINGS)) as server, wire(server.port) as connection:
         await connection.send(GET + b"\r\n")
-        await asyncio.sleep(0.01)
+        await settle()
         await connection.send(GET + b"\r\n")
         answer = await connection.answer()
         answer.assert_problem(503)
@@ -304,12 +309,20 @@ async def test_more_than_a_refused_request_closes_the_connection(
 
 
 async def test_a_request_under_way_is_never_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    came = 0
+
+    def lets_in_the_first(_: Gate) -> bool:
+        nonlocal came
+        came += 1
+        return came == 1
+
+    monkeypatch.setattr("pisync.web.overload.Gate.lets_in", lets_in_the_first)
     async with serving(create_app(SETTINGS)) as server, wire(server.port) as connection:
         await connection.send(
             POST + b"Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{"
         )
-        await asyncio.sleep(0.05)
-        monkeypatch.setattr("pisync.web.overload.Gate.lets_in", lambda _: False)
+        await until(lambda: came == 1)
+        await settle()
         await connection.send(b"}")
         assert (await connection.answer()).status == 422
 

@@ -1,17 +1,21 @@
 """Requests that no client library would send: each is refused in the one shape, or understood."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
+from typing import TypeVar
 
 import pytest
 
 from pisync.app import create_app
 from pisync.web.server import Patience
 from tests.conftest import SETTINGS
+from tests.stalls import Stalls
 from tests.web.wire import Serving, Wire, serving, wire
 
 GOOD = b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"
+_Answered = TypeVar("_Answered")
+
 PATIENCE = Patience(idle=0.4, grace=0.0, under_way=0.5)
 
 
@@ -291,15 +295,36 @@ async def test_dripping_headers_are_cut_off(before: bytes, connection: Wire) -> 
     dripping.cancel()
 
 
-async def test_headers_that_come_slowly_but_in_time_are_answered(connection: Wire) -> None:
-    for at in range(0, len(GOOD), 9):
-        await connection.send(GOOD[at : at + 9])
-        await asyncio.sleep(0.03)
-    assert (await connection.answer()).status == 200
+async def test_headers_that_come_slowly_but_in_time_are_answered(server: Serving) -> None:
+    async def send_slowly(connection: Wire) -> int:
+        for at in range(0, len(GOOD), 9):
+            await connection.send(GOOD[at : at + 9])
+            await asyncio.sleep(0.03)
+        return (await connection.answer()).status
+
+    assert await unless_stalled(server, send_slowly) == 200
 
 
-async def test_a_connection_in_use_is_not_idle(connection: Wire) -> None:
-    for _ in range(6):
-        await asyncio.sleep(0.15)
-        await connection.send(GOOD)
-        assert (await connection.answer()).status == 200
+async def test_a_connection_in_use_is_not_idle(server: Serving) -> None:
+    async def use(connection: Wire) -> set[int]:
+        statuses = set()
+        for _ in range(6):
+            await asyncio.sleep(0.15)
+            await connection.send(GOOD)
+            statuses.add((await connection.answer()).status)
+        return statuses
+
+    assert await unless_stalled(server, use) == {200}
+
+
+async def unless_stalled(
+    server: Serving, talk: Callable[[Wire], Coroutine[None, None, _Answered]]
+) -> _Answered:
+    """Talk to the server; again if that fails and this process was held up, so was not in time."""
+    while True:
+        async with wire(server.port) as connection, Stalls() as stalls:
+            (answered,) = await asyncio.gather(talk(connection), return_exceptions=True)
+            if not isinstance(answered, BaseException):
+                return answered
+            if stalls.seconds < 0.1:
+                raise answered

@@ -32,7 +32,7 @@ async def other(url: str, make_api: MakeApi) -> Api:
 
 
 async def until_synced(api: Api, device_id: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while (await api.get(f"/devices/{device_id}")).json["sync_status_code"] == 202:  # noqa: ASYNC110 - what happens is in the application
             await asyncio.sleep(0.02)
 

@@ -19,12 +19,30 @@ from pisync import keys
 from pisync.app import create_app
 from pisync.web.server import Patience, serve
 from tests.conftest import SETTINGS
-from tests.web.wire import HASTE, Answer, Wire, listen_to, observed, serving, until, wire
+from tests.stalls import Stalls
+from tests.web.wire import (
+    HASTE,
+    SOON,
+    Answer,
+    Wire,
+    listen_to,
+    observed,
+    serving,
+    settle,
+    until,
+    wire,
+)
 
+NEVER = 30.0
+"""Seconds that nothing takes, unless it waits until they are over."""
 PROMISED = 8.0
 """Seconds from the signal to the end, in every case."""
 SOMAXCONN = Path("/proc/sys/net/core/somaxconn")
 MAY_WAIT = int(SOMAXCONN.read_text()) if SOMAXCONN.exists() else 0
+
+
+# Whatever waits until one of these is over, is not over soon.
+UNHURRIED = Patience(grace=0.0, under_way=NEVER, cleanup=NEVER)
 
 
 def get(path: str) -> bytes:
@@ -84,7 +102,7 @@ async def is_refused(port: int) -> bool:
 
 
 async def until_refused(port: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SOON):
         while not await is_refused(port):  # noqa: ASYNC110 - a closed listener tells nobody
             await asyncio.sleep(0.005)
 
@@ -248,7 +266,7 @@ async def test_a_client_that_hangs_up_does_not_cancel_its_handler(handlers: Hand
             await until(lambda: handlers.entered == 1)
         await asyncio.sleep(0.05)
         handlers.go_on.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SOON):
             await finished.wait()
 
 
@@ -298,30 +316,36 @@ async def test_hanging_up_and_broken_bodies_are_no_news(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_takes_readiness_first_and_the_listener_after_a_while(
+async def test_a_signal_takes_readiness_while_it_still_accepts_connections(
     number: signal.Signals,
 ) -> None:
     app = create_app(SETTINGS)
-    patience = Patience(grace=0.4)
-    async with serving(app, patience) as running, ClientSession() as client:
+    async with serving(app, Patience(grace=NEVER)) as running, ClientSession() as client:
         ready = f"http://127.0.0.1:{running.port}/readyz"
         async with client.get(ready) as answer:
             assert answer.status == 200
-        told = monotonic()
         signal.raise_signal(number)
-        await asyncio.sleep(0.05)
+        await until(app[keys.DRAINING].is_set)
         async with client.get(ready) as answer:
             assert answer.status == 503
             assert set(await answer.json()) == {"message"}
             assert answer.headers["Connection"] == "close"
+        assert not await is_refused(running.port)
+        signal.raise_signal(number)  # it is not waited for
+        await until_refused(running.port)
+
+
+async def test_it_accepts_connections_for_a_while_after_a_signal_and_no_longer() -> None:
+    async with serving(create_app(SETTINGS), Patience(grace=0.4)) as running:
+        told = monotonic()
+        signal.raise_signal(signal.SIGTERM)
         await until_refused(running.port)
         assert monotonic() - told >= 0.4
-        async with asyncio.timeout(5):
-            await running.task
+        await asyncio.wait_for(running.task, SOON)
 
 
 async def test_a_request_under_way_is_answered(handlers: Handlers) -> None:
-    async with serving(handlers.app, Patience(grace=0.0)) as running:
+    async with serving(handlers.app, UNHURRIED) as running:
         async with wire(running.port) as connection:
             await connection.send(get("/waits"))
             await until(lambda: handlers.entered == 1)
@@ -332,13 +356,12 @@ async def test_a_request_under_way_is_answered(handlers: Handlers) -> None:
             assert (answer.status, answer.body) == (200, b"done")
             assert answer.headers["Connection"] == "close"
             assert await connection.rest() == b""
-        async with asyncio.timeout(1):
-            await running.task
+        await asyncio.wait_for(running.task, SOON)
 
 
 async def test_a_request_whose_body_is_under_way_is_answered(handlers: Handlers) -> None:
     async with (
-        serving(handlers.app, Patience(grace=0.0)) as running,
+        serving(handlers.app, UNHURRIED) as running,
         wire(running.port) as connection,
     ):
         await connection.send(post("/reads", 6) + b"abc")
@@ -354,7 +377,7 @@ async def test_a_request_that_comes_on_an_open_connection_meanwhile_is_answered(
     handlers: Handlers,
 ) -> None:
     async with (
-        serving(handlers.app, Patience(grace=0.0)) as running,
+        serving(handlers.app, UNHURRIED) as running,
         wire(running.port) as waiting,
         wire(running.port) as connection,
     ):
@@ -375,19 +398,18 @@ async def test_streams_that_are_told_end_whole(handlers: Handlers) -> None:
         handlers.go_on.set()
 
     handlers.app.on_shutdown.append(tell)
-    async with serving(handlers.app, Patience(grace=0.0)) as running:
+    async with serving(handlers.app, UNHURRIED) as running:
         async with wire(running.port) as connection:
             await connection.send(get("/stream"))
             await until(lambda: handlers.entered == 1)
             signal.raise_signal(signal.SIGTERM)
             assert (await connection.rest()).endswith(b"\r\n8\r\nthe last\r\n0\r\n\r\n")
-        async with asyncio.timeout(1):
-            await running.task
+        await asyncio.wait_for(running.task, SOON)
 
 
 async def test_idle_connections_are_closed_at_once(handlers: Handlers) -> None:
     async with (
-        serving(handlers.app, Patience(grace=0.0)) as running,
+        serving(handlers.app, UNHURRIED) as running,
         wire(running.port) as new,
         wire(running.port) as used,
     ):
@@ -396,8 +418,7 @@ async def test_idle_connections_are_closed_at_once(handlers: Handlers) -> None:
         signal.raise_signal(signal.SIGTERM)
         assert await new.rest() == b""
         assert await used.rest() == b""
-        async with asyncio.timeout(1):
-            await running.task
+        await asyncio.wait_for(running.task, SOON)
 
 
 async def drip(connection: Wire) -> None:
@@ -435,10 +456,11 @@ async def test_those_who_never_end_are_cut_off_within_what_is_promised(
         await unfinished.send(b"GET / HTTP/1.1\r\n")
         await until(lambda: handlers.entered == 4)
         drops = asyncio.create_task(drip(dripping))
-        signal.raise_signal(signal.SIGTERM)
-        began = monotonic()
-        await running.task
-        assert monotonic() - began < PROMISED
+        async with Stalls() as stalls:
+            signal.raise_signal(signal.SIGTERM)
+            began = monotonic()
+            await running.task
+            assert monotonic() - began - stalls.seconds < PROMISED
         drops.cancel()
         for connection in (waiting, stalled):
             assert_given_up(await connection.answer())
@@ -447,21 +469,26 @@ async def test_those_who_never_end_are_cut_off_within_what_is_promised(
         assert not (await streaming.rest()).endswith(b"0\r\n\r\n")
 
 
-@pytest.mark.parametrize("after", [0.1, 0.6], ids=["in the grace", "while requests are under way"])
-async def test_a_second_signal_skips_the_waiting(after: float, handlers: Handlers) -> None:
+@pytest.mark.parametrize(
+    "grace", [NEVER, 0.0], ids=["in the grace", "while requests are under way"]
+)
+async def test_a_second_signal_skips_the_waiting(grace: float, handlers: Handlers) -> None:
     async with (
-        serving(handlers.app, Patience(grace=0.4)) as running,
+        serving(handlers.app, Patience(grace=grace, under_way=NEVER, cleanup=NEVER)) as running,
         wire(running.port) as connection,
     ):
         await connection.send(get("/waits"))
         await until(lambda: handlers.entered == 1)
         signal.raise_signal(signal.SIGTERM)
-        await asyncio.sleep(after)
+        if grace:
+            await until(handlers.app[keys.DRAINING].is_set)
+        else:
+            await until_refused(running.port)
+        await settle()
+        assert not running.task.done()
         signal.raise_signal(signal.SIGINT)
-        began = monotonic()
         assert_given_up(await connection.answer())
-        await running.task
-        assert monotonic() - began < 1
+        await asyncio.wait_for(running.task, SOON)
 
 
 async def test_after_the_end_signals_do_what_they_did_before(handlers: Handlers) -> None:

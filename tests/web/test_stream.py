@@ -14,7 +14,7 @@ from pisync.events import Broker
 from pisync.web import stream
 from tests.conftest import Api, MakeApi
 
-SOON = 5.0
+SOON = 20.0
 """Seconds that anything here may take."""
 
 FAILING = {

@@ -22,8 +22,8 @@ from pisync.web.observe import Observer, add_headers, observe
 from pisync.web.overload import NORMAL, Limits
 from pisync.web.server import Patience, serve
 
-SOON = 5.0
-"""Seconds that anything here may take."""
+SOON = 20.0
+"""Seconds that anything here may take; what is not meant to happen, never does."""
 
 
 async def until(is_so: Callable[[], bool]) -> None:
@@ -31,6 +31,12 @@ async def until(is_so: Callable[[], bool]) -> None:
     async with asyncio.timeout(SOON):
         while not is_so():  # noqa: ASYNC110 - see above
             await asyncio.sleep(0.005)
+
+
+async def settle() -> None:
+    """Let both ends of connections, which are in this process, do what they have to do."""
+    for _ in range(25):
+        await asyncio.sleep(0.002)
 
 
 @dataclass(frozen=True)
