@@ -1,10 +1,13 @@
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
+import bcrypt
 import pytest
 
 from pisync.accounts import Accounts, NameTaken, WrongCredentials
@@ -97,6 +100,24 @@ async def bench(
     yield Bench(accounts, store, time, hashes)
     await accounts.close()
     passwords.close()
+
+
+@contextmanager
+def held_hashes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Awaitable[object]]]:
+    """Let no hash be done until the end; gives what waits for one to have begun."""
+    begun, may_end = threading.Event(), threading.Event()
+
+    def hashpw(password: bytes, salt: bytes) -> bytes:
+        begun.set()
+        may_end.wait()
+        return bcrypt.hashpw(password, salt)
+
+    with monkeypatch.context() as patches:
+        patches.setattr("pisync.passwords.bcrypt", SimpleNamespace(hashpw=hashpw))
+        try:
+            yield lambda: asyncio.to_thread(begun.wait)
+        finally:
+            may_end.set()
 
 
 async def outcomes(calls: Sequence[Coroutine[Any, Any, Account]]) -> list[type]:
@@ -342,14 +363,17 @@ async def test_a_guess_that_could_not_be_tried_is_not_counted_and_not_left_under
         assert await asyncio.wait_for(b.login("alice", RIGHT), 5)
 
 
-async def test_a_client_that_hangs_up_leaves_no_guess_under_way() -> None:
-    async with bench((2, WINDOW), cost=8) as b:
+async def test_a_client_that_hangs_up_leaves_no_guess_under_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with bench((2, WINDOW)) as b:
         await b.accounts.register("alice", RIGHT)
-        logins = [asyncio.create_task(b.login("alice", WRONG)) for _ in range(10)]
-        await asyncio.sleep(0.001)  # two are hashed or about to be, the others stand in line
-        for login in logins:
-            login.cancel()
-        await asyncio.wait(logins)
+        with held_hashes(monkeypatch) as begun:
+            logins = [asyncio.create_task(b.login("alice", WRONG)) for _ in range(10)]
+            await begun()  # one is hashed, another is about to be, the others stand in line
+            for login in logins:
+                login.cancel()
+            await asyncio.wait(logins)
         assert all(login.cancelled() for login in logins)
         assert await asyncio.wait_for(b.login("alice", RIGHT), 5)
         await b.fail("alice", 2)
@@ -556,17 +580,20 @@ async def test_the_name_of_a_deleted_account_is_free_but_its_tokens_stay_ended()
 
 
 @pytest.mark.parametrize("change", ["password", "disable", "delete"])
-async def test_who_logs_in_while_the_account_is_changed_is_too_late(change: str) -> None:
-    async with bench(cost=8) as b:
+async def test_who_logs_in_while_the_account_is_changed_is_too_late(
+    change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with bench() as b:
         await b.accounts.register("alice", RIGHT)
-        login = asyncio.create_task(b.login("alice", RIGHT))
-        await asyncio.sleep(0.002)  # it is hashed now, for some 20 ms
-        if change == "password":
-            other = replace(await b.accounts.account("alice"), password_hash=b"another")
-            await b.store.change_account("alice", lambda _: other)
-        elif change == "disable":
-            await b.accounts.change("alice", disabled=True)
-        else:
-            await b.accounts.delete("alice")
+        with held_hashes(monkeypatch) as begun:
+            login = asyncio.create_task(b.login("alice", RIGHT))
+            await begun()
+            if change == "password":
+                other = replace(await b.accounts.account("alice"), password_hash=b"another")
+                await b.store.change_account("alice", lambda _: other)
+            elif change == "disable":
+                await b.accounts.change("alice", disabled=True)
+            else:
+                await b.accounts.delete("alice")
         with pytest.raises(WrongCredentials):
             await login

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -137,10 +138,12 @@ def test_counts_in_stats_and_ledger(pisync: FleetClient) -> None:
 
 def test_tells_how_late_syncs_finished_by_themselves(pisync: FleetClient) -> None:
     pisync.script(1, [{**SUCCESS, "delay": 0}])
+    began = time.monotonic()
     pisync.sync(1)
     wait_until(lambda: not pisync.device(1).is_pending)
+    seen_after = time.monotonic() - began
     lateness = pisync.ledger().lateness
-    assert 0 < lateness.p50 == lateness.p99 == lateness.max < 1
+    assert 0 < lateness.p50 == lateness.p99 == lateness.max < seen_after
 
 
 def test_makes_changes_resets_and_deletes_the_fleet(pisync: FleetClient) -> None:
@@ -309,7 +312,7 @@ def test_speaks_tls_where_the_url_says_so(pisync: FleetClient) -> None:
 
 def wait_until(condition: Callable[[], bool]) -> None:
     ticks = threading.Event()
-    for _ in range(500):
+    for _ in range(2000):
         if condition():
             return
         ticks.wait(0.01)

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -32,6 +33,7 @@ from pisync.stores.base import (
     Verdict,
 )
 from pisync.stores.memory import MemoryStore
+from tests.stalls import Stalls
 
 F = DEFAULT_FLEET
 FULL = Outcome(400, "Storage Full")
@@ -94,6 +96,9 @@ class Live:
     async def nothing_pending(self) -> bool:
         return await self.store.pending() == 0
 
+    async def has_finished(self, device_id: int) -> bool:
+        return not (await self.store.device(F, device_id)).is_pending
+
     async def statuses(self) -> Counter[int]:
         return Counter({code: n for code, n in (await self.by_status()).items() if n})
 
@@ -144,15 +149,15 @@ async def told(subscription: Subscription) -> list[Device | ErrorLog | None]:
 
 async def two_thousand_syncs() -> None:
     profile = Profile(seed=3, delay=UniformDelay(0, 0.5))
-    async with running(Generated(2000), profile) as live:
+    async with running(Generated(2000), profile) as live, Stalls() as stalls:
         with live.broker.subscribe(F) as subscription:
             await asyncio.gather(*(live.simulator.start(F, each) for each in range(1, 2001)))
             tasks = len(asyncio.all_tasks())
             await live.all_finished()
             events = await told(subscription)
 
-        # Not a task for each of them: this test's and the resolver's.
-        assert tasks <= 3
+        # Not a task for each of them: this test's two and the resolver's.
+        assert tasks <= 4
         ends = Counter(
             each.device_id for each in events if isinstance(each, Device) and not each.is_pending
         )
@@ -167,7 +172,7 @@ async def two_thousand_syncs() -> None:
 
         lateness = await live.lateness()
         assert 0 <= lateness.p50 <= lateness.p99 <= lateness.max
-        assert lateness.p99 < ON_TIME
+        assert lateness.p99 < ON_TIME + stalls.seconds
         # One look for many: it sleeps until something is due.
         assert live.store.looks < 1500
 
@@ -223,8 +228,7 @@ class TestLoop:
         await asyncio.sleep(0.02)
         await slow.store.set_script(F, 2, Script((Step(SUCCEEDED, 10_000),)))
         await slow.simulator.start(F, 2)
-        await asyncio.sleep(0.1)
-        assert not (await slow.store.device(F, 2)).is_pending
+        await eventually(lambda: slow.has_finished(2))
         assert (await slow.store.device(F, 1)).is_pending
 
     async def test_wakes_when_time_is_made_to_run_faster(self, slow: Live) -> None:
@@ -270,10 +274,12 @@ class TestLoop:
         monkeypatch.setattr("pisync.simulator.RETRY", 0.05)
         live.store.trouble = trouble
         await live.simulator.start_all(F, None)
-        await asyncio.sleep(0.2)
+        began = time.monotonic()
+        while live.store.looks < 10:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.005)
         assert await live.store.pending() == 20
         # It tried again, and did not hammer on the store.
-        assert 2 <= live.store.looks <= 20
+        assert time.monotonic() - began >= 0.1
 
         live.store.trouble = None
         await live.all_finished()
@@ -307,8 +313,8 @@ class TestLoop:
         monkeypatch.setattr("pisync.simulator.RETRY", 0.05)
         live.store.trouble = ValueError("something quite unexpected")
         await live.simulator.start(F, 1)
-        await asyncio.sleep(0.1)
-        assert "something quite unexpected" in caplog.text
+        while "something quite unexpected" not in caplog.text:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.005)
         live.store.trouble = None
 
 

@@ -128,7 +128,7 @@ class PostgresHome(Home):
     async def open(self) -> None:
         self.url = await server().make_database()
         self._markers = count(1)
-        self._heard: dict[float, asyncio.Event] = {}
+        self._heard: dict[float, asyncio.Semaphore] = {}
 
     async def close(self) -> None:
         await server().drop_database(self.url)
@@ -152,16 +152,17 @@ class PostgresHome(Home):
         # Replicas see to it that time goes on, each second.
         await asyncio.sleep(1.1)
 
-    async def hear(self) -> None:
+    async def hear(self, stores: int = 1) -> None:
         marker = -float(next(self._markers))
-        self._heard[marker] = asyncio.Event()
+        self._heard[marker] = asyncio.Semaphore(0)
         await ask(self.url, f"SELECT pg_notify('pisync', '[0,\"due\",{marker}]')")
-        async with asyncio.timeout(10):
-            await self._heard[marker].wait()
+        async with asyncio.timeout(20):
+            for _ in range(stores):
+                await self._heard[marker].acquire()
 
     def mark(self, marker: float) -> None:
         """Hear a marker among what the store is told: all that came before it was told, too."""
-        self._heard[marker].set()
+        self._heard[marker].release()
 
 
 class _MarkedStore(PostgresStore):

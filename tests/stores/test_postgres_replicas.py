@@ -55,7 +55,7 @@ async def replicas(home: PostgresHome, heard: list[Heard]) -> AsyncIterator[Sequ
     stores = [home.store(TWENTY, FAILING, 1000) for _ in heard]
     for store, observer in zip(stores, heard, strict=True):
         await store.open(observer)
-    await asyncio.sleep(0.05)
+    await home.hear(len(stores))
     for observer in heard:
         observer.forget()
     yield stores
@@ -64,8 +64,8 @@ async def replicas(home: PostgresHome, heard: list[Heard]) -> AsyncIterator[Sequ
 
 
 async def heard_by(observer: Heard, changes: int) -> list[Change]:
-    """Wait, a second at most, until an observer has heard so many changes; return all of them."""
-    async with asyncio.timeout(1):
+    """Wait until an observer has heard so many changes; return all of them."""
+    async with asyncio.timeout(20):
         while len(told(observer)) < changes:  # noqa: ASYNC110 - an observer has no events to wait for
             await asyncio.sleep(0.005)
     return told(observer)
@@ -271,7 +271,7 @@ class TestFleets:
         await replicas[1].put_fleet("gone", Generated(100), FAILING)
         await replicas[1].reset_fleet(F)
         await replicas[2].delete_fleet("gone")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while await ask(home.url, "SELECT count(*) FROM leftovers"):  # noqa: ASYNC110 - nor here
                 await asyncio.sleep(0.02)
         assert await ask(home.url, "SELECT count(*) FROM devices") == 20

@@ -417,21 +417,30 @@ async def test_a_token_is_verified_once(client: Client, tokens: CountingTokens) 
     assert tokens.verified == 1
 
 
-async def test_a_token_expires_though_it_was_remembered(client: Client, tokens: Tokens) -> None:
-    now = time.time()
-    headers = bearing(tokens.issue("Alice", ["devices"], ttl=2))
-    assert (await client.get("/devices", headers=headers)).status == 200
-    await sleep_until(int(now) + 2)
+async def test_a_token_expires_though_it_was_remembered(client: Client) -> None:
+    response, headers, expires_at = await in_time(client, "exp")
+    assert response.status == 200
+    await sleep_until(expires_at)
     for _ in range(2):
         await assert_refused(await client.get("/devices", headers=headers), BAD_TOKEN)
 
 
 async def test_a_token_from_the_future_is_not_remembered_as_bad(client: Client) -> None:
-    starts = int(time.time()) + 2
-    headers = bearing(signed({**GOOD, "nbf": starts}))
-    await assert_refused(await client.get("/devices", headers=headers), BAD_TOKEN)
-    await sleep_until(starts)
+    response, headers, starts_at = await in_time(client, "nbf")
+    await assert_refused(response, BAD_TOKEN)
+    await sleep_until(starts_at)
     assert (await client.get("/devices", headers=headers)).status == 200
+
+
+async def in_time(client: Client, claim: str) -> tuple[ClientResponse, dict[str, str], int]:
+    """Show a token before its time has come; return the answer, the token, and its time."""
+    for seconds in (2, 5, 10, 20):
+        its_time = int(time.time()) + seconds
+        headers = bearing(signed({**GOOD, claim: its_time}))
+        response = await client.get("/devices", headers=headers)
+        if time.time() < its_time:
+            return response, headers, its_time
+    pytest.fail("this machine is too slow")
 
 
 # Another secret
