@@ -17,6 +17,7 @@ from pytest_aiohttp.plugin import AiohttpClient
 from pisync import keys
 from pisync.app import create_app
 from pisync.settings import Settings
+from pisync.stores.postgres import begins, database
 from pisync.web.overload import NORMAL
 from pisync.web.server import Patience, Runner
 
@@ -30,6 +31,19 @@ SETTINGS = Settings(
     admin_password="the admin's password",
     profile={"seed": 7, "delay": {"distribution": "constant", "seconds": 0.05}},
 )
+
+
+@pytest.fixture(autouse=True)
+def patient_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take a database on a busy machine for none that is away; where it is away, override this."""
+    for module, name in (
+        (database, "PATIENCE"),
+        (database, "_CONNECT_PATIENCE"),
+        (begins, "_CALLERS_PATIENCE"),
+    ):
+        monkeypatch.setattr(module, name, 30.0)
+    for name in ("statement_timeout", "idle_in_transaction_session_timeout"):
+        monkeypatch.setitem(database._SESSION, name, "30000")  # noqa: SLF001 - a user sets none
 
 
 class ManualTime:

@@ -21,6 +21,11 @@ BACK = 10.0
 """Seconds after which all must be well again."""
 
 
+@pytest.fixture(autouse=True)
+def patient_store() -> None:
+    """Let stores be as impatient as they are: it is what is tested."""
+
+
 @pytest.fixture
 async def home(tmp_path: Path) -> AsyncIterator[PostgresHome]:
     home = PostgresHome(tmp_path)

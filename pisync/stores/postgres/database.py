@@ -128,13 +128,10 @@ class Database:
         self.real_time(await connection.fetchval("SELECT keep_time($1)", self._latest))
 
     @asynccontextmanager
-    async def connection(self, patience: float | None = PATIENCE) -> AsyncIterator[Connection]:
-        """Lend a connection for so many seconds, all told; None for as long as it takes.
-
-        Raises StoreUnavailable.
-        """
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Lend a connection, for as long as a transaction may take. Raises StoreUnavailable."""
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(PATIENCE):
                 connection = await self._pool.acquire()
                 try:
                     yield connection
