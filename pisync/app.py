@@ -31,7 +31,7 @@ from pisync.web.fleet_schemas import ProfileSchema
 from pisync.web.fleets import new_profile
 from pisync.web.health import event_loop_lag
 from pisync.web.hot import HotPath
-from pisync.web.observe import Observer, add_headers, observe
+from pisync.web.observe import OBSERVER, Observer, add_headers, observe
 from pisync.web.page_cache import PAGES, PageCache
 from pisync.web.parsing import by_field
 from pisync.web.routes import add_routes
@@ -84,7 +84,7 @@ def create_app(settings: Settings, *, time: MachineTime | None = None) -> web.Ap
     if settings.otlp_endpoint is not None:
         _add_traces(app, settings.otlp_endpoint)
     access = add_routes(app)
-    observer = Observer(metrics, access_log=settings.access_log)
+    app[OBSERVER] = observer = Observer(metrics, access_log=settings.access_log)
     app.middlewares.append(observe(observer, preflight=cors.preflight if cors else None))
     app.middlewares.append(guard(tokens, access))
     app.on_response_prepare.append(add_headers)

@@ -102,6 +102,10 @@ class Observer:
         return unexpected()
 
 
+OBSERVER = web.AppKey("OBSERVER", Observer)
+"""For what is answered before any middleware."""
+
+
 def observe(observer: Observer, *, preflight: Preflight | None = None) -> Middleware:
     """Return the outermost middleware. What lies within it may raise whatever it likes.
 

@@ -8,17 +8,18 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
+from time import perf_counter
 from typing import Any, Final
 
 from aiohttp import hdrs, http_parser, web
 from aiohttp.http import HttpVersion10, HttpVersion11
 from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError, LineTooLong
 
-from pisync.keys import DRAINING, FRONT, METRICS, RequestHandler
+from pisync.keys import DRAINING, FRONT, METRICS, REQUEST_ID, RequestHandler
 from pisync.logs import get_logger
 from pisync.web import problems
 from pisync.web.cors import CORS
-from pisync.web.observe import UNMATCHED, request_id_of, unexpected
+from pisync.web.observe import OBSERVER, UNMATCHED, request_id_of, unexpected
 from pisync.web.overload import (
     HOLD_SECONDS,
     NORMAL,
@@ -81,9 +82,9 @@ async def serve(
 ) -> None:
     """Serve `app` until SIGTERM or SIGINT, then drain and return; a second signal skips the waits.
 
-    `started` is told the addresses once connections are accepted. Needs `METRICS` and `DRAINING` in
-    `app`; setting the latter is as good as a signal. Raises UncompiledParser, OSError if it can't
-    listen there, and what the start of `app` raises.
+    `started` is told the addresses once connections are accepted. Needs `METRICS`, `OBSERVER` and
+    `DRAINING` in `app`; setting the last is as good as a signal. Raises UncompiledParser, OSError
+    if it can't listen there, and what the start of `app` raises.
     """
     if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
         raise UncompiledParser
@@ -183,6 +184,7 @@ class _Server(web.Server):
         )
         self.draining = app[DRAINING]
         self.metrics = app[METRICS]
+        self.observer = app[OBSERVER]
         self.cors = app.get(CORS)
         self._hurry = hurry
         self._patience = patience
@@ -320,9 +322,7 @@ class _Connection(web.RequestHandler):
 
     def _shaped(self, request: web.BaseRequest, resp: web.StreamResponse) -> web.StreamResponse:
         if isinstance(resp, web.HTTPException) and not isinstance(resp, web.HTTPRedirection):
-            problem = problems.of_http_exception(resp)
-            self._server.metrics.request(UNMATCHED, request.method, problem.status, 0.0)
-            resp = problem.response()
+            resp = self._unseen(request, resp)
         if self._server.draining.is_set():
             resp.force_close()
         return resp
@@ -350,6 +350,15 @@ class _Connection(web.RequestHandler):
         told = last_refusal(message.method, request_id_of(message), origin, self._server.cors)
         transport.write(told)
         self.close()
+
+    def _unseen(self, request: web.BaseRequest, exc: web.HTTPException) -> web.Response:
+        """Return the answer to what aiohttp refused by itself, such as an Expect header."""
+        problem = problems.of_http_exception(exc)
+        request_id = request[REQUEST_ID] = request_id_of(request)
+        self._server.observer.answered(
+            UNMATCHED, request, problem.status, perf_counter(), request_id
+        )
+        return problem.response()
 
     def handle_error(
         self,

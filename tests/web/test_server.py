@@ -17,6 +17,7 @@ from aiohttp import ClientSession, web
 
 from pisync import keys
 from pisync.app import create_app
+from pisync.web.observe import OBSERVER
 from pisync.web.server import Patience, serve
 from tests.conftest import SETTINGS
 from tests.stalls import Stalls
@@ -25,6 +26,7 @@ from tests.web.wire import (
     SOON,
     Answer,
     Wire,
+    capture_logs,
     listen_to,
     observed,
     serving,
@@ -227,6 +229,16 @@ async def test_bad_http_and_failed_expectations_are_counted(handlers: Handlers) 
         assert f"pisync_requests_total{sample}" in told
 
 
+async def test_a_failed_expectation_has_its_line_in_the_access_log() -> None:
+    with capture_logs() as lines:
+        async with serving(observed(access_log=True)) as running, wire(running.port) as connection:
+            await connection.send(b"GET /a?b HTTP/1.1\r\nHost: a\r\nExpect: much\r\n\r\n")
+            answer = await connection.answer()
+    [line] = [line for line in lines if line["event"] == "request"]
+    assert (line["method"], line["path"], line["status"]) == ("GET", "/a", 417)
+    assert line["request_id"] == answer.headers["X-Request-ID"]
+
+
 async def test_an_error_outside_the_middleware_is_answered_and_logged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -238,6 +250,7 @@ async def test_an_error_outside_the_middleware_is_answered_and_logged(
     lines = listen_to(monkeypatch, "pisync.web.server")
     app = web.Application()
     app[keys.METRICS] = observed()[keys.METRICS]
+    app[OBSERVER] = observed()[OBSERVER]
     app[keys.DRAINING] = asyncio.Event()
     app.add_routes([web.get("/", fails)])
     async with serving(app) as running, wire(running.port) as connection:

@@ -18,7 +18,7 @@ from structlog.testing import LogCapture
 from pisync.keys import DRAINING, METRICS
 from pisync.logs import processors
 from pisync.metrics import Metrics
-from pisync.web.observe import Observer, add_headers, observe
+from pisync.web.observe import OBSERVER, Observer, add_headers, observe
 from pisync.web.overload import NORMAL, Limits
 from pisync.web.server import Patience, serve
 
@@ -114,8 +114,10 @@ async def wire(port: int) -> AsyncIterator[Wire]:
 def observed(*routes: web.RouteDef, access_log: bool = False) -> web.Application:
     """An application with these routes, observed as the whole one is."""
     metrics = Metrics()
-    app = web.Application(middlewares=[observe(Observer(metrics, access_log=access_log))])
+    observer = Observer(metrics, access_log=access_log)
+    app = web.Application(middlewares=[observe(observer)])
     app[METRICS] = metrics
+    app[OBSERVER] = observer
     app[DRAINING] = asyncio.Event()
     app.on_response_prepare.append(add_headers)
     app.add_routes(routes)
