@@ -18,6 +18,7 @@ from aiohttp import ClientSession, web
 from pisync import keys
 from pisync.app import create_app
 from pisync.web.observe import OBSERVER
+from pisync.web.parsing import BODY_SECONDS
 from pisync.web.server import Patience, serve
 from tests.conftest import SETTINGS
 from tests.stalls import Stalls
@@ -110,6 +111,13 @@ async def until_refused(port: int) -> None:
 
 
 # Starting
+
+
+def test_it_waits_as_long_as_is_promised() -> None:
+    patience = Patience()
+    assert patience.idle == 75
+    assert BODY_SECONDS == 30
+    assert patience.grace + patience.cleanup < PROMISED
 
 
 async def test_it_says_where_it_listens() -> None:
