@@ -153,6 +153,28 @@ class TestJournal:
         assert [each.key for each in journal.restrictions()] == ["alice"]
         journal.close()
 
+    async def test_waits_for_the_disk_once_for_all_who_come_meanwhile(
+        self, home: SqliteHome, heard: Heard, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        commits = []
+
+        class Counting(sqlite3.Connection):
+            def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
+                if sql == "COMMIT":
+                    # 2: it waits until the disk has it, at every commit.
+                    ((synchronous,),) = super().execute("PRAGMA synchronous")
+                    ((mode,),) = super().execute("PRAGMA journal_mode")
+                    commits.append((synchronous, mode))
+                return super().execute(sql, *args)
+
+        monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Counting))
+        store = new_store(home)
+        await store.open(heard)
+        commits.clear()
+        await asyncio.gather(*(store.begin(F, [device_id]) for device_id in range(1, 21)))
+        assert commits == [(2, "wal")]
+        await store.close()
+
 
 class TestSchema:
     def test_goes_up_and_down_and_up_again(self, tmp_path: Path) -> None:
