@@ -47,7 +47,7 @@ function Connection() {
   const state = useStore(connection);
   const paused = state.phase === "paused";
   return html`<div class="connection ${state.phase}">
-    <p role="status"><i aria-hidden="true"></i>${WORDS[state.phase] ?? "Offline, retrying"}</p>
+    <p role="status"><i aria-hidden="true"></i>${WORDS[state.phase] ?? "Offline"}</p>
     <button type="button" class="small outline secondary" onClick=${paused ? resume : pause}>
       ${paused ? "Resume" : "Pause"}
     </button>
