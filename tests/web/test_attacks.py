@@ -48,6 +48,19 @@ async def test_a_gzip_bomb_is_413_and_never_unpacked_as_a_whole(api: Api, path: 
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 48 * 1024  # KiB
 
 
+@pytest.mark.parametrize("line", [b"POST /nowhere", b"GET /devices", b"POST /login"])
+async def test_a_gzip_bomb_that_nobody_reads_holds_up_nobody(server: Serving, line: bytes) -> None:
+    bomb = gzip.compress(bytes(100 * MIB))
+    head = b"%s HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"
+    async with wire(server.port) as attacker, wire(server.port) as honest:
+        began = time.monotonic()
+        await attacker.send(head % (line, len(bomb)) + bomb)
+        assert (await attacker.answer()).status in {401, 415}
+        await honest.send(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await honest.answer()).status == 200
+        assert time.monotonic() - began < 2
+
+
 JSON_BOMBS = {
     "lists": b"[" * 60_000,
     "objects": b'{"a":' * 12_000,

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import zlib
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
@@ -172,11 +173,43 @@ async def test_a_body_may_be_as_large_as_its_limit_and_no_larger(
     (await send(call.limit + 1)).assert_problem(413)
 
 
-async def test_a_body_that_is_broken_is_400(user: Api) -> None:
+BULK = b'{"device_ids":[1]}'
+
+
+@pytest.mark.parametrize(
+    ("coding", "packed"),
+    [
+        ("gzip", gzip.compress(BULK)),
+        ("GZip", gzip.compress(BULK)),
+        ("deflate", zlib.compress(BULK)),
+        ("deflate", zlib.compress(BULK, wbits=-zlib.MAX_WBITS)),
+        ("identity", BULK),
+        ("", BULK),
+    ],
+    ids=["gzip", "capitals", "deflate", "deflate without a head", "identity", "nothing"],
+)
+async def test_a_body_may_be_packed(user: Api, coding: str, packed: bytes) -> None:
     call = Call("POST", "/devices/sync", b"")
-    for sent in (b"not compressed", gzip.compress(b'{"device_ids":[1]}')[:-12]):
-        answer = await call.send(user, sent, **{"Content-Encoding": "gzip"})
-        answer.assert_problem(400)
+    answer = await call.send(user, packed, **{"Content-Encoding": coding})
+    assert (answer.status, answer.json["started"]) == (202, 1)
+
+
+@pytest.mark.parametrize(
+    ("coding", "sent"),
+    [
+        ("gzip", b"not compressed"),
+        ("gzip", b""),
+        ("gzip", gzip.compress(BULK)[:-12]),
+        ("gzip", gzip.compress(BULK) + b"more"),
+        ("deflate", b""),
+        ("deflate", gzip.compress(BULK)),
+    ],
+    ids=["no gzip", "nothing", "cut off", "more behind it", "nothing, deflated", "gzip as deflate"],
+)
+async def test_a_body_that_is_broken_is_400(user: Api, coding: str, sent: bytes) -> None:
+    call = Call("POST", "/devices/sync", b"")
+    answer = await call.send(user, sent, **{"Content-Encoding": coding})
+    answer.assert_problem(400)
 
 
 async def test_of_a_repeated_name_the_last_counts(user: Api) -> None:

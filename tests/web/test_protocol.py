@@ -202,6 +202,25 @@ ODD = {
         ),
         400,
     ),
+    "a body that is packed by brotli": (
+        post(
+            b"Content-Type: application/json",
+            b"Content-Encoding: br",
+            b"Content-Length: 3",
+            body=b"abc",
+        ),
+        415,
+    ),
+    "a body that is packed twice": (
+        post(
+            b"Content-Type: application/json",
+            b"Content-Encoding: gzip",
+            b"Content-Encoding: gzip",
+            b"Content-Length: 3",
+            body=b"abc",
+        ),
+        415,
+    ),
     "an expectation that can't be met": (
         post(b"Expect: everything", b"Content-Length: 0"),
         417,
