@@ -228,11 +228,13 @@ def _strict(handle: RequestHandler) -> RequestHandler:
     """Refuse what aiohttp's parser lets pass though one server may read it unlike another."""
 
     def checked(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
-        version = request.version
-        if version is not HttpVersion11 and (
-            version < HttpVersion10 or hdrs.TRANSFER_ENCODING in request.headers
-        ):
-            raise BadHttpMessage("HTTP/0.9, or chunked in HTTP/1.0, which has no chunks")
+        version, coding = request.version, request.headers.get(hdrs.TRANSFER_ENCODING)
+        if coding is not None and (version is not HttpVersion11 or coding.lower() != "chunked"):
+            raise BadHttpMessage(
+                "chunked in HTTP/1.0, which has no chunks, or after another coding"
+            )
+        if version is not HttpVersion11 and version < HttpVersion10:
+            raise BadHttpMessage("HTTP/0.9")
         return handle(request)
 
     return checked

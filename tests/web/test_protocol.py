@@ -61,6 +61,13 @@ SMUGGLING = {
     "xchunked": post(b"Transfer-Encoding: xchunked", body=b"0\r\n\r\n"),
     "identity": post(b"Transfer-Encoding: identity", body=b"0\r\n\r\n"),
     "chunked not last": post(b"Transfer-Encoding: chunked, gzip", body=b"0\r\n\r\n"),
+    "chunked, identity": post(b"Transfer-Encoding: chunked, identity", body=b"0\r\n\r\n"),
+    "identity, chunked": post(b"Transfer-Encoding: identity, chunked", body=b"0\r\n\r\n"),
+    "gzip, chunked": post(b"Transfer-Encoding: gzip, chunked", body=b"0\r\n\r\n"),
+    "nothing, chunked": post(b"Transfer-Encoding: ,chunked", body=b"0\r\n\r\n"),
+    "identity, then chunked": post(
+        b"Transfer-Encoding: identity", b"Transfer-Encoding: chunked", body=b"0\r\n\r\n"
+    ),
     "chunked twice": post(
         b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked", body=b"0\r\n\r\n"
     ),
@@ -178,6 +185,10 @@ ODD = {
     "HTTP/1.0 without Host": (b"GET /livez HTTP/1.0\r\n\r\n", 200),
     "chunk extensions": (
         post(b"Transfer-Encoding: chunked", body=b"1;a=b\r\n{\r\n0\r\n\r\n"),
+        415,
+    ),
+    "chunked after a tab, in capitals": (
+        post(b"Transfer-Encoding:\tCHUNKED", body=b"0\r\n\r\n"),
         415,
     ),
     "a bad escape": (get(b"/%zz"), 401),
