@@ -1,6 +1,7 @@
 """The event stream: after commits, in order, without a gap, and to nobody who may not."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
@@ -275,6 +276,31 @@ async def test_one_who_does_not_read_is_cut_off_and_nobody_else_notices(
         with pytest.raises(ClientPayloadError):
             await slow.take(heard + 2)
     assert heard >= 3000
+
+
+async def test_one_who_leaves_the_server_stuck_in_a_write_is_cut_off_too(
+    admin: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "LONGEST_QUEUE", 1500)
+    await admin.put("/admin/fleets/few", {"devices": 500, "profile": FAILING})
+    fleet = admin.on("few")
+    request = (
+        f"GET /events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {admin.token}\r\n"
+        "Pisync-Fleet: few\r\n\r\n"
+    )
+    server = admin.client.server
+    with socket.socket() as stuck:
+        stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        stuck.connect((server.host, server.port))
+        stuck.sendall(request.encode())
+        await until_subscribers(admin, 1)
+        async with asyncio.timeout(20):
+            # Never so many at once that they alone were too many.
+            while subscribers(admin):
+                await fleet.post("/devices/sync", {"all": True})
+                await asyncio.sleep(0.02)
+                await admin.post("/admin/fleets/few/settle")
+                await asyncio.sleep(0.02)
 
 
 async def test_one_who_has_gone_is_forgotten(user: Api) -> None:
