@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 from pisync.alarm import Alarm
 from pisync.events import Broker
 from pisync.lateness import Lateness, LatenessView
+from pisync.lines import Lines
 from pisync.logs import get_logger
 from pisync.metrics import Metrics
 from pisync.model.draw import Draw, draw
@@ -15,6 +16,9 @@ from pisync.stores.base import Begun, Change, Finished, Moved, Store, StoreUnava
 
 BATCH = 256
 """How many syncs begin or finish in one turn of the event loop, so that requests get in between."""
+ABREAST = 4
+"""How many calls of many batches go on at once. However many do, none is done sooner: of 2,000 that
+took turns, a sixth were done in the time in which all of 32 were."""
 RETRY = 1.0
 """Seconds until the loop tries again after the store failed."""
 
@@ -42,6 +46,7 @@ class Simulator:
         self._lateness: defaultdict[tuple[str, int], Lateness] = defaultdict(Lateness)
         """By name and generation of the fleet."""
         self._under_way: set[asyncio.Task[Any]] = set()
+        self._line = Lines(ABREAST)
 
     async def run(self) -> None:
         """Finish attempts as they fall due, until cancelled."""
@@ -71,12 +76,24 @@ class Simulator:
         return begun
 
     async def start_listed(self, fleet: str, device_ids: Sequence[int]) -> BulkResult:
-        """Begin an attempt of each of these devices; a repeated id counts once."""
-        return await self._to_the_end(self._start(fleet, _batches(device_ids)))
+        """Begin an attempt of each of these devices; a repeated id counts once.
+
+        Raises Busy, with nothing begun, where many devices are wanted by too many.
+        """
+        unique = list(dict.fromkeys(device_ids))
+        start = self._start if len(unique) <= BATCH else self._start_in_turn
+        return await self._to_the_end(start(fleet, _batches(unique)))
 
     async def start_all(self, fleet: str, statuses: frozenset[int] | None) -> BulkResult:
-        """Begin an attempt of every device that has one of these statuses; of all if None."""
-        return await self._to_the_end(self._start(fleet, self._having(fleet, statuses)))
+        """Begin an attempt of every device that has one of these statuses; of all if None.
+
+        Raises Busy, with nothing begun, if too many want that.
+        """
+        return await self._to_the_end(self._start_in_turn(fleet, self._having(fleet, statuses)))
+
+    async def _start_in_turn(self, fleet: str, batches: AsyncIterator[Sequence[int]]) -> BulkResult:
+        async with self._line.turn(b"all"):
+            return await self._start(fleet, batches)
 
     async def _start(self, fleet: str, batches: AsyncIterator[Sequence[int]]) -> BulkResult:
         # A reset meanwhile must not let the rest start in the new state.
@@ -179,6 +196,5 @@ class Simulator:
 
 
 async def _batches(device_ids: Sequence[int]) -> AsyncIterator[Sequence[int]]:
-    unique = list(dict.fromkeys(device_ids))
-    for first in range(0, len(unique), BATCH):
-        yield unique[first : first + BATCH]
+    for first in range(0, len(device_ids), BATCH):
+        yield device_ids[first : first + BATCH]

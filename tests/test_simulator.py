@@ -14,6 +14,7 @@ import uvloop
 
 from pisync.events import Broker, Subscription
 from pisync.lateness import LatenessView
+from pisync.lines import Busy, Lines
 from pisync.machine_time import SystemTime
 from pisync.metrics import Metrics
 from pisync.model.device import Device, ErrorLog
@@ -339,6 +340,25 @@ class TestStartListed:
     async def test_counts_a_repeated_id_once(self, slow: Live) -> None:
         came = await slow.simulator.start_listed(F, [7, 7, 9999, 7, 9999])
         assert came == BulkResult(1, 0, 0, [9999])
+
+    async def test_of_many_batches_takes_turns_and_more_than_may_wait_is_busy(
+        self, slow: Live, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(slow.simulator, "_line", Lines(abreast=1, longest=2))
+        many, few = range(1, BATCH + 2), range(1, BATCH + 1)
+        calls = [asyncio.create_task(slow.simulator.start_all(F, None)) for _ in range(2)]
+        calls.append(asyncio.create_task(slow.simulator.start_listed(F, many)))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        for too_much in (slow.simulator.start_all(F, None), slow.simulator.start_listed(F, many)):
+            with pytest.raises(Busy):
+                await too_much
+        # A single batch is no more than a turn of the loop: it need not wait.
+        assert (await slow.simulator.start_listed(F, few)).joined > 0
+        assert not calls[-1].done()
+        came = await asyncio.gather(*calls)
+        assert came[0].started == 1000
+        assert [each.joined for each in came[1:]] == [1000, BATCH + 1]
 
     async def test_of_nothing_is_nothing(self, slow: Live) -> None:
         assert await slow.simulator.start_listed(F, []) == BulkResult(0, 0, 0, [])

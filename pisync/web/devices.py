@@ -7,6 +7,7 @@ from typing import Any
 from aiohttp import hdrs, web
 
 from pisync import keys
+from pisync.lines import Busy
 from pisync.model.fleet import DEFAULT_FLEET
 from pisync.stores.base import DevicePage, NoSuchDevice, Verdict
 from pisync.web import render
@@ -117,10 +118,13 @@ async def sync_devices(request: web.Request) -> web.Response:
     """
     wanted = await read_json(request, _BULK, BULK_LIMIT)
     simulator, fleet = request.app[keys.SIMULATOR], fleet_of(request)
-    if "device_ids" in wanted:
-        result = await simulator.start_listed(fleet, wanted["device_ids"])
-    else:
-        result = await simulator.start_all(fleet, wanted.get("status"))
+    try:
+        if "device_ids" in wanted:
+            result = await simulator.start_listed(fleet, wanted["device_ids"])
+        else:
+            result = await simulator.start_all(fleet, wanted.get("status"))
+    except Busy:
+        raise unavailable("Too many calls wait to sync many devices.") from None
     return render.answer(render.bulk_result(result), HTTPStatus.ACCEPTED)
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Answer
+from pisync.lines import Lines
+from tests.conftest import Answer, MakeApi
 from tests.web.lab import FULL, HOLD, SUCCESS, TIMEOUT, Lab, MakeLab
 
 NOTHING = {"started": 0, "joined": 0, "refused": 0, "not_found": []}
@@ -181,3 +182,17 @@ async def test_many_clients_at_once_start_each_device_once(new_lab: MakeLab) -> 
     ledger = await lab.ledger()
     assert (ledger["accepted"], ledger["joined"]) == (600, 19 * 600)
     assert (await lab.settle())["finished"] == 600
+
+
+async def test_where_too_many_wait_for_their_turn_it_is_503(
+    make_api: MakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pisync.simulator.Lines", lambda abreast: Lines(abreast, longest=0))
+    user = (await make_api(devices=1000)).as_("devices")
+    answers = await asyncio.gather(*(user.post("/devices/sync", {"all": True}) for _ in range(40)))
+    refused = [answer for answer in answers if answer.status != 202]
+    assert 0 < len(refused) < 40
+    for answer in refused:
+        answer.assert_problem(503)
+        assert answer.headers["Retry-After"] == "1"
+    assert (await user.get("/stats")).json["attempts"] == 1000
