@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from pisync.stores.base import ErrorFilter, Store, StoreError, StoreUnavailable
+from pisync.stores.postgres.database import CONNECTIONS
 from tests.stalls import Stalls
 from tests.stores.heard import Heard
 from tests.stores.homes import PostgresHome
@@ -166,6 +167,20 @@ async def test_all_connections_are_in_use(store: Store, home: PostgresHome) -> N
     await blocker.close()
     await store.ping()
     assert len(await start(store, 1, 2, 3)) == 3
+
+
+async def test_many_more_wait_than_there_are_connections(store: Store, home: PostgresHome) -> None:
+    loop = asyncio.get_running_loop()
+    blocker = await asyncpg.connect(home.url)
+    async with blocker.transaction():
+        await blocker.execute("SELECT FROM turns FOR UPDATE")
+        before = loop.time()
+        writes = [store.set_script(F, n % 20 + 1, None) for n in range(5 * CONNECTIONS)]
+        answers = await asyncio.gather(*writes, return_exceptions=True)
+        assert loop.time() - before < SOON
+        assert {type(answer) for answer in answers} == {StoreUnavailable}
+    await blocker.close()
+    await store.ping()
 
 
 async def test_whatever_was_under_way_is_done_wholly_or_not_at_all(
