@@ -181,7 +181,7 @@ def _length_of_body(head: bytes) -> int | None:
     first = lower[: lower.find(b"\r\n")]
     if (
         not first.endswith(b" http/1.1")
-        or head.count(b"\n") != head.count(b"\r\n")
+        or not head.count(b"\r") == head.count(b"\n") == head.count(b"\r\n")
         or b"\r\ntransfer-encoding" in lower
         or b"\r\nconnection" in lower
         or b"\r\nupgrade" in lower

@@ -154,6 +154,7 @@ def test_where_a_request_plainly_ends_the_connection_is_kept(request_: bytes) ->
         GET + b"Upgrade: websocket\r\n\r\n",
         GET.replace(b"1.1", b"1.0") + b"\r\n",
         GET.replace(b"\r\n", b"\n") + b"\r\n\r\n",
+        GET.replace(b"\r\n", b"\r\r\n") + b"\r\n",
         b"GET / HTTP/1.1\nHost: a\n\nGET /devices HTTP/1.1\r\n\r\n",
         POST + b"Content-Length: 2\r\n\r\n{",
         POST + b"Content-Length: 2\r\n\r\n{}x",
