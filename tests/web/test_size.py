@@ -20,9 +20,8 @@ MILLION = 1_000_000
 async def longest_pause(api: Api, during: Awaitable[Any]) -> float:
     """Return the longest time, in seconds, that another client waited for an answer meanwhile.
 
-    Processor time of all that this process does, since the machine may have other things to do. What
-    the tests themselves hold, the garbage collector need not go through meanwhile: a service has none
-    of it.
+    Processor time of all that this process does, since the machine may have other things to do.
+    The garbage collector leaves alone what the tests themselves hold: a service has none of it.
     """
     gc.collect()
     gc.freeze()
