@@ -29,7 +29,8 @@ from pisync.options import (
     setting_options,
     settings_from,
 )
-from pisync.settings import MAX_TOKEN_TTL, Settings, unknown_variables
+from pisync.settings import Settings, unknown_variables
+from pisync.variables import MAX_TOKEN_TTL
 
 if TYPE_CHECKING:
     from aiohttp import web

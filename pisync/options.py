@@ -5,7 +5,8 @@ from typing import NoReturn, TypeVar
 
 import click
 
-from pisync.settings import VARIABLES, CheckProfile, InvalidSettings, Settings, option_of
+from pisync.settings import CheckProfile, InvalidSettings, Settings, default_of
+from pisync.variables import VARIABLES, option_of
 
 FAILED = 1
 MISTAKEN = 2
@@ -24,7 +25,7 @@ def setting_options(*fields: str) -> Callable[[_Command], _Command]:
             for name in reversed(variable.names):
                 is_file = name != variable.names[0]
                 meaning = "file that holds it, instead" if is_file else variable.meaning
-                note = f"  [{name}]" if is_file else f"  [{name}; default: {variable.default}]"
+                note = f"  [{name}]" if is_file else f"  [{name}; default: {default_of(variable)}]"
                 command = click.option(
                     option_of(name),
                     name,

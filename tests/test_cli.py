@@ -25,7 +25,8 @@ import jwt
 import pytest
 
 from pisync import __version__
-from pisync.settings import VARIABLES, option_of
+from pisync.settings import default_of
+from pisync.variables import VARIABLES, option_of
 
 ROOT = Path(__file__).parent.parent
 SECRET = "a secret that only these tests know"
@@ -151,7 +152,7 @@ class TestHelp:
         words = " ".join(pisync("serve", "--help").stdout.split())
         for variable in VARIABLES:
             assert f"{option_of(variable.names[0])} VALUE {variable.meaning}" in words
-            assert f"[{variable.names[0]}; default: {variable.default}]" in words
+            assert f"[{variable.names[0]}; default: {default_of(variable)}]" in words
             for name in variable.names[1:]:
                 assert f"{option_of(name)} PATH" in words
 

@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from pisync.settings import VARIABLES
+from pisync.settings import default_of
+from pisync.variables import VARIABLES
 from pisync.web.routes import ROUTES
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -11,7 +12,7 @@ README = (Path(__file__).parent.parent / "README.md").read_text()
 
 def test_the_table_of_settings_is_complete_and_true() -> None:
     rows = [
-        f"| {', '.join(f'`{name}`' for name in variable.names)} | {variable.default} |"
+        f"| {', '.join(f'`{name}`' for name in variable.names)} | {default_of(variable)} |"
         f" {variable.meaning} |"
         for variable in VARIABLES
     ]

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import pisync
-from pisync.settings import VARIABLES
+from pisync.variables import VARIABLES
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "pisync"
@@ -30,7 +30,14 @@ VENDORED = sorted(path for path in (PACKAGE / "web/vendor").iterdir() if path.is
 # From the bottom up: a module imports from its own layer and from those before it.
 LAYERS = (
     ("pisync.model",),
-    ("pisync.alarm", "pisync.lateness", "pisync.lines", "pisync.logs", "pisync.machine_time"),
+    (
+        "pisync.alarm",
+        "pisync.lateness",
+        "pisync.lines",
+        "pisync.logs",
+        "pisync.machine_time",
+        "pisync.variables",
+    ),
     ("pisync.stores", "pisync.events", "pisync.settings"),
     (
         "pisync.banner",

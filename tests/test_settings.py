@@ -5,15 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pisync.settings import (
-    VARIABLES,
-    InvalidSettings,
-    LoginFailures,
-    Settings,
-    Variable,
-    option_of,
-    unknown_variables,
-)
+from pisync.settings import InvalidSettings, Settings, default_of, unknown_variables
+from pisync.variables import VARIABLES, LoginFailures, Variable, option_of
 
 SECRET = "an HS256 key of 32 bytes or more"
 PASSWORD = "correct horse"
@@ -65,13 +58,13 @@ class TestDefaults:
 
     def test_of_every_setting_are_told_beside_its_meaning(self) -> None:
         assert [each.field for each in VARIABLES] == [each.name for each in fields(Settings)]
-        told = {each.field: each.default for each in VARIABLES}
+        told = {each.field: default_of(each) for each in VARIABLES}
         assert told["port"] == "8080"
         assert told["login_failures"] == "10/60"
         assert told["access_log"] == "off"
         assert told["profile"] == "{}"
         assert told["devices"] == "ten hard-coded ones"
-        assert all(each.meaning and each.default for each in VARIABLES)
+        assert all(each.meaning and default_of(each) for each in VARIABLES)
 
     @pytest.mark.parametrize(
         "variable",
@@ -79,7 +72,7 @@ class TestDefaults:
         ids=lambda variable: variable.field,
     )
     def test_can_be_set_as_they_are_told(self, variable: Variable) -> None:
-        assert read(**{variable.field: variable.default}) == Settings()
+        assert read(**{variable.field: default_of(variable)}) == Settings()
 
 
 class TestWhereTheyAreRead:

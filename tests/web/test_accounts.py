@@ -13,8 +13,8 @@ from pisync import keys
 from pisync.accounts import Accounts
 from pisync.metrics import Metrics
 from pisync.passwords import Passwords
-from pisync.settings import LoginFailures
 from pisync.tokens import Tokens
+from pisync.variables import LoginFailures
 from pisync.web.accounts import login, register
 from pisync.web.observe import Observer, observe
 from tests.conftest import SETTINGS, Answer, Api, MakeApi, ManualTime

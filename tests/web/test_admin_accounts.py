@@ -8,7 +8,7 @@ from itertools import pairwise
 import jwt
 import pytest
 
-from pisync.settings import LoginFailures
+from pisync.variables import LoginFailures
 from tests.conftest import SETTINGS, Api, MakeApi
 from tests.web.lab import eventually, next_page
 from tests.web.wire import capture_logs

@@ -6,7 +6,7 @@ from time import monotonic
 
 import pytest
 
-from pisync.settings import LoginFailures
+from pisync.variables import LoginFailures
 from tests.conftest import Api, MakeApi, ManualTime
 from tests.stalls import Stalls
 from tests.stores.server import server
