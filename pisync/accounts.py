@@ -11,7 +11,8 @@ from functools import partial
 from pisync.lines import Busy, Lines
 from pisync.logs import get_logger
 from pisync.model.timestamp import SECOND
-from pisync.passwords import Passwords, is_hashable
+from pisync.password_rule import is_hashable
+from pisync.passwords import Passwords
 from pisync.restrictions import Restrictions
 from pisync.stores.base import (
     Account,

@@ -13,9 +13,7 @@ from typing import Protocol
 import bcrypt
 
 from pisync.lines import LONGEST, Busy
-
-MAX_BYTES = 72
-"""The longest password that bcrypt takes, in bytes of UTF-8."""
+from pisync.password_rule import is_hashable
 
 # Niceness. Answers to requests that need no hash must not wait until a hash is done.
 _STEPS_BACK = 10
@@ -99,14 +97,6 @@ class Passwords:
     def close(self) -> None:
         """Give up what still waits, and end the threads when they have done what they are at."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-
-
-def is_hashable(password: str) -> bool:
-    """Say whether bcrypt can take a password: 72 bytes of UTF-8 or fewer, and no NUL."""
-    try:
-        return len(password.encode()) <= MAX_BYTES and "\0" not in password
-    except UnicodeEncodeError:  # a lone surrogate
-        return False
 
 
 def _timed(password: bytes, salt: bytes, cost: int) -> tuple[bytes, float]:

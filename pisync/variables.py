@@ -11,6 +11,7 @@ import orjson
 from marshmallow import ValidationError
 
 from pisync.model.fleet import MAX_DEVICES
+from pisync.password_rule import MAX_BYTES, MIN_CHARACTERS, Flaw, flaw_of
 
 PREFIX = "PISYNC_"
 FILE_SUFFIX = "_FILE"
@@ -117,6 +118,13 @@ def _switch(text: str) -> bool:
 
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _NAME = rf"{_LABEL}(?:\.{_LABEL})*"
+_NOT_UTF8 = "must be UTF-8 text"
+_PASSWORD_FLAWS = {
+    Flaw.NOT_UTF8: _NOT_UTF8,
+    Flaw.HAS_NUL: "must not contain NUL",
+    Flaw.TOO_LONG: f"must be {MAX_BYTES} bytes of UTF-8 or fewer",
+    Flaw.TOO_SHORT: f"must be {MIN_CHARACTERS} characters or more",
+}
 _ORIGIN = rf"[a-z][a-z0-9+.-]*://(?:{_NAME}|\[[0-9a-f:.]+\])(?::[0-9]{{1,5}})?"
 
 
@@ -153,27 +161,20 @@ def _is_postgresql(text: str) -> bool:
         return False
 
 
-def _utf8(text: str) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        raise ValidationError("must be UTF-8 text") from None
-
-
 def _jwt_secret(text: str) -> str:
-    length = len(_utf8(text))
+    try:
+        length = len(text.encode())
+    except UnicodeEncodeError:
+        raise ValidationError(_NOT_UTF8) from None
     if length < 32:
         raise ValidationError(f"must be 32 bytes or more, not {length}")
     return text
 
 
 def _admin_password(text: str) -> str:
-    if len(_utf8(text)) > 72:
-        raise ValidationError("must be 72 bytes of UTF-8 or fewer")
-    if len(text) < 8:
-        raise ValidationError("must be 8 characters or more")
-    if "\0" in text:
-        raise ValidationError("must not contain NUL")
+    flaw = flaw_of(text)
+    if flaw:
+        raise ValidationError(_PASSWORD_FLAWS[flaw])
     return text
 
 

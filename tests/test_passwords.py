@@ -10,7 +10,8 @@ import bcrypt
 import pytest
 
 from pisync.lines import Busy
-from pisync.passwords import Passwords, is_hashable
+from pisync.password_rule import is_hashable
+from pisync.passwords import Passwords
 
 CHEAP = 4
 LONG = "é" * 36  # 72 bytes

@@ -36,6 +36,7 @@ LAYERS = (
         "pisync.lines",
         "pisync.logs",
         "pisync.machine_time",
+        "pisync.password_rule",
         "pisync.variables",
     ),
     ("pisync.stores", "pisync.events", "pisync.settings"),

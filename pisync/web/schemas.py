@@ -19,7 +19,7 @@ from marshmallow import (
 from pisync.accounts import SCOPES, USERNAME
 from pisync.model.device import MAX_DEVICE_ID
 from pisync.model.outcome import FAILURES
-from pisync.passwords import MAX_BYTES
+from pisync.password_rule import MAX_BYTES, MIN_CHARACTERS, Flaw, flaw_of
 from pisync.stores.base import ErrorFilter
 from pisync.web.fields import DeviceIds, Flag, QueryInt, QueryStatuses, Statuses, Text, Timestamp
 
@@ -38,9 +38,18 @@ class NoQuery(Schema):
 # Accounts
 
 
-def _within_bcrypt(password: str) -> None:
-    if len(password.encode()) > MAX_BYTES:
-        raise ValidationError(f"Longer than {MAX_BYTES} bytes of UTF-8.")
+_PASSWORD_FLAWS = {
+    Flaw.NOT_UTF8: "Must be UTF-8.",
+    Flaw.HAS_NUL: "Must not contain NUL.",
+    Flaw.TOO_LONG: f"Longer than {MAX_BYTES} bytes of UTF-8.",
+    Flaw.TOO_SHORT: f"Shorter than {MIN_CHARACTERS} characters.",
+}
+
+
+def _follows_the_rule(password: str) -> None:
+    flaw = flaw_of(password)
+    if flaw:
+        raise ValidationError(_PASSWORD_FLAWS[flaw])
 
 
 _is_username = validate.Regexp(
@@ -52,12 +61,10 @@ _is_username = validate.Regexp(
 def _new_password() -> Text:
     return Text(
         required=True,
-        validate=[
-            validate.Length(min=8, error="Shorter than 8 characters."),
-            _within_bcrypt,
-        ],
+        validate=_follows_the_rule,
         metadata={
             "description": f"At most {MAX_BYTES} bytes of UTF-8.",
+            "minLength": MIN_CHARACTERS,
             "maxLength": MAX_BYTES,
         },
     )
