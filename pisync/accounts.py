@@ -14,6 +14,7 @@ from pisync.model.timestamp import SECOND
 from pisync.password_rule import is_hashable
 from pisync.passwords import Passwords
 from pisync.restrictions import Restrictions
+from pisync.scopes import DEVICES, SCOPES
 from pisync.stores.base import (
     Account,
     AccountChanged,
@@ -26,12 +27,11 @@ from pisync.stores.base import (
 )
 from pisync.throttle import Throttle
 
-ADMIN = "admin"
+ADMIN_NAME = "admin"
+"""The name of the admin's account, and its key."""
 USERNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,63}")
 
-SCOPES = ("devices", "admin")
-
-_USER_SCOPES = ("devices",)
+_USER_SCOPES = (DEVICES,)
 _ANOTHER_TRY = 1.0
 """Seconds until the admin's account is tried again, if the store was away."""
 
@@ -79,7 +79,7 @@ class Accounts:
         """
         await self._restrictions.start()
         password = admin_password or (secrets.token_urlsafe(12) if draw else None)
-        if password is None or (not admin_password and await self._store.account(ADMIN)):
+        if password is None or (not admin_password and await self._store.account(ADMIN_NAME)):
             return None
         if not is_hashable(password):
             raise ValueError("bcrypt can't take the admin's password")
@@ -101,7 +101,7 @@ class Accounts:
         key = account_key(username)
         # If many want one name at once, they stand in line, and only the first is worth a hash.
         async with self._names.turn(key.encode()):
-            if key == ADMIN or await self._store.account(key):
+            if key == ADMIN_NAME or await self._store.account(key):
                 raise NameTaken
             account = Account(username, await self._passwords.hash(password), _USER_SCOPES)
             if not await self._store.add_account(account):
@@ -210,7 +210,7 @@ class Accounts:
         if not USERNAME.fullmatch(username):
             return None
         key = account_key(username)
-        if key == ADMIN and self._admin_settled:
+        if key == ADMIN_NAME and self._admin_settled:
             await asyncio.wait([self._admin_settled])
         return await self._store.account(key)
 
@@ -224,12 +224,12 @@ class Accounts:
                 return
 
     async def _set_admin(self, password: str) -> None:
-        admin = await self._store.account(ADMIN)
+        admin = await self._store.account(ADMIN_NAME)
         if admin and await self._passwords.matches(password, admin.password_hash):
             return
         password_hash = await self._passwords.hash(password)
         if admin is None:
-            await self._store.add_account(Account(ADMIN, password_hash, SCOPES))
+            await self._store.add_account(Account(ADMIN_NAME, password_hash, SCOPES))
         else:
             await self._give(admin, password_hash)
             _log.info("admin has the given password now")
@@ -238,6 +238,6 @@ class Accounts:
 def _changeable(username: str) -> str:
     """Return the key of an account that admins may change. Raises AdminStays."""
     key = account_key(username)
-    if key == ADMIN:
+    if key == ADMIN_NAME:
         raise AdminStays
     return key

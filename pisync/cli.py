@@ -29,6 +29,7 @@ from pisync.options import (
     setting_options,
     settings_from,
 )
+from pisync.scopes import DEVICES, SCOPES
 from pisync.settings import Settings, unknown_variables
 from pisync.variables import MAX_TOKEN_TTL
 
@@ -174,9 +175,9 @@ def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     "--scope",
     "scopes",
     multiple=True,
-    default=("devices",),
+    default=(DEVICES,),
     show_default=True,
-    type=click.Choice(("devices", "admin")),
+    type=click.Choice(SCOPES),
     help="what it is good for; repeatable",
 )
 @click.option(

@@ -13,6 +13,7 @@ from pisync import keys
 from pisync.app import create_app
 from pisync.banner import url
 from pisync.client import CallFailed, FleetClient, Object
+from pisync.scopes import DEVICES, SCOPES
 from pisync.settings import Settings
 from pisync.tokens import Tokens
 from pisync.web.overload import Limits
@@ -45,8 +46,8 @@ class RunningServer:
         return FleetClient(
             self.url,
             fleet,
-            token=self.token("devices"),
-            admin_token=self.token("devices", "admin", name="admin"),
+            token=self.token(DEVICES),
+            admin_token=self.token(*SCOPES, name="admin"),
         )
 
     @contextmanager

@@ -37,6 +37,7 @@ LAYERS = (
         "pisync.logs",
         "pisync.machine_time",
         "pisync.password_rule",
+        "pisync.scopes",
         "pisync.variables",
     ),
     ("pisync.stores", "pisync.events", "pisync.settings"),

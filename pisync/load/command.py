@@ -15,6 +15,7 @@ from pisync.options import (
     setting_options,
     settings_from,
 )
+from pisync.scopes import DEVICES, SCOPES
 
 if TYPE_CHECKING:
     from pisync.load.run import Tokens
@@ -129,6 +130,6 @@ def _tokens(plan: Plan, options: Mapping[str, str | None]) -> "Tokens":
     signer = Signer(secret, int(plan.seconds + plan.wait) + _SPARE_SECONDS)
     users = range(min(plan.connections, _MOST_USERS))
     return Tokens(
-        admin=signer.issue("load", ("devices", "admin")),
-        users=[signer.issue(f"load-{user}", ("devices",)) for user in users],
+        admin=signer.issue("load", SCOPES),
+        users=[signer.issue(f"load-{user}", (DEVICES,)) for user in users],
     )

@@ -8,11 +8,12 @@ from typing import Any
 
 from marshmallow import Schema, fields, post_load, validate
 
-from pisync.accounts import SCOPES, USERNAME
+from pisync.accounts import USERNAME
 from pisync.model.clock import MAX_SPEED
 from pisync.model.device import MAX_DEVICE_ID
 from pisync.model.fleet import MAX_DEVICES
 from pisync.model.outcome import FAILURES, STATUS_CODES
+from pisync.scopes import SCOPES
 from pisync.web import fleet_schemas
 from pisync.web.fields import Flag, Int, Number, Text, Timestamp
 from pisync.web.schemas import FLEET_NAME

@@ -19,6 +19,7 @@ from aiohttp.http import HttpVersion11
 
 from pisync.keys import DRAINING, TOKENS, RequestHandler
 from pisync.model.fleet import DEFAULT_FLEET
+from pisync.scopes import DEVICES
 from pisync.web import devices, errors
 from pisync.web.auth import invalid_token, refusal_logger
 from pisync.web.devices import FLEET_HEADER
@@ -27,7 +28,7 @@ from pisync.web.render import Rendered
 from pisync.web.schemas import DEVICE_ID
 from pisync.web.wire import write
 
-SCOPE: Final = "devices"
+SCOPE: Final = DEVICES
 """What a token must have for each of these calls."""
 
 _device_path = re.compile(rf"/devices/({DEVICE_ID})(/sync)?").fullmatch

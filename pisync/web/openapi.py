@@ -17,13 +17,14 @@ from apispec.core import Components
 from marshmallow import Schema
 
 import pisync
+from pisync.scopes import ADMIN, DEVICES
 from pisync.web.answers import EVENT_STREAM, JSON, SHARED, Answer
 from pisync.web.devices import FLEET_HEADER
 from pisync.web.examples import BODIES
 from pisync.web.headers import HEADERS, IF_NONE_MATCH, LAST_EVENT_ID, PARAMETERS, REQUEST_ID
 from pisync.web.json_schema import Plugin
 from pisync.web.links import LINKS
-from pisync.web.routes import ADMIN, DEVICES, ROUTES, Route
+from pisync.web.routes import ROUTES, Route
 
 Json = dict[str, Any]
 

@@ -9,6 +9,7 @@ from aiohttp.typedefs import Handler
 from marshmallow import Schema
 
 from pisync.accounts import USERNAME
+from pisync.scopes import ADMIN, DEVICES
 from pisync.web import (
     accounts,
     admin_accounts,
@@ -45,9 +46,6 @@ from pisync.web.schemas import (
     RegisterBody,
     SyncBody,
 )
-
-DEVICES = "devices"
-ADMIN = "admin"
 
 _ID = f"{{device_id:{DEVICE_ID}}}"
 _FLEET = f"/admin/fleets/{{fleet:{FLEET_NAME}}}"

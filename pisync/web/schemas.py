@@ -16,10 +16,11 @@ from marshmallow import (
     validates_schema,
 )
 
-from pisync.accounts import SCOPES, USERNAME
+from pisync.accounts import USERNAME
 from pisync.model.device import MAX_DEVICE_ID
 from pisync.model.outcome import FAILURES
 from pisync.password_rule import MAX_BYTES, MIN_CHARACTERS, Flaw, flaw_of
+from pisync.scopes import SCOPES
 from pisync.stores.base import ErrorFilter
 from pisync.web.fields import DeviceIds, Flag, QueryInt, QueryStatuses, Statuses, Text, Timestamp
 
