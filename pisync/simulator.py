@@ -12,10 +12,17 @@ from pisync.lines import Lines
 from pisync.logs import get_logger
 from pisync.metrics import Metrics
 from pisync.model.draw import Draw, draw
-from pisync.stores.base import Begun, Change, Finished, Moved, Store, StoreUnavailable, Verdict
+from pisync.stores.base import (
+    BATCH,
+    Begun,
+    Change,
+    Finished,
+    Moved,
+    Store,
+    StoreUnavailable,
+    Verdict,
+)
 
-BATCH = 256
-"""How many syncs begin or finish in one turn of the event loop, so that requests get in between."""
 ABREAST = 4
 """How many calls of many batches go on at once. However many do, none is done sooner: of 2,000 that
 took turns, a sixth were done in the time in which all of 32 were."""

@@ -23,8 +23,9 @@ from pisync.model.fleet import DEFAULT_FLEET, FirstData, Generated
 from pisync.model.outcome import SUCCEEDED, Outcome
 from pisync.model.profile import ConstantDelay, Profile, UniformDelay, WeightedOutcome
 from pisync.model.script import Script, Step
-from pisync.simulator import BATCH, BulkResult, Simulator
+from pisync.simulator import BulkResult, Simulator
 from pisync.stores.base import (
+    BATCH,
     Begun,
     Finished,
     FleetReplaced,

@@ -21,6 +21,10 @@ from pisync.model.outcome import Outcome
 from pisync.model.profile import Profile
 from pisync.model.script import Script
 
+BATCH = 256
+"""How many syncs begin or finish in one step, which is a turn of the event loop or a transaction:
+many share its cost, and requests get in between two."""
+
 
 class StoreError(Exception):
     """A store refuses, or can't do, what it was asked."""

@@ -18,6 +18,7 @@ from pisync.model.script import Script
 from pisync.model.timestamp import LATEST, SECOND
 from pisync.stores.accounts import MemoryAccounts
 from pisync.stores.base import (
+    BATCH,
     Account,
     AccountPage,
     Begun,
@@ -43,9 +44,6 @@ from pisync.stores.base import (
 from pisync.stores.batch import Batch
 from pisync.stores.memory_fleet import MemoryFleet
 from pisync.stores.work import Due, Work
-
-BATCH = 256
-"""How many syncs finish in one turn of the event loop, so that requests get in between."""
 
 _Result = TypeVar("_Result")
 Job = Callable[[Batch], _Result]

@@ -8,6 +8,7 @@ from pisync.model.device import Device
 from pisync.model.outcome import Outcome
 from pisync.model.timestamp import LATEST, SECOND
 from pisync.stores.base import (
+    BATCH,
     ClockNotManual,
     Finished,
     FleetReplaced,
@@ -29,9 +30,6 @@ from pisync.stores.postgres.loaded import (
     load_fleet,
 )
 from pisync.stores.work import Work
-
-BATCH = 256
-"""How many syncs finish in one transaction while time is moved."""
 
 _Target = Callable[[Connection, LoadedFleet], Awaitable[int]]
 
