@@ -1,7 +1,8 @@
 """Accounts, and the count of failed guesses at their passwords, in this process's memory.
 
 What the methods promise is written in pisync.stores.base. They are synchronous: in one event loop
-nothing comes between a check and what follows from it.
+nothing comes between a check and what follows from it. Those whose name ends in `_in` enter a
+change in a batch, on top of what earlier jobs entered there; it is true once the batch is applied.
 """
 
 import time
@@ -16,9 +17,11 @@ from pisync.stores.base import (
     AccountPage,
     Guess,
     GuessPermit,
+    NoSuchAccount,
     Restriction,
     RestrictionsNews,
 )
+from pisync.stores.batch import Batch
 
 
 @dataclass(slots=True)
@@ -68,12 +71,49 @@ class MemoryAccounts:
         more = len(self._keys) > start + limit
         return AccountPage([self._accounts[key] for key in chosen], len(self._keys), more)
 
-    def change_account(self, account: Account) -> None:
-        """Put an account in the place of the one with its key."""
+    def add_in(self, batch: Batch, account: Account) -> bool:
+        """Add an account unless one with its key is there; say whether it was added."""
+        key = account.key
+        if self._account_in(batch, key):
+            return False
+        left = batch.restrictions.get(key) or self.restriction(key)
+        added = batch.accounts[key] = account.under(left)
+        batch.tell(lambda: self.add_account(added))
+        return True
+
+    def change_in(self, batch: Batch, key: str, change: Callable[[Account], Account]) -> Account:
+        """Apply a change to an account and return it. Raises NoSuchAccount."""
+        old = self._account_in(batch, key)
+        if old is None:
+            raise NoSuchAccount
+        new = batch.accounts[key] = change(old)
+        batch.tell(lambda: self._replace(new))
+        if new.restriction != old.restriction:
+            self._restrict_in(batch, new.restriction)
+        return new
+
+    def delete_in(self, batch: Batch, key: str, now: int) -> None:
+        """Delete an account; its tokens are ended `now`. Raises NoSuchAccount."""
+        account = self._account_in(batch, key)
+        if account is None:
+            raise NoSuchAccount
+        batch.accounts[key] = None
+        batch.tell(lambda: self._delete(key))
+        tokens_since = account.with_tokens_ended(now).tokens_since
+        self._restrict_in(batch, Restriction(key, tokens_since=tokens_since))
+
+    def _account_in(self, batch: Batch, key: str) -> Account | None:
+        """Return an account as the jobs so far leave it, if they leave it."""
+        return batch.accounts[key] if key in batch.accounts else self._accounts.get(key)
+
+    def _restrict_in(self, batch: Batch, restriction: Restriction) -> None:
+        batch.restrictions[restriction.key] = restriction
+        batch.tell(lambda: self.restrict(restriction))
+
+    def _replace(self, account: Account) -> None:
         self._accounts[account.key] = account
 
-    def delete_account(self, key: str) -> None:
-        """Delete an account that is there."""
+    def _delete(self, key: str) -> None:
         del self._accounts[key]
         del self._keys[bisect_left(self._keys, key)]
 

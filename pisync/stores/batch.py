@@ -1,10 +1,13 @@
 """A batch: changes to several fleets, and accounts, that become true together."""
 
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from pisync.stores.base import Account, NoSuchFleet, Restriction
 from pisync.stores.memory_fleet import MemoryFleet
 from pisync.stores.work import Work
+
+_Result = TypeVar("_Result")
 
 
 class Batch:
@@ -76,3 +79,7 @@ class Batch:
                 fleets[name] = new
         for what in self._told:
             what()
+
+
+Job = Callable[[Batch], _Result]
+"""Checks something and enters what follows from it in a batch, in one synchronous step."""

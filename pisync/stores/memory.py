@@ -32,22 +32,18 @@ from pisync.stores.base import (
     FleetReplaced,
     GuessPermit,
     Moved,
-    NoSuchAccount,
     NoSuchFleet,
     Observer,
     PastTheLastYear,
-    Restriction,
     RestrictionsNews,
     StoreUnavailable,
     Verdict,
 )
-from pisync.stores.batch import Batch
+from pisync.stores.batch import Batch, Job
 from pisync.stores.memory_fleet import MemoryFleet
 from pisync.stores.work import Due, Work
 
 _Result = TypeVar("_Result")
-Job = Callable[[Batch], _Result]
-"""Checks something and enters what follows from it in a batch, in one synchronous step."""
 
 
 class MemoryStore:
@@ -98,17 +94,7 @@ class MemoryStore:
     # Accounts
 
     async def add_account(self, account: Account) -> bool:
-        key = account.key
-
-        def job(batch: Batch) -> bool:
-            if self._account(batch, key):
-                return False
-            left = batch.restrictions.get(key) or self._accounts.restriction(key)
-            added = batch.accounts[key] = account.under(left)
-            batch.tell(lambda: self._accounts.add_account(added))
-            return True
-
-        return await self._write(job)
+        return await self._write(lambda batch: self._accounts.add_in(batch, account))
 
     async def account(self, key: str) -> Account | None:
         return self._accounts.account(key)
@@ -117,41 +103,13 @@ class MemoryStore:
         return self._accounts.page(after, limit)
 
     async def change_account(self, key: str, change: Callable[[Account], Account]) -> Account:
-        def job(batch: Batch) -> Account:
-            old = self._account(batch, key)
-            if old is None:
-                raise NoSuchAccount
-            new = change(old)
-            batch.accounts[key] = new
-            batch.tell(lambda: self._accounts.change_account(new))
-            if new.restriction != old.restriction:
-                self._restrict(batch, new.restriction)
-            return new
-
-        return await self._write(job)
+        return await self._write(lambda batch: self._accounts.change_in(batch, key, change))
 
     async def delete_account(self, key: str, now: int) -> None:
-        def job(batch: Batch) -> None:
-            account = self._account(batch, key)
-            if account is None:
-                raise NoSuchAccount
-            batch.accounts[key] = None
-            batch.tell(lambda: self._accounts.delete_account(key))
-            tokens_since = account.with_tokens_ended(now).tokens_since
-            self._restrict(batch, Restriction(key, tokens_since=tokens_since))
-
-        await self._write(job)
+        await self._write(lambda batch: self._accounts.delete_in(batch, key, now))
 
     async def restrictions(self, known: int = 0) -> RestrictionsNews:
         return self._accounts.restrictions(known)
-
-    def _account(self, batch: Batch, key: str) -> Account | None:
-        """Return an account as the jobs so far leave it, if they leave it."""
-        return batch.accounts[key] if key in batch.accounts else self._accounts.account(key)
-
-    def _restrict(self, batch: Batch, restriction: Restriction) -> None:
-        batch.restrictions[restriction.key] = restriction
-        batch.tell(lambda: self._accounts.restrict(restriction))
 
     async def ask_to_guess(self, keys: Sequence[bytes], limit: int, window: float) -> GuessPermit:
         return self._accounts.ask_to_guess(keys, limit, window)
@@ -204,6 +162,14 @@ class MemoryStore:
         await self._write(job)
 
     async def reset_fleet(self, name: str) -> None:
+        while not await self._reset(name):
+            pass
+
+    async def _reset(self, name: str) -> bool:
+        """Reset a fleet and return true, unless another takes its place before that is done."""
+        old = self._fleet(name)
+        new = await self._made(name, old.first, old.profile, old.made_at)
+
         def job(batch: Batch) -> bool:
             if batch.fleet(name) is not old:
                 return False
@@ -211,13 +177,11 @@ class MemoryStore:
             self._replace(batch, name, new)
             return True
 
-        is_reset = False
-        while not is_reset:
-            old = self._fleet(name)
-            new = await self._made(name, old.first, old.profile, old.made_at)
-            is_reset = await self._write(job)
+        return await self._write(job)
 
     async def set_clock(self, name: str, speed: float) -> ClockView:
+        fleet = self._fleet(name)
+
         def job(batch: Batch) -> ClockView:
             work = batch.work(self._same(batch, fleet))
             now = self._time.monotonic()
@@ -225,7 +189,6 @@ class MemoryStore:
             batch.tell(lambda: self._tell_next_due(fleet))
             return work.clock.view(now)
 
-        fleet = self._fleet(name)
         async with fleet.moving:
             return await self._write(job)
 

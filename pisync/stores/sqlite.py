@@ -13,9 +13,9 @@ from pisync.machine_time import MachineTime
 from pisync.model.fleet import DEFAULT_FLEET, FirstData
 from pisync.model.profile import Profile
 from pisync.stores.base import CannotOpen, Observer, StoreError, StoreUnavailable
-from pisync.stores.batch import Batch
+from pisync.stores.batch import Batch, Job
 from pisync.stores.journal import Journal
-from pisync.stores.memory import Job, MemoryStore
+from pisync.stores.memory import MemoryStore
 
 _log = get_logger()
 _Result = TypeVar("_Result")
