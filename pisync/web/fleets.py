@@ -63,8 +63,8 @@ async def put_fleet(request: web.Request) -> web.Response:
         _name(request), body["devices"], new_profile(body["profile"])
     )
     if is_new:
-        headers = {hdrs.LOCATION: f"/admin/fleets/{fleet.name}"}
-        return render.answer(render.fleet(fleet), HTTPStatus.CREATED, headers)
+        location = f"/admin/fleets/{fleet.name}"
+        return render.answer(render.fleet(fleet), HTTPStatus.CREATED, {hdrs.LOCATION: location})
     return render.answer(render.fleet(fleet))
 
 

@@ -7,7 +7,6 @@ from urllib.parse import urlencode
 
 import orjson
 from aiohttp import hdrs, web
-from multidict import istr
 
 from pisync.lateness import LatenessView
 from pisync.model import timestamp
@@ -23,7 +22,7 @@ from pisync.web.problems import JSON_TYPE, Problem
 
 Json = Mapping[str, object]
 _REASONS = {each.value: each.phrase for each in HTTPStatus}
-Headers = Mapping[str, str] | Mapping[istr, str]
+Headers = Mapping[str, str]
 
 
 def answer(
