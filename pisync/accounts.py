@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from pisync.lines import Busy, Lines
 from pisync.logs import get_logger
 from pisync.model.timestamp import SECOND
 from pisync.password_rule import is_hashable
 from pisync.passwords import Passwords
+from pisync.queues import Busy, Queues
 from pisync.restrictions import Restrictions
 from pisync.scopes import DEVICES, SCOPES
 from pisync.stores.base import (
@@ -68,7 +68,7 @@ class Accounts:
         self._throttle = Throttle(store, *failures) if failures else None
         self._restrictions = restrictions or Restrictions(store, lambda _: None)
         self._now = now
-        self._names = Lines(abreast=1)
+        self._names = Queues(at_once=1)
         self._admin_settled: asyncio.Task[None] | None = None
 
     async def start(self, admin_password: str | None, *, draw: bool) -> str | None:
@@ -99,7 +99,7 @@ class Accounts:
         Both must be as the contract has them. Raises NameTaken or Busy.
         """
         key = account_key(username)
-        # If many want one name at once, they stand in line, and only the first is worth a hash.
+        # If many want one name at once, they queue, and only the first is worth a hash.
         async with self._names.turn(key.encode()):
             if key == ADMIN_NAME or await self._store.account(key):
                 raise NameTaken

@@ -12,8 +12,8 @@ from typing import Protocol
 
 import bcrypt
 
-from pisync.lines import LONGEST, Busy
 from pisync.password_rule import is_hashable
+from pisync.queues import LONGEST, Busy
 
 # Niceness. Answers to requests that need no hash must not wait until a hash is done.
 _STEPS_BACK = 10

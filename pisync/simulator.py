@@ -8,10 +8,10 @@ from typing import Any, NamedTuple, TypeVar
 from pisync.alarm import Alarm
 from pisync.events import Broker
 from pisync.lateness import Lateness, LatenessView
-from pisync.lines import Lines
 from pisync.logs import get_logger
 from pisync.metrics import Metrics
 from pisync.model.draw import Draw, draw
+from pisync.queues import Queues
 from pisync.stores.base import (
     BATCH,
     Begun,
@@ -23,7 +23,7 @@ from pisync.stores.base import (
     Verdict,
 )
 
-ABREAST = 4
+BULKS_AT_ONCE = 4
 """How many calls of many batches go on at once. However many do, none is done sooner: of 2,000 that
 took turns, a sixth were done in the time in which all of 32 were."""
 RETRY = 1.0
@@ -53,7 +53,7 @@ class Simulator:
         self._lateness: defaultdict[tuple[str, int], Lateness] = defaultdict(Lateness)
         """By name and generation of the fleet."""
         self._under_way: set[asyncio.Task[Any]] = set()
-        self._line = Lines(ABREAST)
+        self._queues = Queues(BULKS_AT_ONCE)
 
     async def run(self) -> None:
         """Finish attempts as they fall due, until cancelled."""
@@ -99,7 +99,7 @@ class Simulator:
         return await self._to_the_end(self._start_in_turn(fleet, self._having(fleet, statuses)))
 
     async def _start_in_turn(self, fleet: str, batches: AsyncIterator[Sequence[int]]) -> BulkResult:
-        async with self._line.turn(b"all"):
+        async with self._queues.turn(b"all"):
             return await self._start(fleet, batches)
 
     async def _start(self, fleet: str, batches: AsyncIterator[Sequence[int]]) -> BulkResult:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from hashlib import blake2b
 from typing import TypeVar
 
-from pisync.lines import Busy, Lines
+from pisync.queues import Busy, Queues
 from pisync.stores.base import Guess, Store
 
 _PATIENCE = 30.0
@@ -36,8 +36,8 @@ class Throttle:
         self._store = store
         self._limit = limit
         self._window = window
-        # Without lines, all that wait would ask the store again whenever one guess ends.
-        self._lines = Lines(limit)
+        # Without queues, all that wait would ask the store again whenever one guess ends.
+        self._queues = Queues(limit)
         self._ended = asyncio.Event()
 
     async def guess(
@@ -49,7 +49,7 @@ class Throttle:
         Raises TooManyFailures or Busy.
         """
         keys = (_key("account", account_key), _key("address", address))
-        async with self._lines.turn(*keys):
+        async with self._queues.turn(*keys):
             await self._wait_for_permit(keys)
             failed = False
             try:

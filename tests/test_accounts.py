@@ -11,10 +11,10 @@ import bcrypt
 import pytest
 
 from pisync.accounts import Accounts, NameTaken, WrongCredentials
-from pisync.lines import Busy
 from pisync.model.first_fleet import first_fleet
 from pisync.model.profile import Profile
 from pisync.passwords import Passwords
+from pisync.queues import Busy
 from pisync.stores.base import (
     Account,
     AdminStays,

@@ -9,9 +9,9 @@ from pathlib import Path
 import bcrypt
 import pytest
 
-from pisync.lines import Busy
 from pisync.password_rule import is_hashable
 from pisync.passwords import Passwords
+from pisync.queues import Busy
 
 CHEAP = 4
 LONG = "é" * 36  # 72 bytes

@@ -33,10 +33,10 @@ LAYERS = (
     (
         "pisync.alarm",
         "pisync.lateness",
-        "pisync.lines",
         "pisync.logs",
         "pisync.machine_time",
         "pisync.password_rule",
+        "pisync.queues",
         "pisync.scopes",
         "pisync.variables",
     ),

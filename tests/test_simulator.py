@@ -14,7 +14,6 @@ import uvloop
 
 from pisync.events import Broker, Subscription
 from pisync.lateness import LatenessView
-from pisync.lines import Busy, Lines
 from pisync.machine_time import SystemTime
 from pisync.metrics import Metrics
 from pisync.model.device import Device, ErrorLog
@@ -23,6 +22,7 @@ from pisync.model.fleet import DEFAULT_FLEET, FirstData, Generated
 from pisync.model.outcome import SUCCEEDED, Outcome
 from pisync.model.profile import ConstantDelay, Profile, UniformDelay, WeightedOutcome
 from pisync.model.script import Script, Step
+from pisync.queues import Busy, Queues
 from pisync.simulator import BulkResult, Simulator
 from pisync.stores.base import (
     BATCH,
@@ -345,7 +345,7 @@ class TestStartListed:
     async def test_of_many_batches_takes_turns_and_more_than_may_wait_is_busy(
         self, slow: Live, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(slow.simulator, "_line", Lines(abreast=1, longest=2))
+        monkeypatch.setattr(slow.simulator, "_queues", Queues(at_once=1, longest=2))
         many, few = range(1, BATCH + 2), range(1, BATCH + 1)
         calls = [asyncio.create_task(slow.simulator.start_all(F, None)) for _ in range(2)]
         calls.append(asyncio.create_task(slow.simulator.start_listed(F, many)))

@@ -7,8 +7,8 @@ from aiohttp import hdrs, web
 
 from pisync.accounts import NameTaken, WrongCredentials
 from pisync.keys import ACCOUNTS, CLAIMS, METRICS, SETTINGS, TOKENS
-from pisync.lines import Busy
 from pisync.metrics import Login
+from pisync.queues import Busy
 from pisync.stores.base import Account
 from pisync.throttle import TooManyFailures
 from pisync.web.client_address import client_address

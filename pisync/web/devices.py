@@ -7,8 +7,8 @@ from typing import Any
 from aiohttp import hdrs, web
 
 from pisync import keys
-from pisync.lines import Busy
 from pisync.model.fleet import DEFAULT_FLEET
+from pisync.queues import Busy
 from pisync.stores.base import DevicePage, NoSuchDevice, Verdict
 from pisync.web import render
 from pisync.web.page_cache import PAGES

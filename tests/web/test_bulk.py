@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pisync.lines import Lines
+from pisync.queues import Queues
 from tests.conftest import Answer, MakeApi
 from tests.web.lab import FULL, HOLD, SUCCESS, TIMEOUT, Lab, MakeLab
 
@@ -187,7 +187,7 @@ async def test_many_clients_at_once_start_each_device_once(new_lab: MakeLab) -> 
 async def test_where_too_many_wait_for_their_turn_it_is_503(
     make_api: MakeApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pisync.simulator.Lines", lambda abreast: Lines(abreast, longest=0))
+    monkeypatch.setattr("pisync.simulator.Queues", lambda at_once: Queues(at_once, longest=0))
     user = (await make_api(devices=1000)).as_("devices")
     answers = await asyncio.gather(*(user.post("/devices/sync", {"all": True}) for _ in range(40)))
     refused = [answer for answer in answers if answer.status != 202]

@@ -1,4 +1,4 @@
-"""Lines of callers who want the same thing: a few are served abreast, the others wait."""
+"""Queues of callers who want the same thing: a few are served at once, the others wait."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,22 +13,22 @@ class Busy(Exception):
     """Too many wait already. Try again."""
 
 
-class Lines:
-    """One line for each key: `abreast` callers at a time have their turn, in the order they came.
+class Queues:
+    """A queue for each key: `at_once` callers at a time have their turn, in the order they came.
 
-    In all lines together, at most `longest` callers wait.
+    In all queues together, at most `longest` callers wait.
     """
 
-    def __init__(self, abreast: int, longest: int = LONGEST) -> None:
-        self._abreast = abreast
+    def __init__(self, at_once: int, longest: int = LONGEST) -> None:
+        self._at_once = at_once
         self._longest = longest
         self._waiting = 0
-        # A line is there as long as somebody stands in it.
-        self._lines = WeakValueDictionary[bytes, asyncio.Semaphore]()
+        # A queue exists for as long as somebody stands in it.
+        self._queues = WeakValueDictionary[bytes, asyncio.Semaphore]()
 
     @asynccontextmanager
     async def turn(self, *keys: bytes) -> AsyncIterator[None]:
-        """Wait for a turn in the line of each of `keys`, one after the other, and have it.
+        """Wait for a turn in the queue of each of `keys`, one after the other, and have it.
 
         Keys of different kinds must come in the same order in every call. Raises Busy.
         """
@@ -39,15 +39,15 @@ class Lines:
 
     @asynccontextmanager
     async def _turn(self, key: bytes) -> AsyncIterator[None]:
-        line = self._lines.setdefault(key, asyncio.Semaphore(self._abreast))
-        if line.locked() and self._waiting >= self._longest:
+        queue = self._queues.setdefault(key, asyncio.Semaphore(self._at_once))
+        if queue.locked() and self._waiting >= self._longest:
             raise Busy
         self._waiting += 1
         try:
-            await line.acquire()
+            await queue.acquire()
         finally:
             self._waiting -= 1
         try:
             yield
         finally:
-            line.release()
+            queue.release()
