@@ -622,7 +622,7 @@ class TestLateness:
 
 
 class TestTelling:
-    async def test_metrics_count_what_came_of_wishes_and_of_syncs(self, slow: Live) -> None:
+    async def test_metrics_count_what_came_of_requests_and_of_syncs(self, slow: Live) -> None:
         await slow.store.change_profile(F, lambda _: replace(FAILING, max_pending=2))
         await slow.simulator.start_listed(F, [1, 2, 3, 1001])
         await slow.simulator.start_listed(F, [1])

@@ -18,7 +18,7 @@ from pisync.options import (
 from pisync.scopes import DEVICES, SCOPES
 
 if TYPE_CHECKING:
-    from pisync.load.run import Tokens
+    from pisync.load.run import LoadTokens
 
 _MOST_USERS = 1000
 _SPARE_SECONDS = 600
@@ -111,10 +111,10 @@ def _taken(options: dict[str, Any], *names: str) -> Mapping[str, Any]:
     return {name: options.pop(name) for name in names}
 
 
-def _tokens(plan: Plan, options: Mapping[str, str | None]) -> "Tokens":
+def _tokens(plan: Plan, options: Mapping[str, str | None]) -> "LoadTokens":
     """Return tokens for users and admin, made with the secret or had for the password."""
-    from pisync.load.run import Tokens, log_in
-    from pisync.tokens import Tokens as Signer
+    from pisync.load.run import LoadTokens, log_in
+    from pisync.tokens import Tokens
 
     settings = settings_from(options)
     secret = secret_of(settings)
@@ -126,10 +126,10 @@ def _tokens(plan: Plan, options: Mapping[str, str | None]) -> "Tokens":
                 " PISYNC_ADMIN_PASSWORD.",
             )
         admin = log_in(plan.url, "admin", settings.admin_password)
-        return Tokens(admin, [admin])
-    signer = Signer(secret, int(plan.seconds + plan.wait) + _SPARE_SECONDS)
+        return LoadTokens(admin, [admin])
+    tokens = Tokens(secret, int(plan.seconds + plan.wait) + _SPARE_SECONDS)
     users = range(min(plan.connections, _MOST_USERS))
-    return Tokens(
-        admin=signer.issue("load", SCOPES),
-        users=[signer.issue(f"load-{user}", (DEVICES,)) for user in users],
+    return LoadTokens(
+        admin=tokens.issue("load", SCOPES),
+        users=[tokens.issue(f"load-{user}", (DEVICES,)) for user in users],
     )

@@ -21,14 +21,14 @@ _TICK = 0.25
 _TICKS_PER_SECOND = 4
 
 
-class Tokens(NamedTuple):
+class LoadTokens(NamedTuple):
     """An admin's token, for the ledger, and the users', for the load."""
 
     admin: str
     users: Sequence[str]
 
 
-def run(plan: Plan, tokens: Tokens, thresholds: Thresholds) -> Report:
+def run(plan: Plan, tokens: LoadTokens, thresholds: Thresholds) -> Report:
     """Load a server, and look at its ledger before and after.
 
     Raises CannotLoad; CallFailed, OSError or HTTPException where the ledger can't be had.

@@ -102,12 +102,12 @@ class TestStart:
 
 
 class TestPending:
-    async def test_is_joined_by_a_wish_more(self, store: Store) -> None:
+    async def test_is_joined_by_another_request(self, store: Store) -> None:
         (device,) = await start(store, 7)
         assert await store.begin(F, [7]) == [Begun(Verdict.JOINED, device)]
         assert await store.device(F, 7) == device
 
-    async def test_refuses_a_wish_more_where_the_profile_says_so(
+    async def test_refuses_another_request_where_the_profile_says_so(
         self, make_store: MakeStore
     ) -> None:
         store = await make_store(profile=replace(PROFILE, refuse_pending=True))
@@ -157,7 +157,7 @@ class TestFull:
         assert idle.attempt == 0
         assert await store.pending() == 3
 
-    async def test_still_lets_wishes_join(self, store: Store) -> None:
+    async def test_still_lets_requests_join(self, store: Store) -> None:
         await start(store, 1, 2, 3)
         assert verdicts(await store.begin(F, [4, 3, 2])) == [
             Verdict.FULL,

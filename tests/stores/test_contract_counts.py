@@ -88,7 +88,7 @@ class TestLedger:
         assert ledger.balanced
         assert ledger == (0, 0, 0, 0, {}, 0, 0, 0)
 
-    async def test_counts_what_became_of_every_wish(self, make_store: MakeStore) -> None:
+    async def test_counts_what_became_of_every_request(self, make_store: MakeStore) -> None:
         store = await make_store(profile=replace(PROFILE, max_pending=4))
         await manual(store)
         await store.set_script(F, 1, None)

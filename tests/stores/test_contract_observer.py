@@ -31,7 +31,7 @@ from tests.stores.short import (
 
 
 class TestBegan:
-    async def test_tells_what_came_of_every_wish(self, store: Store, heard: Heard) -> None:
+    async def test_tells_what_came_of_every_request(self, store: Store, heard: Heard) -> None:
         await store.change_profile(F, lambda profile: replace(profile, max_pending=1))
         begun = [*await store.begin(F, [3, 4, 99]), *await store.begin(F, [3])]
         assert heard.begun[F] == begun
@@ -112,7 +112,7 @@ class TestChanged:
         await home.hear()
         assert heard.changes(F) == [held, released, *await error_logs(store)]
 
-    async def test_tells_nothing_of_wishes_that_began_nothing(
+    async def test_tells_nothing_of_requests_that_began_nothing(
         self, store: Store, home: Home, heard: Heard
     ) -> None:
         await start(store, 1)

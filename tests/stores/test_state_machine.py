@@ -162,16 +162,16 @@ class StoreMachine(RuleBasedStateMachine):
         begun = self.run(self.store.begin(name, device_ids))
         assert begun == self.twins[name].begin(device_ids)
 
-    @rule(fleet=NAMES, wishes=st.lists(SEVERAL, min_size=2, max_size=4))
-    def begin_at_once(self, fleet: str, wishes: list[list[int]]) -> None:
+    @rule(fleet=NAMES, requests=st.lists(SEVERAL, min_size=2, max_size=4))
+    def begin_at_once(self, fleet: str, requests: list[list[int]]) -> None:
         name = self.name(fleet)
         twin = self.twins[name]
 
         async def ask() -> list[tuple[int, Begun]]:
-            answers = await asyncio.gather(*(self.store.begin(name, each) for each in wishes))
+            answers = await asyncio.gather(*(self.store.begin(name, each) for each in requests))
             return [
                 pair
-                for device_ids, begun in zip(wishes, answers, strict=True)
+                for device_ids, begun in zip(requests, answers, strict=True)
                 for pair in zip(device_ids, begun, strict=True)
             ]
 

@@ -17,68 +17,68 @@ _CALLERS_PATIENCE = 2 * PATIENCE
 """Seconds that a call may take: it may have to wait for a commit before its own."""
 
 
-class _Wish(NamedTuple):
+class _Request(NamedTuple):
     device_ids: Sequence[int]
     generation: int | None
     answer: asyncio.Future[list[Begun]]
 
 
 class Begins:
-    """One line of wishes for each fleet. `begin` is what pisync.stores.base says."""
+    """One queue of requests for each fleet. `begin` is what pisync.stores.base says."""
 
     def __init__(self, database: Database, observer: Observer, most_error_logs: int) -> None:
         self._database = database
         self._observer = observer
         self._most_error_logs = most_error_logs
-        self._lines: dict[str, list[_Wish]] = {}
-        self._servants: set[asyncio.Task[None]] = set()
+        self._queues: dict[str, list[_Request]] = {}
+        self._workers: set[asyncio.Task[None]] = set()
 
     async def begin(
         self, fleet: str, device_ids: Sequence[int], generation: int | None
     ) -> list[Begun]:
         """Begin an attempt of each device, or join the one under way."""
-        wish = _Wish(device_ids, generation, asyncio.get_running_loop().create_future())
-        if fleet in self._lines:
-            self._lines[fleet].append(wish)
+        request = _Request(device_ids, generation, asyncio.get_running_loop().create_future())
+        if fleet in self._queues:
+            self._queues[fleet].append(request)
         else:
-            self._lines[fleet] = [wish]
-            servant = asyncio.create_task(self._serve(fleet))
-            self._servants.add(servant)
-            servant.add_done_callback(self._servants.discard)
+            self._queues[fleet] = [request]
+            worker = asyncio.create_task(self._answer_all(fleet))
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
         try:
             async with asyncio.timeout(_CALLERS_PATIENCE):
-                return await wish.answer
+                return await request.answer
         except TimeoutError:
             raise StoreUnavailable from None
 
     async def close(self) -> None:
         """Wait for what is under way."""
-        if self._servants:
-            await asyncio.wait(self._servants)
+        if self._workers:
+            await asyncio.wait(self._workers)
 
-    async def _serve(self, fleet: str) -> None:
-        line = self._lines[fleet]
-        while line:
-            wishes = _next_wishes(line)
+    async def _answer_all(self, fleet: str) -> None:
+        queue = self._queues[fleet]
+        while queue:
+            requests = _next_requests(queue)
             try:
-                answers = await self._database.persist(partial(self._begin, fleet, wishes))
+                answers = await self._database.persist(partial(self._begin, fleet, requests))
             except Exception as exc:  # noqa: BLE001 - whatever it was, every caller must hear of it
-                answers = [exc] * len(wishes)
-            for wish, answer in zip(wishes, answers, strict=True):
-                _give(wish, answer)
-        del self._lines[fleet]
+                answers = [exc] * len(requests)
+            for request, answer in zip(requests, answers, strict=True):
+                _reply_to(request, answer)
+        del self._queues[fleet]
 
     async def _begin(
-        self, name: str, wishes: Sequence[_Wish], connection: Connection
+        self, name: str, requests: Sequence[_Request], connection: Connection
     ) -> Sequence[list[Begun] | Exception] | None:
-        device_ids = {device_id for wish in wishes for device_id in wish.device_ids}
+        device_ids = {device_id for request in requests for device_id in request.device_ids}
         fleet = await load_fleet(self._database, connection, name, [*device_ids])
         work = Work(fleet)
         answers: list[list[Begun] | Exception] = [
             FleetReplaced()
-            if wish.generation not in (None, fleet.fleet_id)
-            else work.begin(wish.device_ids, fleet.now)
-            for wish in wishes
+            if request.generation not in (None, fleet.fleet_id)
+            else work.begin(request.device_ids, fleet.now)
+            for request in requests
         ]
         if work.counts and await apply(connection, work, self._most_error_logs) is None:
             return None
@@ -91,22 +91,22 @@ class Begins:
         return answers
 
 
-def _next_wishes(line: list[_Wish]) -> list[_Wish]:
-    """Take the next wishes out of a line; those that nobody waits for any more are left out."""
-    wishes: list[_Wish] = []
+def _next_requests(queue: list[_Request]) -> list[_Request]:
+    """Take the next requests out of a queue; those that nobody waits for any more are left out."""
+    requests: list[_Request] = []
     devices = 0
-    while line and (not wishes or devices + len(line[0].device_ids) <= _MOST_DEVICES):
-        wish = line.pop(0)
-        if not wish.answer.done():
-            wishes.append(wish)
-            devices += len(wish.device_ids)
-    return wishes
+    while queue and (not requests or devices + len(queue[0].device_ids) <= _MOST_DEVICES):
+        request = queue.pop(0)
+        if not request.answer.done():
+            requests.append(request)
+            devices += len(request.device_ids)
+    return requests
 
 
-def _give(wish: _Wish, answer: list[Begun] | Exception) -> None:
-    if wish.answer.done():
+def _reply_to(request: _Request, answer: list[Begun] | Exception) -> None:
+    if request.answer.done():
         return
     if isinstance(answer, Exception):
-        wish.answer.set_exception(answer)
+        request.answer.set_exception(answer)
     else:
-        wish.answer.set_result(answer)
+        request.answer.set_result(answer)
