@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -28,7 +28,7 @@ _HEADERS = {
     "Cache-Control": "no-cache",
 }
 
-_FOLDER = files("pisync.web")
+_FOLDER = Path(__file__).parent
 
 
 async def home(request: web.Request) -> web.Response:
@@ -70,48 +70,13 @@ def _content(name: str, content_type: str) -> Rendered:
 _JAVASCRIPT = "text/javascript; charset=utf-8"
 _CSS = "text/css; charset=utf-8"
 
-_MODULES = (
-    "action.js",
-    "api.js",
-    "app.js",
-    "batches.js",
-    "data.js",
-    "feed.js",
-    "notices.js",
-    "parts.js",
-    "plot.js",
-    "rates.js",
-    "route.js",
-    "session.js",
-    "sse.js",
-    "status.js",
-    "store.js",
-    "stream.js",
-    "syncs.js",
-    "time.js",
-    "views/admin.js",
-    "views/clock.js",
-    "views/delay.js",
-    "views/device.js",
-    "views/devices.js",
-    "views/distribution.js",
-    "views/errors.js",
-    "views/fleets.js",
-    "views/forecast.js",
-    "views/lateness.js",
-    "views/ledger.js",
-    "views/login.js",
-    "views/outcomes.js",
-    "views/overview.js",
-    "views/profile.js",
-    "views/pulse.js",
-    "views/script.js",
-    "views/shell.js",
-    "views/summary.js",
+# Listed once, at the start: a request's path is only ever looked up among these names.
+_MODULES = sorted(
+    path.relative_to(_FOLDER).as_posix() for path in (_FOLDER / "dashboard").rglob("*.js")
 )
 
 DASHBOARD: Mapping[str, Handler] = {
-    **{f"/dashboard/{name}": _file(f"dashboard/{name}", _JAVASCRIPT) for name in _MODULES},
+    **{f"/{name}": _file(name, _JAVASCRIPT) for name in _MODULES},
     "/dashboard/style.css": _file("dashboard/style.css", _CSS),
     "/dashboard/icon.svg": _file("dashboard/icon.svg", "image/svg+xml"),
     "/dashboard/preact.js": _file("vendor/htm/standalone.module.js", _JAVASCRIPT),
