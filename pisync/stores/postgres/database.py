@@ -202,15 +202,15 @@ class Turns:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        # A line is there as long as somebody stands in it.
-        self._lines = WeakValueDictionary[str, asyncio.Lock]()
+        # A lock exists for as long as somebody holds it or waits for it.
+        self._locks = WeakValueDictionary[str, asyncio.Lock]()
 
     @asynccontextmanager
     async def turn(self, what: str) -> AsyncIterator[None]:
         """Wait for one's turn, and have it. Raises StoreUnavailable."""
-        line = self._lines.setdefault(what, asyncio.Lock())
-        has_waited = line.locked()
-        async with line:
+        lock = self._locks.setdefault(what, asyncio.Lock())
+        has_waited = lock.locked()
+        async with lock:
             # For one that failed: its time is up, too.
             if has_waited and not self._database.is_reachable:
                 raise StoreUnavailable
