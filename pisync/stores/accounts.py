@@ -26,7 +26,7 @@ from pisync.stores.batch import Batch
 
 @dataclass(slots=True)
 class _Tally:
-    """The guesses counted under one key. The window stands still until its first failure."""
+    """The guesses counted under one key. The window starts with its first failure."""
 
     window: float
     under_way: int = 0
@@ -46,7 +46,7 @@ class MemoryAccounts:
         self._keys: list[str] = []
         """The accounts' keys, sorted."""
         self._restrictions: dict[str, tuple[Restriction, int]] = {}
-        """Those that were made or changed last come last, with a number that grows."""
+        """In the order in which they were last changed, each with a number that grows."""
         self._version = 0
         self._tallies: dict[bytes, _Tally] = {}
         self._windows: list[tuple[float, bytes]] = []
@@ -103,7 +103,7 @@ class MemoryAccounts:
         self._restrict_in(batch, Restriction(key, tokens_since=tokens_since))
 
     def _account_in(self, batch: Batch, key: str) -> Account | None:
-        """Return an account as the jobs so far leave it, if they leave it."""
+        """Return an account as the batch so far leaves it, if any."""
         return batch.accounts[key] if key in batch.accounts else self._accounts.get(key)
 
     def _restrict_in(self, batch: Batch, restriction: Restriction) -> None:
@@ -162,13 +162,13 @@ class MemoryAccounts:
             self._forget_if_idle(key, tally)
 
     def failures(self, keys: Sequence[bytes]) -> dict[bytes, tuple[int, float]]:
-        """Return the failures under each of `keys` that has some, and its window's seconds left."""
+        """Return the failures under each of `keys` with any, and the seconds left of its window."""
         now = self._seconds()
         found = ((key, tally) for key in keys if (tally := self._tallies.get(key)))
         return {key: (each.failures, each.ends - now) for key, each in found if each.failures}
 
     def restore(self, key: bytes, failures: int, left: float) -> None:
-        """Take up failures under a key whose window has so many seconds left."""
+        """Restore the failures under a key whose window has `left` seconds left."""
         ends = self._seconds() + left
         self._tallies[key] = _Tally(left, failures=failures, ends=ends)
         heappush(self._windows, (ends, key))

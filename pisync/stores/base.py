@@ -1,9 +1,9 @@
 """What every store promises. The docstrings are the contract; one test suite holds all to it.
 
-Every method is atomic: it happens wholly or not at all, and what it did is there for every call
-that starts after it has returned (and, on a store that outlives the process, after a crash). Every
+Every method is atomic: it takes effect wholly or not at all, and every call that starts after it
+has returned sees what it did (on a store that outlives the process, even after a crash). Every
 method may raise StoreUnavailable, and has then done nothing, unless the connection to a database
-was lost with the answer on its way: then nobody knows.
+was lost while the answer was on its way: then nobody knows.
 
 A method that names a fleet raises NoSuchFleet where there is none of that name; one that names a
 device, NoSuchDevice. Times are fleet time in microseconds unless said otherwise.
@@ -124,7 +124,7 @@ class Moved(NamedTuple):
 class DevicePage(NamedTuple):
     """Devices by rising id, how many there are on all pages, and whether a page follows.
 
-    Pages asked for in the same way that have the same `version` are equal; None says nothing.
+    Answers to the same question with the same `version` are equal; None says nothing.
     """
 
     devices: Sequence[Device]
@@ -136,7 +136,7 @@ class DevicePage(NamedTuple):
 class ErrorPage(NamedTuple):
     """Error logs, newest first, and whether older ones follow.
 
-    Pages asked for in the same way that have the same `version` are equal; None says nothing.
+    Answers to the same question with the same `version` are equal; None says nothing.
     """
 
     error_logs: Sequence[ErrorLog]
@@ -190,7 +190,10 @@ class Account:
         return Restriction(self.key, self.disabled, self.tokens_since)
 
     def with_tokens_ended(self, now: int) -> "Account":
-        """Return the account with a new generation of tokens, from `now` (wall clock) if it can."""
+        """Return the account with a new generation of tokens, from `now` (wall clock).
+
+        If that is not above the last generation, it is the number after that instead.
+        """
         return replace(self, tokens_since=max(now, self.tokens_since + 1))
 
     def under(self, restriction: Restriction) -> "Account":
@@ -200,7 +203,7 @@ class Account:
 
 
 def account_key(name: str) -> str:
-    """Return what an account of this name, in whatever case, is found by."""
+    """Return the key of an account of this name, whatever its case."""
     return name.lower()
 
 
@@ -213,7 +216,7 @@ class AccountPage(NamedTuple):
 
 
 class RestrictionsNews(NamedTuple):
-    """Restrictions that were made or changed, and what to ask with for those to come."""
+    """Restrictions that were made or changed, and the version to ask with for later ones."""
 
     restrictions: Sequence[Restriction]
     version: int
@@ -238,8 +241,8 @@ class GuessPermit(NamedTuple):
 class Change(NamedTuple):
     """A device as an attempt of it began or finished, or the error log of one that failed.
 
-    `event_id` names the change, on every replica the same: a stream is resumed by it. It is made of
-    `[A-Za-z0-9-]`.
+    `event_id` names the change, the same on every replica, and a stream is resumed by it. It is
+    made of `[A-Za-z0-9-]`.
     """
 
     event_id: str
@@ -250,7 +253,7 @@ class Observer(Protocol):
     """Who hears what a store has committed, at once.
 
     `began` and `finished` tell what this process did. `changed` and `replaced` tell what happened,
-    on a shared store by other replicas' doing too, in an order that is the same on all of them.
+    on a shared store also what other replicas did, in the same order on all of them.
     """
 
     def began(self, fleet: str, begun: Sequence[Begun]) -> None:
@@ -259,18 +262,18 @@ class Observer(Protocol):
     def finished(self, fleet: str, generation: int, finished: Sequence[Finished]) -> None:
         """This process finished attempts, in the order in which they were due.
 
-        On a shared store it may be told so after the fleet was replaced, or reset: `generation` is
-        the one that the attempts belong to.
+        On a shared store this may come after the fleet was replaced or reset: `generation` is the
+        one that the attempts belong to.
         """
 
     def changed(self, fleet: str, changes: Sequence[Change]) -> None:
         """Attempts began or finished; the error log of one that failed follows its device."""
 
     def replaced(self, fleet: str) -> None:
-        """A fleet was made, reset, replaced or deleted: what was known of it holds no more.
+        """A fleet was made, reset, replaced or deleted: what was known of it no longer holds.
 
         The call that did it answers after this, unless the connection that tells it is lost: so
-        nobody who has that answer is told of anything before it.
+        whoever has that answer hears of nothing from before it.
         """
 
     def missed(self) -> None:
@@ -290,7 +293,7 @@ class Store(Protocol):
         """
 
     async def close(self) -> None:
-        """Let go of everything that `open` took. Pending syncs stay as they are."""
+        """Release everything that `open` took. Pending syncs stay as they are."""
 
     async def ping(self) -> None:
         """Return if the store can serve; else raise StoreUnavailable."""
@@ -317,7 +320,7 @@ class Store(Protocol):
         """
 
     async def delete_account(self, key: str, now: int) -> None:
-        """Delete an account; what stays is its restriction, with its tokens ended `now`.
+        """Delete an account; its restriction stays, with its tokens ended `now`.
 
         Raises NoSuchAccount.
         """
@@ -331,8 +334,8 @@ class Store(Protocol):
     async def ask_to_guess(self, keys: Sequence[bytes], limit: int, window: float) -> GuessPermit:
         """Ask whether a password may be tried, counted under each of `keys`.
 
-        Allowed while for every key the failures of its window and the guesses under way are fewer
-        than `limit` together; the guess is then under way until `guessed` says how it ended. A
+        Allowed while, for every key, the failures of its window and the guesses under way together
+        are fewer than `limit`; the guess is then under way until `guessed` says how it ended. A
         window starts with its first failure and lasts `window` real seconds.
         """
 
@@ -404,7 +407,7 @@ class Store(Protocol):
     ) -> DevicePage:
         """Return devices with an id above `after` and, unless None, one of `statuses`.
 
-        If the page still has the version `known`, it is enough to say so, without the devices.
+        If the page still has the version `known`, it may come without the devices.
         """
 
     async def begin(
@@ -413,14 +416,14 @@ class Store(Protocol):
         """Begin an attempt of each device, or join the one under way, as the profile says.
 
         The plan of an attempt is saved with it. Answers in the order of `device_ids`, which has no
-        repeats. Raises FleetReplaced if `generation` is given and is not the fleet's any more.
+        repeats. Raises FleetReplaced if `generation` is given and is no longer the fleet's.
         """
 
     async def finish_due(self, limit: int) -> int:
         """Finish attempts that are due, of any fleet with a real clock, earliest first.
 
-        State and error log change together, and only if the device still is pending with that
-        attempt. Finishes about `limit` at the most; returns how many.
+        State and error log change together, and only if the device is still pending with that
+        attempt. Finishes about `limit` at most; returns how many.
         """
 
     async def next_due(self) -> float | None:

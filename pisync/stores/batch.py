@@ -60,7 +60,7 @@ class Batch:
         self._told.append(what)
 
     def undo(self, how: Callable[[], object]) -> None:
-        """Call this if nothing of it becomes true: something was taken away to work on it."""
+        """Call this if none of it becomes true: it puts back what was taken to work on."""
         self._undone.append(how)
 
     def give_up(self) -> None:

@@ -12,7 +12,7 @@ from pisync.model.outcome import PENDING, STATUS_CODES, SUCCESS, Outcome
 _NONE = -(2**63)
 """Stands for None in a column of times."""
 _BLOCK_BITS = 6
-"""Blocks of 64 devices: what changes elsewhere leaves a page as it is."""
+"""Changes are counted by blocks of 64 devices: one elsewhere leaves a page's version as it is."""
 
 
 class DeviceTable:
@@ -43,7 +43,7 @@ class DeviceTable:
         # planned message. Of others they mean nothing.
         self._due = array("q", [0]) * count
         self._planned = bytearray(count)
-        # How often devices of each block have changed: it tells that a page has not.
+        # How often devices of each block have changed: by it, a page is known to be the same.
         self._changes = array("q", [0]) * ((count >> _BLOCK_BITS) + 1)
         self._counts = [self._status.count(code) for code in range(len(STATUS_CODES))]
         self.held = 0
@@ -54,7 +54,7 @@ class DeviceTable:
     def position(self, device_id: int) -> int | None:
         """Return the position of a device, or None if there is no such device."""
         if isinstance(self.ids, range):
-            # Without a search, which of a hundred thousand would take 1 µs.
+            # Without a search, which takes 1 µs among a hundred thousand.
             return device_id - 1 if 0 < device_id <= len(self.ids) else None
         place = bisect_left(self.ids, device_id)
         return place if place < len(self.ids) and self.ids[place] == device_id else None
@@ -126,7 +126,7 @@ class DeviceTable:
         return range(bisect_right(self.ids, device_id), len(self))
 
     def having(self, statuses: frozenset[int], positions: range) -> Iterator[int]:
-        """Go through those positions, to the last, whose devices have one of these statuses."""
+        """Yield the positions from the first of these on whose devices have one of the statuses."""
         return merge(*(self._with_status(_CODE_BYTE[each], positions.start) for each in statuses))
 
     def _with_status(self, code: int, start: int) -> Iterator[int]:

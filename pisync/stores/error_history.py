@@ -22,7 +22,7 @@ class ErrorHistory:
         self._newest_of: dict[int, int] = {}
         self._next_id = 1
         self._version = object()
-        # Pages of this version: of a hundred logs, to make one again takes 40 µs.
+        # Pages of this version: making one of a hundred logs again takes 40 µs.
         self._pages: dict[tuple[ErrorFilter, int], ErrorPage] = {}
         for log in first:
             self.append(log)
@@ -49,10 +49,10 @@ class ErrorHistory:
                 del self._newest_of[oldest.device_id]
 
     def restore(self, kept: Sequence[ErrorLog], written: int) -> None:
-        """Take up the newest logs, of so many that were written since the first data."""
+        """Restore the newest of `written` logs that were made since the first data."""
         oldest = self._first + written - len(kept)
         if oldest != self._next_id:
-            # Those between were too many, so what came before them has gone, too.
+            # There were more in between than are kept, so what came before them has gone, too.
             self._logs.clear()
             self._newest_of.clear()
             self._next_id = oldest

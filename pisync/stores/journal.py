@@ -1,7 +1,7 @@
 """The journal: an SQLite file that a batch is written to, in one transaction, before it is true.
 
-It is spoken to by the driver's own `executemany`, with statements that SQLAlchemy wrote once: at
-some thousand rows a second, what an abstraction costs for each would be felt.
+It is written with the driver's own `executemany`, and statements that SQLAlchemy compiled once: at
+thousands of rows a second, what an abstraction costs for each would be felt.
 """
 
 import fcntl
@@ -30,7 +30,7 @@ from pisync.stores.work import Work
 
 
 def _upsert(table: Table, *, adding: str | None = None) -> str:
-    """Return the statement that writes whole rows; to the column `adding` it adds."""
+    """Return the statement that writes whole rows, but adds to the column `adding`."""
     insert = sqlite.insert(table)
     values = {
         column.name: (
@@ -231,7 +231,7 @@ class Journal:
         return fleet
 
     def _rows(self, table: str, fleet_id: int | None = None) -> list[Any]:
-        """Return a table's rows in order; those of a fleet without the column that says so."""
+        """Return a table's rows in order; those of one fleet come without `fleet_id`."""
         if fleet_id is None:
             return self._file.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall()  # noqa: S608
         rows = self._file.execute(
@@ -244,7 +244,7 @@ class Journal:
 def _latest_attempt(fleet: MemoryFleet, devices: Iterable[Device]) -> int:
     """Return the latest fleet time at which an attempt began, as far as `devices` tell.
 
-    Where the first data's attempt is in the future, the ones after it have its time instead.
+    Where the first data's attempt is in the future, the ones after it take its time.
     """
     return max(
         (
@@ -274,7 +274,7 @@ def _locked(path: Path) -> int:
 
 
 def _place(path: Path) -> tuple[int, int]:
-    """Return what tells a file from any other that has its name: a file may be moved or removed."""
+    """Return what identifies a file, whatever its name: it may be moved or removed."""
     found = path.stat()
     return found.st_dev, found.st_ino
 
@@ -292,5 +292,5 @@ def _migrate(path: Path) -> None:
 
 
 def _reason(exc: Exception) -> str:
-    """Say what went wrong, in a line: not by which statement."""
+    """Say what went wrong in one line, without the statement."""
     return str(exc.orig if isinstance(exc, DBAPIError) else exc)

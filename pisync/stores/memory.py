@@ -1,4 +1,4 @@
-"""The store that is nothing but memory: the default, and what the embedded store reads from."""
+"""The store in memory alone: the default, and what the embedded store reads from."""
 
 import asyncio
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -81,7 +81,7 @@ class MemoryStore:
         pass
 
     async def _write(self, job: Job[_Result]) -> _Result:
-        """Do a job, and return what it returns once what it changed is true."""
+        """Do a job; return its result once what it changed is true."""
         batch = Batch(self._fleets)
         try:
             result = job(batch)
@@ -214,7 +214,7 @@ class MemoryStore:
             try:
                 step = await self._write(partial(self._finish_some, fleet, target))
             except StoreUnavailable:
-                # Whoever looked meanwhile saw nothing of what was to finish here.
+                # What was to finish here was out of its queue: whoever looked meanwhile missed it.
                 self._tell_next_due(fleet)
                 raise
             finished += step
@@ -223,7 +223,7 @@ class MemoryStore:
         return Moved(fleet.clock.now(self._time.monotonic()), finished)
 
     def _finish_some(self, fleet: MemoryFleet, target: int, batch: Batch) -> int:
-        """Finish the next that are due up to `target`; if there are none, the clock gets there."""
+        """Finish the next that are due up to `target`; if there are none, the clock moves there."""
         work = batch.work(self._same(batch, fleet))
         due = fleet.take_due(target, BATCH)
         if work.clock.is_manual:
@@ -335,7 +335,7 @@ class MemoryStore:
             raise NoSuchFleet from None
 
     def _same(self, batch: Batch, fleet: MemoryFleet) -> MemoryFleet:
-        """Return a fleet that was looked up before; raises FleetReplaced if it no longer is it."""
+        """Return a fleet that was looked up before; raises FleetReplaced if it has ended since."""
         try:
             if batch.fleet(fleet.name) is fleet:
                 return fleet
@@ -379,7 +379,7 @@ class MemoryStore:
 
     def _give_back(self, fleet: MemoryFleet, due: Sequence[Due]) -> None:
         fleet.give_back(due)
-        # It may have been taken for one that waits for nothing.
+        # While its queue was empty, it may have been dropped from those that wait.
         self._waiting.add(fleet)
 
     def _stop_waiting(self, fleet: MemoryFleet) -> None:

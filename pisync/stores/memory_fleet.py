@@ -75,7 +75,7 @@ class MemoryFleet:
         error_logs: Sequence[ErrorLog],
         counts: Mapping[Count, int],
     ) -> None:
-        """Take up what was kept of the fleet: all that differs from its first data."""
+        """Restore what was kept of the fleet: all that differs from its first data."""
         for device in devices:
             self._save(self.position(device.device_id), device)
         self.scripts.update(scripts)
@@ -85,7 +85,7 @@ class MemoryFleet:
     # Reading
 
     def view(self, real_time: int) -> FleetView:
-        """Return what is told of the fleet at a real time."""
+        """Return a view of the fleet at a real time."""
         return FleetView(
             self.name,
             self.generation,
@@ -176,7 +176,7 @@ class MemoryFleet:
                 self.scripts[device_id] = script
         for log in work.error_logs:
             self.errors.append(log)
-        # Not `update`, which takes five times as long over so few.
+        # Not `update`, which takes five times as long for so few.
         for what, count in work.counts.items():
             self.counts[what] += count
 

@@ -1,4 +1,4 @@
-"""Values as text, for columns that a database only keeps."""
+"""Values as text, for columns that a database only stores."""
 
 from typing import Any
 
@@ -48,7 +48,7 @@ def write_profile(profile: Profile) -> str:
 
 
 def read_profile(text: str) -> Profile:
-    """Return the profile that was written so."""
+    """Return the profile that `write_profile` wrote."""
     written: dict[str, Any] = orjson.loads(text)
     distribution, *parameters = written.pop("delay")
     outcomes = written.pop("outcomes")
@@ -69,7 +69,7 @@ def write_first(first: FirstData) -> str:
 
 
 def read_first(text: str) -> FirstData:
-    """Return the first data that was written so."""
+    """Return the first data that `write_first` wrote."""
     written = orjson.loads(text)
     if "count" in written:
         return Generated(written["count"])
@@ -85,7 +85,7 @@ def write_steps(steps: tuple[Step, ...]) -> str:
 
 
 def read_script(steps: str, sticky: bool, position: int) -> Script:
-    """Return a script with the steps that were written so."""
+    """Return a script with the steps that `write_steps` wrote."""
     return Script(
         tuple(
             Step(None if outcome is None else Outcome(*outcome), delay)

@@ -99,7 +99,7 @@ accounts = Table(
 restrictions = Table(
     "restrictions",
     metadata,
-    # Which tokens in an account's name are refused, if some are; it outlives the account.
+    # Which tokens in an account's name are refused, if any; it outlives the account.
     Column("key", Text, primary_key=True),
     Column("disabled", Boolean, nullable=False),
     Column("tokens_since", BigInteger, nullable=False),
@@ -124,19 +124,19 @@ turns = Table(
     shared,
     # Whoever writes to a fleet locks its row here first: replicas take turns.
     Column("fleet_id", BigInteger, primary_key=True, autoincrement=False),
-    # Another one with each change of profile, clock or a script: what was planned by an older one
+    # It rises with each change of profile, clock or a script: what was planned under an older one
     # must be planned anew.
     Column("version", BigInteger, nullable=False),
     Column("newest_error", BigInteger, nullable=False),
     # The fleet time that a manual clock is on its way to, which takes many turns: whoever moves it
-    # next starts from there, so that moves add up, and none stays half done with who began it.
+    # next starts from there, so that moves add up, and none stays half done if its process ends.
     Column("promised_time", BigInteger, nullable=False),
 )
 
 status_counts = Table(
     "status_counts",
     shared,
-    # How many devices have each status: no page shall count a million rows.
+    # How many devices have each status: no page should have to count a million rows.
     Column("fleet_id", BigInteger, primary_key=True, autoincrement=False),
     Column("sync_status_code", SmallInteger, primary_key=True, autoincrement=False),
     Column("n", BigInteger, nullable=False),

@@ -13,9 +13,9 @@ NEWEST = "0002"
 
 
 def upgrade(connection: Connection, revision: str = NEWEST) -> None:
-    """Bring the database's schema up to a revision; the newest if not said otherwise."""
+    """Bring the database's schema up to a revision, by default the newest."""
     if _revision(connection) != revision:
-        # Alembic takes a second to import: only a start that needs it shall wait for it.
+        # Alembic takes a second to import: only a start that needs it should wait for it.
         from alembic import command  # noqa: PLC0415
 
         command.upgrade(_config(connection), revision)

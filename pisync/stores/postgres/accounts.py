@@ -62,7 +62,7 @@ class SharedAccounts:
         return await self._database.call(partial(_change, key, change))
 
     async def delete(self, key: str, now: int) -> None:
-        """Delete an account; what stays is its restriction, with its tokens ended `now`."""
+        """Delete an account; its restriction stays, with its tokens ended `now`."""
         await self._database.call(partial(_delete, key, now))
 
     async def restrictions(self, known: int) -> RestrictionsNews:
@@ -93,7 +93,7 @@ async def _delete(key: str, now: int, connection: Connection) -> None:
 
 
 async def _locked(connection: Connection, key: str) -> Account:
-    # Not both in one: whoever waits for the lock would then see the restriction as it was before.
+    # Two statements: in one, whoever waits for the lock would see the restriction from before.
     await connection.execute(_LOCK, key)
     row = await connection.fetchrow(_FIND, key)
     if row is None:

@@ -42,7 +42,7 @@ async def apply(
     finished: Sequence[Finished] = (),
     more_notices: Sequence[str] = (),
 ) -> int | None:
-    """Make a unit of work true, and tell all replicas; None if what it is based on is not so now.
+    """Make a unit of work true, and tell all replicas; None if what it is based on has changed.
 
     Returns the id of the newest error log before it.
     """

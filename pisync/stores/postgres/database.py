@@ -44,7 +44,7 @@ _SESSION = {
 }
 
 OwnConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
-# It matters to no one here whether a connection comes from a pool.
+# Nothing here depends on whether a connection comes from a pool.
 Connection: TypeAlias = "OwnConnection | PoolConnectionProxy[asyncpg.Record]"
 
 _CONFLICTS = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
@@ -53,7 +53,7 @@ _REFUSALS = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
 )
-"""What a database that is well answers to a statement that is not."""
+"""What a healthy database answers to a faulty statement."""
 
 _log = get_logger()
 _Result = TypeVar("_Result")
@@ -62,7 +62,7 @@ _Result = TypeVar("_Result")
 FAILURES = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
-    # What a statement meets on a connection that is just being ended.
+    # What a statement meets on a connection that is being ended.
     asyncpg.InternalClientError,
     OSError,
     TimeoutError,
@@ -86,13 +86,13 @@ async def connect(url: str, *, patient: bool = False) -> OwnConnection:
 class Database:
     """A bounded pool of connections to one database.
 
-    Whatever goes wrong with it is StoreUnavailable to callers, and soon; the pool mends itself.
+    Whatever goes wrong, callers soon get StoreUnavailable, and the pool mends itself.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.is_reachable = True
-        """Whether the last who tried has reached it."""
+        """Whether the last attempt to reach it succeeded."""
         self._latest = 0
 
     async def open(self) -> None:
@@ -116,7 +116,7 @@ class Database:
             self._pool.terminate()
 
     def real_time(self, steady_now: int) -> int:
-        """Return the database's time, in microseconds, from what it just said.
+        """Return the database's time, in microseconds, given what it just answered.
 
         It never steps back, not even before the database has noticed that its clock did.
         """
@@ -136,7 +136,7 @@ class Database:
                 try:
                     yield connection
                 except (TimeoutError, asyncio.CancelledError, GeneratorExit):
-                    # Nobody waits for what goes on there any more, or for its end.
+                    # Nobody waits any more for what goes on there, nor for its end.
                     connection.terminate()
                     raise
                 finally:
@@ -147,7 +147,7 @@ class Database:
         self._succeeded()
 
     async def call(self, job: Callable[[Connection], Awaitable[_Result]]) -> _Result:
-        """Do a job with a connection; again, if it got into a conflict with others.
+        """Do a job with a connection, and again if it conflicted with others.
 
         Raises StoreUnavailable, and what the job raises.
         """
@@ -198,7 +198,7 @@ class Database:
 
 
 class Turns:
-    """Those of one process who change the same take turns: they would only try again and again."""
+    """Writers of one process to the same thing take turns: else they would retry over and over."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -207,11 +207,11 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self, what: str) -> AsyncIterator[None]:
-        """Wait for one's turn, and have it. Raises StoreUnavailable."""
+        """Wait for a turn, and hold it. Raises StoreUnavailable."""
         lock = self._locks.setdefault(what, asyncio.Lock())
         has_waited = lock.locked()
         async with lock:
-            # For one that failed: its time is up, too.
+            # It waited for a call that failed: its own time is up, too.
             if has_waited and not self._database.is_reachable:
                 raise StoreUnavailable
             yield

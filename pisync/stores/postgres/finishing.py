@@ -110,7 +110,7 @@ class Finishing:
     async def _promise(
         self, name: str, target: _Target, connection: Connection
     ) -> tuple[int, int] | None:
-        """Say where to move a fleet's time, if it is still as was read; return its id, and that."""
+        """Promise to move a fleet's time; return its id and that time, None if it has changed."""
         fleet = await load_fleet(self._database, connection, name)
         until = await target(connection, fleet)
         if until > LATEST:
@@ -122,7 +122,7 @@ class Finishing:
         return fleet.fleet_id, until
 
     async def _keep(self, name: str, fleet_id: int, until: int) -> Moved:
-        """Finish what is due up to then, some at a time; a manual clock moves along."""
+        """Finish what is due up to `until`, some at a time; a manual clock moves along."""
         finished, is_kept = 0, False
         while not is_kept:
             step = partial(self._keep_some, name, fleet_id, until)
@@ -133,7 +133,7 @@ class Finishing:
     async def _keep_some(
         self, name: str, fleet_id: int, until: int, connection: Connection
     ) -> tuple[Moved, bool] | None:
-        """Take one step towards then; return it, and whether there was nothing left to do."""
+        """Take one step towards `until`; return it, and whether there was nothing left to do."""
         fleet = await self._same(name, fleet_id, connection)
         due = await load_due(connection, fleet, until, BATCH)
         work = Work(fleet)
@@ -191,7 +191,7 @@ class Finishing:
         return await load_fleet(self._database, connection, name)
 
     async def _same(self, name: str, fleet_id: int, connection: Connection) -> LoadedFleet:
-        """Read a fleet that was read before; raises FleetReplaced if it no longer is it."""
+        """Read a fleet that was read before; raises FleetReplaced if it has ended since."""
         try:
             fleet = await self._load(name, connection)
         except NoSuchFleet:
@@ -207,7 +207,7 @@ class Finishing:
         ended: Sequence[Finished],
         more_notices: Sequence[str] = (),
     ) -> bool:
-        """Make work true, and tell what finished; say whether what it is based on still is so."""
+        """Make work true, and tell what finished; say whether what it is based on still held."""
         if not ended and work.clock is work.fleet.clock:
             return True
         newest_error = await apply(

@@ -9,7 +9,7 @@ from pisync.stores.postgres import notices
 from pisync.stores.postgres.database import FAILURES, Database, OwnConnection, connect, reason
 
 _HEARTBEAT = 1.0
-"""Seconds between two looks at whether the connection still is one."""
+"""Seconds between two checks that the connection still stands."""
 _RETRY = 0.5
 _CATCH_UP = 1.0
 """Seconds for which a call waits to hear of what it did."""
@@ -34,7 +34,7 @@ class Listener:
         self._listening = asyncio.create_task(self._listen(connection))
 
     async def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._listening.cancel()
         with suppress(asyncio.CancelledError):
             await self._listening
@@ -80,7 +80,7 @@ class Listener:
                 connection.terminate()
             connection = await self._reconnect()
             self._observer.missed()
-            # What began meanwhile falls due at nobody knows what time.
+            # Nobody here knows when what began meanwhile falls due.
             self._observer.due_in(0)
 
     async def _keep_alive(self, connection: OwnConnection) -> None:

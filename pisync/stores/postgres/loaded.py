@@ -43,7 +43,7 @@ _LAST_DUE = """
     WHERE fleet_id = $1 AND due_at IS NOT NULL
     ORDER BY due_at DESC LIMIT 1"""
 _FIRST_DUE = _LAST_DUE.replace(" DESC", "")
-# The limit sees to it that each is looked up, however large the database takes the fleet to be.
+# The limit has each looked up, however large the database takes the fleet to be.
 _DEVICES = f"""
     SELECT {DEVICE}, steps, sticky, position
     FROM unnest($2::bigint[]) AS wanted (id) CROSS JOIN LATERAL (

@@ -170,7 +170,7 @@ class Looks:
         return _Counts(by_status, Ledger.of(counts, by_status[PENDING], held), error_logs)
 
     async def _of_fleet(self, sql: str, name: str, *args: Any) -> list[asyncpg.Record]:
-        """Return rows of which there are none only if there is no fleet of this name."""
+        """Return the rows of a statement that finds some in every fleet. Raises NoSuchFleet."""
         rows = await self._database.fetch(sql, readable(name), *args)
         if not rows:
             raise NoSuchFleet

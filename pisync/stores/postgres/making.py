@@ -27,7 +27,7 @@ _SWEPT_AT_ONCE = 10_000
 _NEXT_LOOK = 10.0
 """Seconds until another look is taken at what replicas may have left over."""
 _PAUSE = 0.02
-"""Seconds between two bits: nobody waits for the broom."""
+"""Seconds between two bits of sweeping: nobody waits for it."""
 _TIME_TO_MAKE = 600_000_000
 """Microseconds after which what was made of a fleet is swept away if it has no place yet."""
 
@@ -160,7 +160,7 @@ class Making:
 
 
 async def _announce(connection: Connection) -> tuple[int, int]:
-    """Give a fleet to be its id; return that, and when it is made."""
+    """Announce a new fleet; return its id, and when it is made (wall clock)."""
     row = await connection.fetchrow(_ANNOUNCE, _TIME_TO_MAKE)
     assert row is not None  # noqa: S101 - an INSERT returns its row
     return row["fleet_id"], row["wall_now"]

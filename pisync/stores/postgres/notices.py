@@ -56,7 +56,7 @@ def due(seconds: float) -> str:
 
 
 def mark() -> str:
-    """Write a complete notice that tells nothing, and is like no other."""
+    """Write a complete notice that tells nothing and equals no other."""
     return orjson.dumps([0, _MARK, token_hex(8)]).decode()
 
 

@@ -1,4 +1,4 @@
-"""Getting the database ready, whoever of the replicas comes first."""
+"""Getting the database ready, by whichever replica comes first."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +11,7 @@ _LOCK = 0x50695379
 
 @asynccontextmanager
 async def alone(url: str) -> AsyncIterator[None]:
-    """Wait until no other replica gets the database ready, and keep them waiting meanwhile."""
+    """Wait while another replica gets the database ready; then keep others waiting."""
     connection = await connect(url, patient=True)
     try:
         await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)

@@ -38,7 +38,7 @@ class FleetSettings:
         self._changing = Turns(database)
 
     async def change_profile(self, name: str, change: Callable[[Profile], Profile]) -> Profile:
-        """Apply a change to a fleet's profile; return what it is then."""
+        """Apply a change to a fleet's profile; return the new one."""
         async with self._changing.turn(name):
             return await self._database.persist(partial(self._change_profile, name, change))
 

@@ -37,7 +37,7 @@ from pisync.stores.postgres.settings import FleetSettings
 
 
 class PostgresStore:
-    """A `Store` of which any number of processes may have one on the same database at a time."""
+    """A `Store` that any number of processes may open on the same database at a time."""
 
     def __init__(
         self, url: str, first: FirstData, profile: Profile, *, most_error_logs: int = 100_000
