@@ -106,13 +106,13 @@ class Accounts:
             account = Account(username, await self._passwords.hash(password), _USER_SCOPES)
             if not await self._store.add_account(account):
                 raise NameTaken
-        # Not `account`: tokens of who had the name before may have been ended.
+        # Not `account`: the tokens of whoever had the name before may have been ended.
         return await self._store.account(key) or account
 
     async def login(self, username: str, password: str, address: str) -> Account:
         """Return the account of this name, if this is its password.
 
-        Name and password may be any strings; `address` is the client's, and failures are counted
+        Name and password may be any strings; `address` is the client's, and failures count
         for it as well as for the name. Raises WrongCredentials, TooManyFailures or Busy.
         """
         attempt = partial(self._find, username, password)

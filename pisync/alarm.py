@@ -1,4 +1,4 @@
-"""An alarm: wakes one waiter at the earliest of the moments that it was set to."""
+"""An alarm, which wakes one waiter at the earliest moment that it was set to."""
 
 import asyncio
 import math
@@ -27,7 +27,7 @@ class Alarm:
             self._timer = loop.call_at(at, self._rung.set)
 
     async def wait(self) -> None:
-        """Wait for the alarm to ring; it is not set any more then."""
+        """Wait for the alarm to ring, which clears it."""
         await self._rung.wait()
         self._rung.clear()
         self._cancel()

@@ -42,7 +42,7 @@ class CannotStart(Exception):
 
 
 class StartReport(NamedTuple):
-    """What a start has to tell: store, default fleet, and the admin's password if it was drawn."""
+    """What to report of a start: store, default fleet, and the admin's password if it was drawn."""
 
     store: str
     devices: int
@@ -102,8 +102,7 @@ def create_app(settings: Settings, *, time: MachineTime | None = None) -> web.Ap
 def _store(settings: Settings, time: MachineTime) -> Store:
     first: FirstData = first_fleet() if settings.devices is None else Generated(settings.devices)
     profile = new_profile(ProfileSchema().load(settings.profile))
-    # Those below are not imported where they are not used: with their libraries they take longer
-    # than all the rest.
+    # Imported only where they are used: with their libraries, these take longer than all the rest.
     if settings.store_is_shared:
         from pisync.stores.postgres.store import PostgresStore  # noqa: PLC0415
 
@@ -183,7 +182,7 @@ async def _accounts(app: web.Application) -> AsyncIterator[None]:
 
 
 async def start_report(app: web.Application) -> StartReport:
-    """Return what a start has to tell; the application has been started up."""
+    """Return what to report of a start, which must be complete."""
     fleet = await app[keys.STORE].fleet(DEFAULT_FLEET)
     return StartReport(
         app[keys.SETTINGS].shown_store,

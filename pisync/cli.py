@@ -1,7 +1,7 @@
 """The `pisync` command.
 
-What only one of its commands needs is imported in there: the others, and the help, are there at
-once.
+What only one of its commands needs is imported inside it, so that the others, and the help, start
+at once.
 """
 # ruff: noqa: PLC0415 - the imports above
 
@@ -81,26 +81,26 @@ def serve(**options: str | None) -> None:
 
 
 def _open_standard_streams() -> None:
-    """Put the null device where one is closed: else the first socket would take its place."""
+    """Open the null device for each that is closed: else the first socket would take its number."""
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    # Of a closed one Python has made None.
+    # Python has None for one that was closed.
     sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
 def _leave() -> NoReturn:
-    """End without waiting for threads: one may still hash a password, at cost 15 for seconds."""
+    """Exit without waiting for threads: hashing a password at cost 15 goes on for seconds."""
     logging.shutdown()
     sys.stdout.flush()
     os._exit(0)
 
 
 class _CannotListen(Exception):
-    """The address is in use, not this machine's, or not for everyone."""
+    """The address is in use, not this machine's, or reserved for privileged users."""
 
 
 async def _serve(app: "web.Application", settings: Settings) -> None:
@@ -133,7 +133,7 @@ async def _serve(app: "web.Application", settings: Settings) -> None:
 
 
 def _reason(exc: OSError) -> str:
-    """Say why it can't listen in the system's words, where asyncio has put its own around them."""
+    """Say why it can't listen: in the system's words, without those that asyncio adds."""
     number = exc.errno or 0
     if number == errno.EADDRINUSE:
         return f"{os.strerror(number)}. Another port: --port, or PISYNC_PORT."
@@ -157,7 +157,7 @@ async def _announce(app: "web.Application", addresses: Sequence[tuple[str, int]]
         click.echo(banner(addresses, *report))
     except OSError as exc:  # the disk is full, or nobody reads
         logs.get_logger().warning("can't write to standard output", reason=exc.strerror)
-        # What could not be written would be tried again, and fail, at the end.
+        # Else Python would try to write the rest at exit, and fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -109,13 +109,13 @@ class Subscription:
         self.put((resync,))
 
     def close(self) -> None:
-        """Let the reader have what is queued, and then the end."""
+        """Let the reader take what is queued, and then end."""
         self._closed = True
         self._arrived.set()
 
 
 class Broker:
-    """Takes events of fleets, and gives them to the subscriptions of each."""
+    """Takes each fleet's events, and hands them to its subscriptions."""
 
     def __init__(self, most_subscribers: int) -> None:
         self._most = most_subscribers
@@ -135,7 +135,7 @@ class Broker:
     def subscribe(self, fleet: str, last_event_id: str | None = None) -> Subscription:
         """Return a subscription to what comes after an event, or from now on.
 
-        It begins with `resync` if that event is not known any more. Raises TooManySubscribers.
+        It begins with `resync` if that event is no longer known. Raises TooManySubscribers.
         """
         if self._open >= self._most:
             raise TooManySubscribers
@@ -174,14 +174,14 @@ class Broker:
                 subscription.start_over(resync)
 
     def start_all_over(self) -> None:
-        """Do so for every fleet."""
+        """Start over for every fleet."""
         for fleet in [*self._kept]:
             self.start_over(fleet)
         for fleet in self._subscribed.keys() - self._kept.keys():
             self.start_over(fleet)
 
     def close(self) -> None:
-        """End all subscriptions, and those that are still to come."""
+        """End all subscriptions, later ones included."""
         self._closed = True
         for readers in self._subscribed.values():
             for subscription in readers:

@@ -1,4 +1,4 @@
-"""Where the application keeps what handlers need, and a request what was found out about it."""
+"""Typed keys: what the application keeps for its handlers, and what is known of a request."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -29,7 +29,7 @@ DRAINING = web.AppKey("DRAINING", asyncio.Event)
 DRAWN_ADMIN_PASSWORD: web.AppKey[str | None] = web.AppKey("DRAWN_ADMIN_PASSWORD")
 
 FRONT: web.AppKey[Front] = web.AppKey("FRONT")
-"""What a server puts in front of the application; none need be there."""
+"""What a server puts in front of the application, if anything."""
 
 CLAIMS = web.RequestKey("CLAIMS", Claims)
 REQUEST_ID = web.RequestKey("REQUEST_ID", str)

@@ -4,7 +4,7 @@ from collections import deque
 from typing import NamedTuple
 
 REMEMBERED = 10_000
-"""The percentiles are of the newest so many."""
+"""How many of the newest attempts the percentiles are taken over."""
 
 
 class LatenessView(NamedTuple):
@@ -28,7 +28,7 @@ class Lateness:
         self._max = max(self._max, seconds)
 
     def view(self) -> LatenessView:
-        """Return what is told of it, by nearest rank."""
+        """Return a summary, with percentiles by nearest rank."""
         if not self._newest:
             return LatenessView(0.0, 0.0, 0.0)
         ranked = sorted(self._newest)

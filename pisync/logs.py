@@ -45,7 +45,7 @@ def get_event_logger(event: str) -> Callable[..., None]:
 
     It takes the event's values by keyword: strings and numbers. As JSON, a line takes a tenth of a
     logger's time (4 µs, not 47), and is written at the end of the event loop's turn; as text, which
-    is for people to read, it takes all of it.
+    is for people to read, it takes as long as a logger.
     """
     log = get_logger()
     if not isinstance(processors[-1], structlog.processors.JSONRenderer):
@@ -95,7 +95,7 @@ def configure(level: str, form: str) -> None:
 
 
 def _configure_libraries(threshold: int, output: TextIO) -> None:
-    """Let what comes by the standard library's way, from aiohttp and asyncio, go the same one."""
+    """Send what aiohttp and asyncio log, through the standard library, the same way."""
     forms = structlog.stdlib.ProcessorFormatter
     handler = logging.StreamHandler(output)
     handler.setFormatter(

@@ -221,7 +221,7 @@ class Metrics:
 
 
 async def sample_lag(metrics: Metrics, *, interval: float = 0.25) -> NoReturn:
-    """Sleep `interval` seconds again and again, and note each time by how much it was longer."""
+    """Sleep `interval` seconds over and over, and note how much longer each sleep took."""
     while True:
         asleep = perf_counter()
         await asyncio.sleep(interval)

@@ -1,4 +1,4 @@
-"""What the commands share: options for settings, the secret, and a way out for mistakes."""
+"""What the commands share: options for settings, the secret, and how to exit with a message."""
 
 from collections.abc import Callable, Mapping
 from typing import NoReturn, TypeVar
@@ -43,7 +43,7 @@ def settings_from(
     *,
     to_serve: bool = False,
 ) -> Settings:
-    """Return the settings that options and variables ask for; leave where there are mistakes."""
+    """Return the settings that options and variables ask for; exit if there are mistakes."""
     given = {name: text for name, text in options.items() if text is not None}
     try:
         return Settings.from_env(options=given, check_profile=check_profile, to_serve=to_serve)
@@ -52,7 +52,7 @@ def settings_from(
 
 
 def secret_of(settings: Settings) -> str | None:
-    """Return the secret that signs tokens, None if there is none; leave if it can't be read."""
+    """Return the secret that signs tokens, None if there is none; exit if it can't be read."""
     from pisync.secret import NoSecret, kept_secret  # noqa: PLC0415 - few commands need it
 
     try:

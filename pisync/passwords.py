@@ -1,4 +1,4 @@
-"""Passwords, hashed by bcrypt in threads of its own, so that the event loop stays free."""
+"""Passwords, hashed by bcrypt in threads of their own, so that the event loop stays free."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ import bcrypt
 from pisync.password_rule import is_hashable
 from pisync.queues import LONGEST, Busy
 
-# Niceness. Answers to requests that need no hash must not wait until a hash is done.
+# Niceness: requests that need no hash must not wait for one.
 _STEPS_BACK = 10
 
 
@@ -52,7 +52,7 @@ class Passwords:
         # A salt alone: hashing with it takes as long, and no hash is ever equal to it.
         self._nobodys = bcrypt.gensalt(cost)
         self._dearest = cost
-        """The highest cost of any hash that was met: others stay from when it was set higher."""
+        """The highest cost of any hash seen: some may date from when it was set higher."""
 
     async def hash(self, password: str) -> bytes:
         """Return the hash of a password.
@@ -64,10 +64,10 @@ class Passwords:
         return await self._hash(password.encode(), bcrypt.gensalt(self._cost))
 
     async def matches(self, password: str, password_hash: bytes | None) -> bool:
-        """Say whether a hash is this password's. No hash: false, and it takes as long to say so.
+        """Say whether a hash is this password's; None never is, and takes as long to check.
 
-        So it does whatever the hash's own cost: else, once the setting was changed, the time would
-        tell who has an account. Raises Busy.
+        So does a hash of any cost: else, after a change of the setting, the time would tell who has
+        an account. Raises Busy.
         """
         expected = password_hash or self._nobodys
         self._dearest = max(self._dearest, _cost_of(expected))
@@ -95,12 +95,12 @@ class Passwords:
             self._meter.hashing(self._under_way)
 
     def close(self) -> None:
-        """Give up what still waits, and end the threads when they have done what they are at."""
+        """Give up what still waits, and let the threads finish what they are doing."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _timed(password: bytes, salt: bytes, cost: int) -> tuple[bytes, float]:
-    """Hash a password, and work on until it was as much as at `cost`; return how long it took."""
+    """Hash a password, with as much work as at `cost`; return the hash, and the seconds it took."""
     started = perf_counter()
     result = bcrypt.hashpw(password, salt)
     # Each cost is twice the one before: 2^a, and 2^a + 2^(a+1) + … + 2^(b-1), are 2^b.
@@ -117,12 +117,12 @@ def _cost_of(salt: bytes) -> int:
 def _cores() -> int:
     try:
         return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS and Windows have no such thing
+    except AttributeError:  # not on macOS, nor on Windows
         return os.cpu_count() or 1
 
 
 def _step_back() -> None:
-    # Only Linux has a niceness for each thread; and an unusual place may forbid it.
+    # Only Linux has a niceness for each thread, and a sandbox may forbid changing it.
     if sys.platform == "linux":
         thread = threading.get_native_id()
         with suppress(OSError):

@@ -28,7 +28,7 @@ class Queues:
 
     @asynccontextmanager
     async def turn(self, *keys: bytes) -> AsyncIterator[None]:
-        """Wait for a turn in the queue of each of `keys`, one after the other, and have it.
+        """Wait for a turn in the queue of each of `keys`, one after the other, and hold them.
 
         Keys of different kinds must come in the same order in every call. Raises Busy.
         """

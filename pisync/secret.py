@@ -8,7 +8,7 @@ from pisync.settings import Settings
 
 _SQLITE = "sqlite:///"
 _SHORTEST = 32
-"""Bytes, as of a secret that is set."""
+"""In bytes: what a secret that is set must have, too."""
 
 
 class NoSecret(Exception):
@@ -59,7 +59,7 @@ def _read(path: Path) -> str:
 def _make(path: Path) -> str:
     secret = secrets.token_hex(32)
     # Complete before it has its name: a second process that starts now reads all of it, or none.
-    # Not named after the process: in a container, one that was killed here had the same number.
+    # Not named after the process: in a container, one that was killed may have had its number.
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(f"{secret}\n")

@@ -88,8 +88,8 @@ class Settings:
     ) -> Self:
         """Read settings from variables, and from options (by the same names), which win.
 
-        Raises InvalidSettings with every mistake there is; `to_serve` has those looked for, too,
-        that harm nothing else.
+        Raises InvalidSettings with every mistake there is; with `to_serve`, also those that only
+        a server minds.
         """
         options = options or {}
         env = _Given(_overridden(environ, options))
@@ -121,17 +121,17 @@ def _is_shared(store: str) -> bool:
 
 
 def _lacks_secret(values: Mapping[str, Any]) -> bool:
-    """Say whether the store leaves the secret to the settings, and they do not even try."""
+    """Say whether the store needs a secret from the settings, and none is given, good or bad."""
     return "jwt_secret" not in values and _is_shared(values.get("store") or "")
 
 
 def default_of(variable: Variable) -> str:
-    """Return what goes where a variable is not set, as a text to read."""
+    """Return a variable's default, as a text to read."""
     return variable.unset or _as_text(getattr(Settings(), variable.field))
 
 
 def unknown_variables(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Return the names that look like a setting and are none."""
+    """Return the names that look like a setting but are not one."""
     known = {name for variable in VARIABLES for name in variable.names}
     return sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
 
@@ -145,7 +145,7 @@ def _overridden(environ: Mapping[str, str], options: Mapping[str, str]) -> dict[
 
 
 class _Given(Env):
-    """Reads the variables it is given, where its base would look at the process's own."""
+    """Reads the variables it is given; its base would read the process's own."""
 
     def __init__(self, given: Mapping[str, str]) -> None:
         super().__init__(eager=False)

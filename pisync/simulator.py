@@ -73,7 +73,7 @@ class Simulator:
             await self._alarm.wait()
 
     async def drain(self) -> None:
-        """Wait for the calls under way that a client's hanging up does not end."""
+        """Wait for the calls under way, which go on when their client hangs up."""
         while self._under_way:
             await asyncio.wait(self._under_way)
 
@@ -85,7 +85,7 @@ class Simulator:
     async def start_listed(self, fleet: str, device_ids: Sequence[int]) -> BulkResult:
         """Begin an attempt of each of these devices; a repeated id counts once.
 
-        Raises Busy, with nothing begun, where many devices are wanted by too many.
+        Raises Busy, with nothing begun, if there are many devices and too many such calls wait.
         """
         unique = list(dict.fromkeys(device_ids))
         start = self._start if len(unique) <= BATCH else self._start_in_turn
@@ -94,7 +94,7 @@ class Simulator:
     async def start_all(self, fleet: str, statuses: frozenset[int] | None) -> BulkResult:
         """Begin an attempt of every device that has one of these statuses; of all if None.
 
-        Raises Busy, with nothing begun, if too many want that.
+        Raises Busy, with nothing begun, if too many such calls wait.
         """
         return await self._to_the_end(self._start_in_turn(fleet, self._having(fleet, statuses)))
 
@@ -151,7 +151,7 @@ class Simulator:
         ]
 
     def lateness(self, fleet: str, generation: int) -> LatenessView:
-        """Return how late a fleet's syncs finished, those that finished by themselves."""
+        """Return how late those syncs of a fleet were that finished by themselves."""
         return self._lateness.get((fleet, generation), Lateness()).view()
 
     # As the store's observer
@@ -181,7 +181,7 @@ class Simulator:
         self._broker.start_over(fleet)
 
     def missed(self) -> None:
-        """Let nobody believe that they have seen everything."""
+        """Tell every subscriber that they may have missed something."""
         self._broker.start_all_over()
 
     def due_in(self, seconds: float) -> None:
@@ -198,7 +198,7 @@ class Simulator:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._under_way.discard(task)
         if not task.cancelled():
-            # Who has hung up can't be told of a failure, and it needs no traceback in the log.
+            # Who has hung up can't be told of a failure, and the log needs no traceback of it.
             task.exception()
 
 

@@ -36,14 +36,14 @@ class Throttle:
         self._store = store
         self._limit = limit
         self._window = window
-        # Without queues, all that wait would ask the store again whenever one guess ends.
+        # Without queues, all who wait would ask the store again whenever a guess ends.
         self._queues = Queues(limit)
         self._ended = asyncio.Event()
 
     async def guess(
         self, account_key: str, address: str, attempt: Callable[[], Awaitable[_Result | None]]
     ) -> _Result | None:
-        """Return what `attempt` returns; None is a failure, and counted.
+        """Return what `attempt` returns; None is a failure, and counts.
 
         An attempt that raises, or is cancelled, has told nobody anything and does not count.
         Raises TooManyFailures or Busy.
@@ -80,5 +80,5 @@ class Throttle:
 
 
 def _key(kind: str, value: str) -> bytes:
-    # A digest: names and addresses are of any length, and none of them is for a store to keep.
+    # A digest: names and addresses may be of any length, and a store should keep neither.
     return blake2b(f"{kind}\0{value}".encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -1,4 +1,4 @@
-"""Tokens: made here, and what is asked of one beside its signature and its time."""
+"""Tokens: how they are made, and what makes one good besides its signature and its time."""
 
 import re
 import time
@@ -18,13 +18,13 @@ from pisync.stores.base import Restriction, account_key
 ALGORITHM = "HS256"
 ISSUER = "pisync"
 GENERATION = "gen"
-"""The claim that says which generation of its account's tokens a token is of.
+"""The claim that says to which generation of its account's tokens a token belongs.
 
-Unlike `iat` it needs no clocks that agree, and tells tokens of one second apart.
+Unlike `iat` it needs no clocks that agree, and tells apart tokens of the same second.
 """
 
 REMEMBERED = 10_000
-"""How many tokens are remembered; the same number again of bad ones."""
+"""How many good tokens are remembered, and as many bad ones."""
 
 _LONGEST = 8192
 _FORM = re.compile(r"([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
@@ -36,7 +36,7 @@ _Value = TypeVar("_Value")
 
 
 class InvalidToken(Exception):
-    """A token that is not accepted. Its text says why, and tells nothing of the token itself."""
+    """A token is not accepted. The text says why, and repeats nothing of the token."""
 
 
 class Claims(NamedTuple):
@@ -57,9 +57,9 @@ class Claims(NamedTuple):
 
 
 class Tokens:
-    """Issues tokens, and remembers how those turned out that were shown last.
+    """Issues tokens, and remembers whether those shown lately were good.
 
-    `secret` has 32 bytes or more. `previous_secret` still verifies tokens, and signs none. `ttl` is
+    `secret` has 32 bytes or more. `previous_secret` still verifies tokens, but signs none. `ttl` is
     in seconds; `now` gives seconds since 1970.
     """
 
@@ -76,7 +76,7 @@ class Tokens:
         self._ttl = ttl
         self._now = now
         self._accepted = _Latest[str, Claims]()
-        # By digest: whoever calls could else fill the memory with long tokens of their own making.
+        # By digest: else callers could fill the memory with long tokens of their own making.
         self._refused = _Latest[bytes, str]()
         self._restrictions: dict[str, Restriction] = {}
         self._watched: set[tuple[Claims, Callable[[], object]]] = set()
@@ -89,7 +89,7 @@ class Tokens:
         *,
         generation: int | None = None,
     ) -> str:
-        """Return a token for `name`, good for `ttl` seconds (if None: as long as is usual here).
+        """Return a token for `name`, good for `ttl` seconds (None: the usual time).
 
         `generation` is that of an account's tokens; without one, it is nobody's in particular.
         """
@@ -106,7 +106,7 @@ class Tokens:
         return jwt.encode(payload, self.secret, ALGORITHM)
 
     def remembered(self, token: str) -> Claims | None:
-        """Return what a token says that was accepted before and has not expired, else None."""
+        """Return the claims of a token that was accepted before and has not expired, else None."""
         claims = self._accepted.get(token)
         return claims if claims is not None and self._now() < claims.expires_at else None
 
@@ -121,10 +121,10 @@ class Tokens:
             raise InvalidToken(reason)
 
     def accept(self, token: str, payload: object) -> Claims:
-        """Return what a token says whose signature and times are good, and remember it.
+        """Return the claims of a token whose signature and times are good, and remember it.
 
-        Raises InvalidToken if claims are missing or have the wrong type, and remembers that; or if
-        a restriction refuses it, which may be lifted.
+        Raises InvalidToken if claims are missing or have the wrong type, which is remembered; or
+        if a restriction refuses it, which is not, as it may be lifted.
         """
         try:
             claims = claims_of(payload)
@@ -142,7 +142,7 @@ class Tokens:
         self._refused.keep(_digest(token), reason)
 
     def restrict(self, restrictions: Iterable[Restriction]) -> None:
-        """From now on refuse what these refuse, each in the place of the one with its key."""
+        """From now on refuse what these refuse; each replaces the one with its key."""
         changed = {each.key: each for each in restrictions}
         if not changed:
             return
@@ -171,9 +171,9 @@ class Tokens:
 
 
 def claims_of(payload: object) -> Claims:
-    """Return the claims of a token's payload; raises InvalidToken where one is not as it must be.
+    """Return the claims of a token's payload; raises InvalidToken if one is wrong.
 
-    Scopes that are missing, or no list of strings, count as none.
+    Scopes that are missing, or not a list of strings, count as none.
     """
     if not isinstance(payload, Mapping):
         raise InvalidToken("no claims")
@@ -191,14 +191,14 @@ def _expiry(exp: object) -> float:
     if isinstance(exp, bool) or not isinstance(exp, int | float):
         raise InvalidToken("exp is not a number")
     try:
-        # Whole seconds, as PyJWT compares them: being remembered lengthens no token's life.
+        # Whole seconds, as PyJWT compares them: being remembered must not lengthen a token's life.
         return float(int(exp))
     except (OverflowError, ValueError):
         raise InvalidToken("exp is not a time") from None
 
 
 def _generation(payload: Mapping[str, Any]) -> float:
-    """Return what a token says of its generation; the oldest if it says nothing."""
+    """Return the generation that a token names; the oldest if it names none."""
     generation, issued_at = payload.get(GENERATION), payload.get("iat")
     if isinstance(generation, int) and not isinstance(generation, bool):
         return generation

@@ -36,7 +36,7 @@ class Variable(NamedTuple):
     """A setting as its users meet it: help texts and the table of settings are made from these.
 
     `parse` takes its text and raises ValidationError. `unset` says what goes where it is not set,
-    if the default's value does not say it. `or_file`: `names` has a second one, for the path of a
+    if the default's value does not. `or_file`: `names` has a second one, for the path of a
     file that holds the text.
     """
 
@@ -155,7 +155,7 @@ def _store(text: str) -> str:
 def _is_postgresql(text: str) -> bool:
     try:
         url = urlsplit(text)
-        # Asking for a port that is none raises, too.
+        # Reading a port that is not one raises, too.
         return url.scheme == "postgresql" and len(url.path) > 1 and url.port != 0
     except ValueError:
         return False
