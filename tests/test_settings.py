@@ -1,4 +1,6 @@
 import ipaddress
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -189,6 +191,13 @@ class TestMistakes:
     )
     def test_show_nothing_secret(self, texts: dict[str, str]) -> None:
         assert "geheim" not in "\n".join(mistakes(texts))
+
+
+def test_they_are_read_without_what_only_a_server_needs() -> None:
+    # A health check reads them every few seconds, in a process of its own.
+    modules = "import sys, pisync.settings; print({'aiohttp', 'bcrypt'} & {*sys.modules})"
+    found = subprocess.run([sys.executable, "-c", modules], check=True, capture_output=True)
+    assert found.stdout.strip() == b"set()"
 
 
 def test_repr_shows_nothing_secret() -> None:
