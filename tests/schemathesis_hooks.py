@@ -15,14 +15,14 @@ BEYOND_JSON_SCHEMA = {
     # It can't compare two values with each other,
     "Must not be less than min.",
     "Must not be after last_attempt_at.",
-    "The last attempt succeeded: must equal last_attempt_at.",
+    "Must equal last_attempt_at, since the last attempt succeeded.",
     # nor look at an item's neighbours,
     "A device_id appears more than once.",
-    "Only the last step may be.",
+    "Only the last step may be sticky.",
     # nor count bytes,
-    "Longer than 72 bytes of UTF-8.",
+    "Must be at most 72 bytes of UTF-8.",
     # nor know anybody's password,
-    "Is not the account's password.",
+    "Must be the account's current password.",
     # nor know what time it is in a fleet.
     "Fleet time would pass the end of the year 9999.",
 }

@@ -1,4 +1,4 @@
-"""Registering, logging in, and another password."""
+"""Register, log in, and change a password."""
 
 from http import HTTPStatus
 
@@ -30,7 +30,7 @@ _PASSWORD = PasswordBody()
 
 
 async def register(request: web.Request) -> web.Response:
-    """Add an account, and answer with a token for it."""
+    """Create an account, and return a token for it."""
     given = await read_json(request, _REGISTER)
     try:
         account = await request.app[ACCOUNTS].register(given["username"], given["password"])
@@ -42,7 +42,7 @@ async def register(request: web.Request) -> web.Response:
 
 
 async def login(request: web.Request) -> web.Response:
-    """Answer with a token, if name and password belong together."""
+    """Return a token for a username and its password."""
     given = await read_json(request, _LOGIN)
     address = client_address(request, request.app[SETTINGS].trusted_proxies)
     count = request.app[METRICS].login
@@ -63,7 +63,8 @@ async def login(request: web.Request) -> web.Response:
 async def change_password(request: web.Request) -> web.Response:
     """Change the password of the account that the token is for.
 
-    Its other tokens are ended; the answer has a new one. Wrong passwords count as failed logins.
+    The answer has a new token; all others of the account end. A wrong password counts as a failed
+    login.
     """
     given = await read_json(request, _PASSWORD)
     address = client_address(request, request.app[SETTINGS].trusted_proxies)
@@ -72,7 +73,7 @@ async def change_password(request: web.Request) -> web.Response:
             request[CLAIMS].subject, given["password"], given["new_password"], address
         )
     except WrongCredentials:
-        raise invalid({"password": ["Is not the account's password."]}) from None
+        raise invalid({"password": ["Must be the account's current password."]}) from None
     except TooManyFailures as refused:
         raise _throttled(refused) from None
     except Busy:
@@ -95,4 +96,4 @@ def _throttled(refused: TooManyFailures) -> Problem:
 
 
 def _busy() -> Problem:
-    return unavailable("Too many passwords are waiting to be checked.")
+    return unavailable("Too many passwords are waiting to be hashed. Try again.")

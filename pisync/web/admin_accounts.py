@@ -1,4 +1,4 @@
-"""Accounts, for admins: who there is, who may do what, who may not any more."""
+"""Accounts, for admins: list, disable, enable and delete them, and change their scopes."""
 
 from http import HTTPStatus
 
@@ -21,9 +21,9 @@ def _username(request: web.Request) -> str:
 
 
 async def list_accounts(request: web.Request) -> web.Response:
-    """List a page of accounts, by their names in lower case.
+    """List accounts by name, ignoring case, a page at a time.
 
-    The header `Link` leads to the next page, and is there while one follows.
+    The header `Link` leads to the next page, if there is one.
     """
     query = read_query(request, AccountsQuery)
     limit = query["limit"]
@@ -36,16 +36,16 @@ async def list_accounts(request: web.Request) -> web.Response:
 
 
 async def get_account(request: web.Request) -> web.Response:
-    """Look at an account."""
+    """Return an account."""
     account = await request.app[keys.ACCOUNTS].account(_username(request))
     return render.answer(render.account(account))
 
 
 async def patch_account(request: web.Request) -> web.Response:
-    """Disable an account, enable it, or change its scopes.
+    """Disable or enable an account, or change its scopes.
 
-    A change ends all tokens of the account: within 5 s they are refused on every replica. The
-    account `admin` stays as it is.
+    A change ends all tokens of the account, on every replica within 5 seconds. The account `admin`
+    can't be changed.
     """
     given = await read_json(request, _ACCOUNT)
     account = await request.app[keys.ACCOUNTS].change(_username(request), **given)
@@ -56,7 +56,7 @@ async def patch_account(request: web.Request) -> web.Response:
 async def delete_account(request: web.Request) -> web.Response:
     """Delete an account, and end its tokens.
 
-    Whoever registers the name after that gets another account. The account `admin` stays.
+    Whoever registers the name afterwards gets a new account. The account `admin` can't be deleted.
     """
     await request.app[keys.ACCOUNTS].delete(_username(request))
     _audit("account deleted", request, username=_username(request))

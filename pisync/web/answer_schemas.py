@@ -28,13 +28,13 @@ def _device_id() -> Int:
 
 
 class ErrorSchema(Schema):
-    """What every refusal and failure looks like."""
+    """The one shape of every error answer."""
 
     message = fields.String(required=True)
     errors = fields.Dict(
         keys=fields.String(),
         values=fields.List(fields.String()),
-        metadata={"description": "What is wrong, by field; there if fields are at fault."},
+        metadata={"description": "What is wrong, by field. Present if fields are at fault."},
     )
 
 
@@ -49,7 +49,7 @@ class TokenSchema(Schema):
 
 
 class AccountSchema(Schema):
-    """Who may log in."""
+    """An account."""
 
     username = fields.String(
         required=True,
@@ -61,7 +61,7 @@ class AccountSchema(Schema):
 
 
 class StateSchema(Schema):
-    """How the service is."""
+    """The state of the service."""
 
     status = fields.String(required=True, validate=validate.OneOf(("ok", "ready")))
 
@@ -76,7 +76,9 @@ class DeviceSchema(Schema):
     last_sync_at = Timestamp(
         required=True,
         allow_none=True,
-        metadata={"description": "When the last successful attempt was made; null if none was."},
+        metadata={
+            "description": "When the last successful attempt was made; null if there was none."
+        },
     )
     sync_status_code = Int(
         required=True,
@@ -92,7 +94,7 @@ class DeviceSchema(Schema):
 
 
 class ErrorLogSchema(Schema):
-    """What a failed attempt leaves behind."""
+    """The error log of a failed attempt."""
 
     error_id = Int(required=True, validate=validate.Range(1), metadata={"description": "Grows."})
     device_id = _device_id()
@@ -105,11 +107,11 @@ class ErrorLogSchema(Schema):
 
 
 class BulkResultSchema(Schema):
-    """What came of syncing many devices."""
+    """What became of a bulk sync."""
 
     started = _count()
-    joined = _count(description="Were pending, and joined the attempt under way.")
-    refused = _count(description="Would go over a limit, or their fleet refuses to join.")
+    joined = _count(description="Were pending already, so the request joined the attempt.")
+    refused = _count(description="Would exceed `max_pending`, or the fleet refuses to join.")
     not_found = fields.List(_device_id(), required=True)
 
 
@@ -127,14 +129,14 @@ class StatsSchema(Schema):
     attempts = _count(description="Accepted syncs, pending ones included.")
     succeeded = _count()
     failed = _count()
-    error_logs = _count(description="Those that are kept.")
+    error_logs = _count(description="Error logs that are kept.")
 
 
 # Fleets
 
 
 class ProfileSchema(fleet_schemas.ProfileSchema):
-    """A profile, with everything that was left out when it was given."""
+    """A profile, complete with defaults."""
 
     def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
         """Make every field required: none is missing in an answer."""
@@ -158,20 +160,20 @@ class FleetSchema(Schema):
 
     name = fields.String(required=True, validate=validate.Regexp(rf"{FLEET_NAME}\Z"))
     devices = Int(required=True, validate=validate.Range(0, MAX_DEVICES))
-    seed = Int(required=True, metadata={"description": "The effective one, as in its profile."})
+    seed = Int(required=True, metadata={"description": "The effective seed, as in the profile."})
     profile = fields.Nested(ProfileSchema, required=True)
     clock = fields.Nested(ClockSchema, required=True)
 
 
 class MovedSchema(Schema):
-    """A fleet's time after it was moved, and how many syncs that finished."""
+    """A fleet's time after a move, and how many syncs the move finished."""
 
     now = Timestamp(required=True)
     finished = _count()
 
 
 class ForecastSchema(fleet_schemas.OutcomeSchema):
-    """What an attempt will do, or did."""
+    """What an attempt comes to by seed and profile."""
 
     attempt = Int(required=True, validate=validate.Range(1))
     error_message = Text(required=True, allow_none=True)
@@ -185,7 +187,7 @@ class ForecastSchema(fleet_schemas.OutcomeSchema):
 
 
 class LatenessSchema(Schema):
-    """How late syncs finished in this process, in real seconds; time that was moved aside."""
+    """How late syncs finished by themselves in this process, in real seconds."""
 
     p50 = Number(required=True)
     p99 = Number(required=True)
@@ -193,7 +195,7 @@ class LatenessSchema(Schema):
 
 
 class LedgerSchema(Schema):
-    """What became of every sync that a fleet was asked for since its first state."""
+    """What became of every sync of a fleet since its first state."""
 
     accepted = _count()
     joined = _count()
@@ -206,8 +208,8 @@ class LedgerSchema(Schema):
         metadata={"description": "By status code, then message."},
     )
     pending = _count()
-    held = _count(description="A part of the pending ones.")
-    error_logs = _count(description="Those ever written, the first data's aside.")
+    held = _count(description="How many of the pending syncs are held.")
+    error_logs = _count(description="All ever written, without those of the first data.")
     lateness = fields.Nested(LatenessSchema, required=True)
     balanced = Flag(
         required=True,

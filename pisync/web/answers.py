@@ -57,7 +57,7 @@ SHARED: Mapping[str, Answer] = {
     "NotJson": _refusal(HTTPStatus.BAD_REQUEST, "The body is not JSON.", "The body is not JSON."),
     "Unauthorized": _refusal(
         HTTPStatus.UNAUTHORIZED,
-        "No token, or a bad one.",
+        "The token is missing or not valid.",
         "The token is not valid.",
         WWW_AUTHENTICATE,
     ),
@@ -73,7 +73,9 @@ SHARED: Mapping[str, Answer] = {
         "There is no such device in this fleet.",
     ),
     "TooSlow": _refusal(
-        HTTPStatus.REQUEST_TIMEOUT, "The body took too long.", "The body took too long."
+        HTTPStatus.REQUEST_TIMEOUT,
+        "The body took too long to arrive.",
+        "The body took too long to arrive.",
     ),
     "TooLarge": _refusal(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -82,12 +84,12 @@ SHARED: Mapping[str, Answer] = {
     ),
     "WrongType": _refusal(
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-        "The body is not `application/json`.",
+        "The body is not `application/json`, or its `Content-Encoding` is not supported.",
         "The body must be application/json.",
     ),
     "Invalid": Answer(
         HTTPStatus.UNPROCESSABLE_ENTITY,
-        "The body or the query is not as it should be.",
+        "A field of the body or a query parameter is not valid.",
         ErrorSchema(),
         {
             "message": "Some fields are not valid.",
@@ -105,18 +107,18 @@ SHARED: Mapping[str, Answer] = {
 
 _NOT_MODIFIED = Answer(
     HTTPStatus.NOT_MODIFIED,
-    "The client has this already: `If-None-Match` names its `ETag`.",
+    "The client's copy is current: `If-None-Match` names its `ETag`.",
     headers=(ETAG,),
 )
 _BUSY = _refusal(
     HTTPStatus.SERVICE_UNAVAILABLE,
-    "Too many passwords are waiting to be checked, or the store can't be reached. Try again.",
-    "Too many passwords are waiting to be checked.",
+    "Too many passwords are waiting to be hashed, or the store can't be reached. Try again.",
+    "Too many passwords are waiting to be hashed. Try again.",
     RETRY_AFTER,
 )
 _THROTTLED = _refusal(
     HTTPStatus.TOO_MANY_REQUESTS,
-    "Too many logins failed, for this name or from this address.",
+    "Too many logins failed for this name or from this address.",
     "Too many failed logins.",
     RETRY_AFTER,
 )
@@ -141,23 +143,23 @@ _PAGE = (
 )
 HOME = DOCS = _PAGE
 OPENAPI = (
-    Answer(HTTPStatus.OK, "OpenAPI 3.1.", _OBJECT, {"openapi": "3.1.0"}, (ETAG,)),
+    Answer(HTTPStatus.OK, "The OpenAPI 3.1 document.", _OBJECT, {"openapi": "3.1.0"}, (ETAG,)),
     _NOT_MODIFIED,
 )
 LIVEZ = (Answer(HTTPStatus.OK, "The process runs.", StateSchema(), {"status": "ok"}),)
 READYZ = (
-    Answer(HTTPStatus.OK, "Requests are welcome.", StateSchema(), {"status": "ready"}),
+    Answer(HTTPStatus.OK, "The service can serve.", StateSchema(), {"status": "ready"}),
     _refusal(
         HTTPStatus.SERVICE_UNAVAILABLE,
-        "The store can't be reached, or the server is about to stop.",
-        "The server is about to stop.",
+        "The store can't be reached, or the server is shutting down.",
+        "The server is shutting down.",
         RETRY_AFTER,
     ),
 )
 METRICS = (
     Answer(
         HTTPStatus.OK,
-        "In the text format of Prometheus.",
+        "All metrics, in Prometheus' text format.",
         example="pisync_syncs_pending 0.0\n",
         media_type=TEXT,
     ),
@@ -170,7 +172,7 @@ _JWT = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhbGljZSJ9.…"
 REGISTER = (
     Answer(
         HTTPStatus.CREATED,
-        "The account is there, and this is a token for it.",
+        "The account was created; here is a token for it.",
         TokenSchema(),
         {"message": "User registered successfully.", "token": _JWT},
     ),
@@ -180,13 +182,13 @@ REGISTER = (
 LOGIN = (
     Answer(
         HTTPStatus.OK,
-        "Name and password belong together, and this is a token.",
+        "Username and password are right; here is a token.",
         TokenSchema(),
         {"message": "Login successful.", "token": _JWT},
     ),
     _refusal(
         HTTPStatus.UNAUTHORIZED,
-        "There is no such account, or the password is another.",
+        "There is no such account, or the password is wrong.",
         "Invalid username or password.",
         WWW_AUTHENTICATE,
     ),
@@ -197,27 +199,27 @@ LOGIN = (
 CHANGE_PASSWORD = (
     Answer(
         HTTPStatus.OK,
-        "The account has the new password, and this is a token for it.",
+        "The password was changed; here is a new token.",
         TokenSchema(),
         {"message": "Password changed.", "token": _JWT},
     ),
     _refusal(
         HTTPStatus.NOT_FOUND,
-        "The token is for no account: whoever holds the secret made it.",
+        "The token is not for an account: it was minted with the secret.",
         "There is no such account.",
     ),
     _refusal(
         HTTPStatus.CONFLICT,
-        "The password was changed meanwhile.",
+        "The account was changed meanwhile.",
         "The account was changed meanwhile. Try again.",
     ),
     Answer(
         HTTPStatus.UNPROCESSABLE_ENTITY,
-        "The password is another, or the new one can't be taken.",
+        "The current password is wrong, or the new one is not valid.",
         ErrorSchema(),
         {
             "message": "Some fields are not valid.",
-            "errors": {"password": ["Is not the account's password."]},
+            "errors": {"password": ["Must be the account's current password."]},
         },
     ),
     _THROTTLED,
@@ -228,7 +230,7 @@ _ACCOUNT = {"username": "alice", "scopes": ["devices"], "disabled": False}
 _THE_ACCOUNT = Answer(HTTPStatus.OK, "The account.", AccountSchema(), _ACCOUNT)
 _ADMIN_STAYS = _refusal(
     HTTPStatus.CONFLICT,
-    "The account is `admin`.",
+    "The account is `admin`, which can't be changed.",
     "The account `admin` can't be disabled or deleted, and its scopes stay.",
 )
 
@@ -288,15 +290,15 @@ GET_DEVICE = (
 SYNC_DEVICE = (
     Answer(
         HTTPStatus.ACCEPTED,
-        "The device is pending, by a new attempt or by the one that was under way.",
+        "The device is pending, with a new attempt or the one under way.",
         DeviceSchema(),
         _PENDING,
         (LOCATION, ATTEMPT_HEADER),
     ),
     _refusal(
         HTTPStatus.CONFLICT,
-        "The device is pending, and its fleet refuses to join.",
-        "A sync of this device is pending already.",
+        "The device is pending, and the fleet refuses to join.",
+        "A sync of this device is already pending.",
     ),
 )
 SYNC_DEVICES = (
@@ -336,7 +338,7 @@ GET_STATS = (
 EVENTS = (
     Answer(
         HTTPStatus.OK,
-        "Events, until the token expires.",
+        "Events, until the token expires or ends.",
         example='id: 1\nevent: sync\ndata: {"device": {…}, "attempt": 3}\n\n',
         media_type=EVENT_STREAM,
     ),
@@ -364,8 +366,8 @@ _TIME_MOVED = Answer(HTTPStatus.OK, "The fleet's time now.", MovedSchema(), _MOV
 LIST_FLEETS = (Answer(HTTPStatus.OK, "All fleets.", FleetSchema(many=True), [_FLEET]),)
 GET_FLEET = (_THE_FLEET,)
 PUT_FLEET = (
-    Answer(HTTPStatus.OK, "The fleet, in the place of another.", FleetSchema(), _FLEET),
-    Answer(HTTPStatus.CREATED, "The fleet, new.", FleetSchema(), _FLEET, (LOCATION,)),
+    Answer(HTTPStatus.OK, "The fleet replaced another.", FleetSchema(), _FLEET),
+    Answer(HTTPStatus.CREATED, "The fleet was created.", FleetSchema(), _FLEET, (LOCATION,)),
 )
 PATCH_FLEET = (_THE_FLEET,)
 DELETE_FLEET = (
@@ -427,7 +429,7 @@ RELEASE = (
     Answer(HTTPStatus.OK, "The device, with its outcome.", DeviceSchema(), _SYNCED),
     _refusal(
         HTTPStatus.CONFLICT,
-        "The device holds no sync.",
+        "No sync of the device is held.",
         "The device holds no sync to release.",
     ),
 )

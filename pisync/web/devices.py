@@ -1,4 +1,4 @@
-"""Devices: list, look, sync."""
+"""Devices: list and sync them."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -37,9 +37,9 @@ def device_of(request: web.Request) -> int:
 
 
 async def list_devices(request: web.Request) -> web.Response:
-    """List a page of devices by rising id, of all statuses or of some.
+    """List devices by id, of all statuses or of some, a page at a time.
 
-    The header `Link` leads to the next page, and is there while one follows.
+    The header `Link` leads to the next page, if there is one.
     """
     page = await page_of(request.app, fleet_of(request), request.rel_url.raw_query_string)
     return page.answer(request)
@@ -77,7 +77,7 @@ def _page_headers(page: DevicePage, query: Mapping[str, Any]) -> dict[str, str]:
 
 
 async def get_device(request: web.Request) -> web.Response:
-    """Look at a device."""
+    """Return a device."""
     return (await device_at(request.app, fleet_of(request), device_of(request))).answer(request)
 
 
@@ -87,10 +87,10 @@ async def device_at(app: web.Application, fleet: str, device_id: int) -> Rendere
 
 
 async def sync_device(request: web.Request) -> web.Response:
-    """Start a sync of a device, or join the one under way.
+    """Start a sync of a device, or join the attempt under way.
 
-    The answer shows the device pending (202). After its delay the sync finishes exactly once, and
-    the device then shows 200, 400, 404 or 500.
+    The answer shows the device as pending (202). After its delay, the attempt finishes exactly
+    once, and the device shows 200, 400, 404 or 500.
     """
     return (await start_sync(request.app, fleet_of(request), device_of(request))).answer(request)
 
@@ -101,9 +101,9 @@ async def start_sync(app: web.Application, fleet: str, device_id: int) -> Render
     if device is None:
         raise NoSuchDevice
     if verdict is Verdict.PENDING:
-        raise conflict("A sync of this device is pending already.")
+        raise conflict("A sync of this device is already pending.")
     if verdict is Verdict.FULL:
-        raise unavailable("The fleet has reached its limit of pending syncs.")
+        raise unavailable("The fleet has reached its limit of pending syncs. Try again.")
     headers = {
         hdrs.LOCATION: f"/devices/{device.device_id}",
         ATTEMPT_HEADER: str(device.attempt),
@@ -112,9 +112,10 @@ async def start_sync(app: web.Application, fleet: str, device_id: int) -> Render
 
 
 async def sync_devices(request: web.Request) -> web.Response:
-    """Start syncs of many devices: of those listed, of those in some state, or of all.
+    """Start syncs of many devices: of those listed, of those with some status, or of all.
 
-    A repeated id counts once. The body may have up to 256 KiB.
+    A repeated id counts once. The body may have up to 256 KiB. Calls for many devices take turns;
+    if too many wait, 503.
     """
     wanted = await read_json(request, _BULK, BULK_LIMIT)
     simulator, fleet = request.app[keys.SIMULATOR], fleet_of(request)
@@ -124,12 +125,12 @@ async def sync_devices(request: web.Request) -> web.Response:
         else:
             result = await simulator.start_all(fleet, wanted.get("status"))
     except Busy:
-        raise unavailable("Too many calls wait to sync many devices.") from None
+        raise unavailable("Too many bulk syncs are waiting. Try again.") from None
     return render.answer(render.bulk_result(result), HTTPStatus.ACCEPTED)
 
 
 async def get_stats(request: web.Request) -> web.Response:
-    """Count the fleet's devices, syncs and error logs."""
+    """Return the counts of a fleet's devices, syncs and error logs."""
     stats = await stats_of(request.app, fleet_of(request), request.rel_url.raw_query_string)
     return stats.answer(request)
 

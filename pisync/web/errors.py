@@ -1,4 +1,4 @@
-"""Error logs."""
+"""Error logs: what failed attempts leave behind."""
 
 from aiohttp import hdrs, web
 
@@ -14,9 +14,9 @@ from pisync.web.schemas import ErrorsQuery
 
 
 async def list_errors(request: web.Request) -> web.Response:
-    """List a page of error logs, newest first.
+    """List error logs, newest first, a page at a time.
 
-    The header `Link` leads to the next page, and is there while one follows.
+    The header `Link` leads to the next page, if there is one.
     """
     page = await page_of(request.app, fleet_of(request), request.rel_url.raw_query_string)
     return page.answer(request)

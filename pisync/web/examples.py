@@ -30,12 +30,12 @@ BODIES: Mapping[type[Schema], Examples] = {
     },
     SyncBody: {
         "Some devices": {"device_ids": [1, 2, 3]},
-        "Those that failed": {"status": [400, 404, 500]},
+        "Failed devices": {"status": [400, 404, 500]},
         "All devices": {"all": True},
     },
     FleetBody: {
-        "So many devices": {"devices": 1000},
-        "Just these devices": {
+        "A number of devices": {"devices": 1000},
+        "A list of devices": {
             "devices": [
                 {"device_id": 1},
                 {
@@ -47,7 +47,7 @@ BODIES: Mapping[type[Schema], Examples] = {
                 },
             ]
         },
-        "A profile of its own": {
+        "With a profile": {
             "devices": 100,
             "profile": {
                 "seed": 7,
@@ -70,12 +70,12 @@ BODIES: Mapping[type[Schema], Examples] = {
         "Every sync takes a second": {
             "profile": {"delay": {"distribution": "constant", "seconds": 1}}
         },
-        "No joining": {"profile": {"when_pending": "refuse"}},
+        "Refuse syncs of pending devices": {"profile": {"when_pending": "refuse"}},
     },
     ClockBody: {
         "Manual": {"mode": "manual"},
         "Real": {"mode": "real"},
-        "Ten times as fast": {"mode": "real", "speed": 10},
+        "Real, ten times as fast": {"mode": "real", "speed": 10},
     },
     AdvanceBody: {"An hour": {"seconds": 3600}},
     ScriptBody: {
@@ -83,7 +83,7 @@ BODIES: Mapping[type[Schema], Examples] = {
             {"sync_status_code": 500, "error_message": "Storage Full", "delay": 1.5},
             {"sync_status_code": 404, "error_message": "Server Not Reachable"},
         ],
-        "Hold one": [{"hold": True}],
+        "Hold an attempt": [{"hold": True}],
         "Fail for ever": [
             {"sync_status_code": 500, "error_message": "Connection Timeout", "sticky": True}
         ],

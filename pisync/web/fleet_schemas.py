@@ -34,13 +34,13 @@ MAX_ADVANCE = LATEST / SECOND
 
 
 class OutcomeSchema(Schema):
-    """How an attempt ends: a code, and a message exactly if it is a failure."""
+    """What an attempt comes to: a status code, and for a failure a message."""
 
     sync_status_code = Int(required=True, validate=validate.OneOf(OUTCOME_CODES))
     error_message = Text(
         load_default=None,
         allow_none=True,
-        metadata={"description": "A failure has one, a success has none."},
+        metadata={"description": "Required for a failure, null for a success."},
     )
 
     @validates_schema
@@ -54,12 +54,12 @@ class OutcomeSchema(Schema):
 
 
 class WeightedOutcomeSchema(OutcomeSchema):
-    """An outcome of a profile, and how often it comes relative to the others."""
+    """An outcome in a profile, and its weight."""
 
     weight = Number(
         required=True,
         validate=validate.Range(min=0),
-        metadata={"description": "In proportion to the others; not all are 0."},
+        metadata={"description": "How often it comes, relative to the others. Not all may be 0."},
     )
 
     @post_load
@@ -86,7 +86,7 @@ class ConstantDelaySchema(Schema):
 
 
 class UniformDelaySchema(Schema):
-    """Delays spread evenly from `min` to `max` seconds."""
+    """Delays are spread evenly from `min` to `max` seconds."""
 
     distribution = Text(required=True, validate=validate.Equal("uniform"))
     min = _seconds(required=True)
@@ -103,7 +103,7 @@ class UniformDelaySchema(Schema):
 
 
 class LognormalDelaySchema(Schema):
-    """Delays whose logarithm is normal: `median` and `max` in seconds; longer ones take `max`."""
+    """Delays are lognormal: `median` and `max` in seconds; longer delays are cut to `max`."""
 
     distribution = Text(required=True, validate=validate.Equal("lognormal"))
     median = _seconds(required=True)
@@ -120,14 +120,16 @@ class LognormalDelaySchema(Schema):
 
 
 class ProfileSchema(Schema):
-    """What a fleet's attempts come to.
+    """The rules for a fleet's attempts.
 
     Loads into those arguments of a `Profile` that are given.
     """
 
     seed = Int(
         validate=validate.Range(0, MAX_SEED),
-        metadata={"description": "A fleet that is made without one draws one."},
+        metadata={
+            "description": "Fixes all outcomes and delays. A fleet made without one draws one."
+        },
     )
     outcomes = fields.List(
         fields.Nested(WeightedOutcomeSchema), validate=validate.Length(1, MAX_OUTCOMES)
@@ -142,18 +144,18 @@ class ProfileSchema(Schema):
     )
     when_pending = Text(
         validate=validate.OneOf(("join", "refuse")),
-        metadata={"description": "What a sync of a pending device does."},
+        metadata={"description": "Whether a sync of a pending device joins or is refused."},
     )
     max_pending = Int(
         validate=validate.Range(0, MAX_PENDING),
-        metadata={"description": "So many syncs may be pending at once."},
+        metadata={"description": "The most syncs that may be pending at once."},
     )
 
     @validates_schema
     def _some_weight(self, data: Mapping[str, Any], **_: object) -> None:
         outcomes = data.get("outcomes")
         if outcomes and all(each.weight == 0 for each in outcomes):
-            raise ValidationError({"outcomes": ["Every weight is 0."]})
+            raise ValidationError({"outcomes": ["At least one weight must be above 0."]})
 
     @post_load
     def _arguments(self, data: dict[str, Any], **_: object) -> dict[str, Any]:
@@ -165,7 +167,7 @@ class ProfileSchema(Schema):
 
 
 class DeviceSpecSchema(Schema):
-    """A device of a list: fields that are left out follow from the others."""
+    """A device to create. Fields that are left out follow from the others."""
 
     device_id = Int(required=True, validate=validate.Range(1, MAX_DEVICE_ID))
     last_sync_at = Timestamp(allow_none=True)
@@ -179,9 +181,11 @@ class DeviceSpecSchema(Schema):
         synced, attempted = data.get("last_sync_at"), data.get("last_attempt_at")
         if data["sync_status_code"] == SUCCESS:
             if "last_sync_at" in data and synced is None:
-                wrong["last_sync_at"] = "A device whose last attempt succeeded has one."
+                wrong["last_sync_at"] = "Must not be null, since the last attempt succeeded."
             elif synced is not None and attempted not in (None, synced):
-                wrong["last_sync_at"] = "The last attempt succeeded: must equal last_attempt_at."
+                wrong["last_sync_at"] = (
+                    "Must equal last_attempt_at, since the last attempt succeeded."
+                )
         elif synced is not None and attempted is not None and synced > attempted:
             wrong["last_sync_at"] = "Must not be after last_attempt_at."
         if wrong:
@@ -200,10 +204,10 @@ class FirstDataField(fields.Field[FirstData]):
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> FirstData:
         if type(value) is int:
             if not 0 <= value <= MAX_DEVICES:
-                raise ValidationError(f"Must be 0 to {MAX_DEVICES}.")
+                raise ValidationError(f"Must be from 0 to {MAX_DEVICES}.")
             return Generated(value)
         if type(value) is not list:
-            raise ValidationError("Must be a count, or a list of devices.")
+            raise ValidationError("Must be a count or a list of devices.")
         if len(value) > MAX_DEVICES:
             raise ValidationError(f"At most {MAX_DEVICES} devices.")
         return Listed(self._by_id(self._each(value)))
@@ -229,14 +233,14 @@ class FirstDataField(fields.Field[FirstData]):
 
 
 class FleetBody(Schema):
-    """A fleet to make."""
+    """A fleet to create."""
 
     devices = FirstDataField(required=True)
     profile = fields.Nested(ProfileSchema, load_default=dict)
 
 
 class ProfileBody(Schema):
-    """A change to a fleet's profile."""
+    """The changes to a fleet's profile."""
 
     profile = fields.Nested(ProfileSchema, required=True)
 
@@ -256,7 +260,7 @@ class ClockBody(Schema):
     @validates_schema
     def _manual_has_no_speed(self, data: Mapping[str, Any], **_: object) -> None:
         if data["mode"] == "manual" and "speed" in data:
-            raise ValidationError({"speed": ["A manual clock has none."]})
+            raise ValidationError({"speed": ["A manual clock has no speed."]})
 
     @post_load
     def _speed(self, data: dict[str, Any], **_: object) -> float:
@@ -264,7 +268,7 @@ class ClockBody(Schema):
 
 
 class AdvanceBody(Schema):
-    """How far to move a manual clock.
+    """How far to advance a manual clock.
 
     Loads into microseconds.
     """
@@ -277,27 +281,27 @@ class AdvanceBody(Schema):
 
 
 class StepSchema(Schema):
-    """An attempt of a script: its outcome and perhaps its delay in seconds, or a hold."""
+    """A step of a script: an outcome, optionally with its delay, or a hold."""
 
     sync_status_code = Int(validate=validate.OneOf(OUTCOME_CODES))
     error_message = Text(allow_none=True)
-    delay = _seconds("In seconds; the profile's if left out.")
+    delay = _seconds("In seconds. If left out, the profile's.")
     hold = Flag(
         validate=validate.Equal(True, error="Must be true."),
-        metadata={"description": "Pending until it is released."},
+        metadata={"description": "The attempt stays pending until it is released."},
     )
-    sticky = Flag(metadata={"description": "In the last step: it repeats for ever."})
+    sticky = Flag(metadata={"description": "In the last step only: repeats the step for ever."})
 
     @validates_schema
     def _hold_or_outcome(self, data: Mapping[str, Any], **_: object) -> None:
         if "hold" in data:
             wrong = {
-                field: "A held attempt gets it when it is released."
+                field: "Not allowed with hold: the release decides the outcome."
                 for field in ("sync_status_code", "error_message", "delay")
                 if field in data
             }
         elif "sync_status_code" not in data:
-            wrong = {"sync_status_code": "A step has an outcome, or holds."}
+            wrong = {"sync_status_code": "Give an outcome, or hold."}
         else:
             wrong = why_not_an_outcome(data["sync_status_code"], data.get("error_message"))
         if wrong:
@@ -313,7 +317,7 @@ class StepSchema(Schema):
 
 
 class ScriptBody(StepSchema):
-    """The steps of a device's next attempts: an array.
+    """The steps for a device's next attempts, as an array.
 
     Loads into a Script.
     """
@@ -325,26 +329,26 @@ class ScriptBody(StepSchema):
         steps = super().load(data, many=True)
         for place, (_step, sticky) in enumerate(steps[:-1]):
             if sticky:
-                raise ValidationError({place: {"sticky": ["Only the last step may be."]}})
+                raise ValidationError({place: {"sticky": ["Only the last step may be sticky."]}})
         return Script(tuple(step for step, _ in steps), sticky=steps[-1][1])
 
 
 class ForecastQuery(Schema):
-    """Which attempts of which device."""
+    """The attempts to forecast."""
 
     device_id = QueryInt(
         required=True,
         validate=validate.Range(1, MAX_DEVICE_ID),
-        metadata={"description": "The device whose attempts they are.", "example": 7},
+        metadata={"description": "The device whose attempts to forecast.", "example": 7},
     )
     attempts = QueryInt(
         load_default=20,
         validate=validate.Range(1, MAX_FORECAST),
-        metadata={"description": "How many attempts."},
+        metadata={"description": "How many attempts to forecast."},
     )
     first = QueryInt(
         data_key="from",
         load_default=None,
         validate=validate.Range(1, MAX_DEVICE_ID),
-        metadata={"description": "The first attempt; the device's next if left out."},
+        metadata={"description": "The first attempt. If left out, the device's next."},
     )

@@ -1,4 +1,4 @@
-"""Fleets, and the simulator's controls."""
+"""Fleets, and the controls of the simulator."""
 
 import dataclasses
 import secrets
@@ -48,15 +48,15 @@ async def list_fleets(request: web.Request) -> web.Response:
 
 
 async def get_fleet(request: web.Request) -> web.Response:
-    """Look at a fleet: its size, its profile with the effective seed, its clock."""
+    """Return a fleet: its size, its profile with the effective seed, and its clock."""
     return render.answer(render.fleet(await request.app[keys.STORE].fleet(_name(request))))
 
 
 async def put_fleet(request: web.Request) -> web.Response:
-    """Make a fleet, or replace it.
+    """Create or replace a fleet.
 
-    Devices that are only counted, and what a listed one leaves out, start as synced when the fleet
-    was made. The body may have up to 16 MiB.
+    `devices` is a count or a list. Counted devices, and listed ones that leave fields out, start as
+    synced at the time of the call. The body may have up to 16 MiB.
     """
     body = await read_json(request, _FLEET, FLEET_LIMIT)
     fleet, is_new = await request.app[keys.STORE].put_fleet(
@@ -69,7 +69,7 @@ async def put_fleet(request: web.Request) -> web.Response:
 
 
 async def patch_fleet(request: web.Request) -> web.Response:
-    """Change a fleet's profile, for attempts that start from now on."""
+    """Change a fleet's profile for attempts that start from now on."""
     given = (await read_json(request, _PROFILE))["profile"]
     fleet = await request.app[keys.STORE].change_profile(
         _name(request), lambda profile: dataclasses.replace(profile, **given)
@@ -78,23 +78,23 @@ async def patch_fleet(request: web.Request) -> web.Response:
 
 
 async def delete_fleet(request: web.Request) -> web.Response:
-    """Delete a fleet, its pending syncs with it. The fleet `default` stays."""
+    """Delete a fleet and its pending syncs. The fleet `default` can't be deleted."""
     await request.app[keys.STORE].delete_fleet(_name(request))
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
 async def reset_fleet(request: web.Request) -> web.Response:
-    """Take a fleet back to its first state: data, attempt numbers, error log, clock.
+    """Take a fleet back to its first state: data, attempt numbers, error log and clock.
 
-    No sync that was pending before finishes after the answer. Scripts and the ledger go too; the
-    profile stays as it is now.
+    Scripts and the ledger are cleared, too; the profile stays as it is now. After the answer, no
+    earlier sync finishes.
     """
     await request.app[keys.STORE].reset_fleet(_name(request))
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
 async def put_clock(request: web.Request) -> web.Response:
-    """Say how a fleet's time runs. It goes on from the fleet's present time."""
+    """Set how a fleet's time runs, from its present time on."""
     speed = await read_json(request, _CLOCK)
     return render.answer(
         render.clock(await request.app[keys.STORE].set_clock(_name(request), speed))
@@ -102,7 +102,7 @@ async def put_clock(request: web.Request) -> web.Response:
 
 
 async def advance(request: web.Request) -> web.Response:
-    """Move a manual clock, and finish all that falls due on the way, in order."""
+    """Advance a manual clock, and finish every sync that falls due, in order."""
     microseconds = await read_json(request, _ADVANCE)
     try:
         moved = await request.app[keys.SIMULATOR].advance(_name(request), microseconds)
@@ -114,17 +114,17 @@ async def advance(request: web.Request) -> web.Response:
 async def settle(request: web.Request) -> web.Response:
     """Finish all pending syncs that are not held.
 
-    A manual clock moves to the last one's due time; a real one stays as it is.
+    A manual clock moves to the last one's due time; a real clock does not change.
     """
     return render.answer(render.moved(await request.app[keys.SIMULATOR].settle(_name(request))))
 
 
 async def put_script(request: web.Request) -> web.Response:
-    """Write down what a device's next attempts come to.
+    """Set the outcomes of a device's next attempts.
 
-    They follow the script, one step each, then the profile again. A step without `delay` takes the
-    profile's. A step that holds leaves the attempt pending until it is released. A sticky step (the
-    last alone can be) repeats for ever.
+    Each attempt takes one step of the script; after the last, the profile applies again. A step
+    without `delay` takes the profile's. A step with `hold` leaves the attempt pending until it is
+    released. `sticky`, in the last step only, repeats that step for ever.
     """
     script = await read_json(request, _SCRIPT)
     await request.app[keys.STORE].set_script(_name(request), device_of(request), script)
@@ -132,20 +132,20 @@ async def put_script(request: web.Request) -> web.Response:
 
 
 async def delete_script(request: web.Request) -> web.Response:
-    """End a device's script: its next attempts follow the profile."""
+    """End a device's script, so that its next attempts follow the profile."""
     await request.app[keys.STORE].set_script(_name(request), device_of(request), None)
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
 async def release(request: web.Request) -> web.Response:
-    """Finish a held sync with an outcome."""
+    """Finish a held sync with the given outcome."""
     outcome = await read_json(request, _OUTCOME)
     device = await request.app[keys.STORE].release(_name(request), device_of(request), outcome)
     return render.answer(render.device(device))
 
 
 async def forecast(request: web.Request) -> web.Response:
-    """Tell what a device's attempts will do, or did, by seed and profile; scripts aside."""
+    """Return what a device's attempts come to by seed and profile, ignoring scripts."""
     query = read_query(request, ForecastQuery)
     attempts = await request.app[keys.SIMULATOR].forecast(
         _name(request), query["device_id"], query["attempts"], query["first"]
@@ -154,7 +154,7 @@ async def forecast(request: web.Request) -> web.Response:
 
 
 async def get_ledger(request: web.Request) -> web.Response:
-    """Tell what became of every sync that the fleet was asked for, and whether it balances."""
+    """Return what became of every sync of a fleet, and whether the ledger balances."""
     name, store = _name(request), request.app[keys.STORE]
     fleet, ledger = await store.fleet(name), await store.ledger(name)
     lateness = request.app[keys.SIMULATOR].lateness(name, fleet.generation)

@@ -26,17 +26,17 @@ DEVICE_ID: Json = {"type": "integer", "minimum": 1, "maximum": MAX_DEVICE_ID}
 
 HEADERS: Mapping[str, Json] = {
     REQUEST_ID: {
-        "description": "The request's own, if it is 1 to 128 of A-Z a-z 0-9 . _ -, else a new one.",
+        "description": "The caller's, if it is 1 to 128 of A-Z a-z 0-9 . _ -, else a new one.",
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
         "required": True,
     },
     ETAG: {
-        "description": "Changes with the answer; `If-None-Match` takes it.",
+        "description": "Identifies this version of the answer, for `If-None-Match`.",
         "schema": {"type": "string"},
         "required": True,
     },
     LINK: {
-        "description": '`<…>; rel="next"`: the next page. There while one follows.',
+        "description": '`<…>; rel="next"`: the next page, if there is one.',
         "schema": {"type": "string"},
     },
     LOCATION: {
@@ -45,17 +45,17 @@ HEADERS: Mapping[str, Json] = {
         "required": True,
     },
     RETRY_AFTER: {
-        "description": "Seconds until another try makes sense.",
+        "description": "Seconds to wait before trying again.",
         "schema": {"type": "integer", "minimum": 1},
         "required": True,
     },
     WWW_AUTHENTICATE: {
-        "description": "What is wrong with the token, as RFC 6750 has it.",
+        "description": "What is wrong with the token, as in RFC 6750.",
         "schema": {"type": "string"},
         "required": True,
     },
     TOTAL_HEADER: {
-        "description": "How many there are on all pages.",
+        "description": "The number of items on all pages.",
         "schema": {"type": "integer", "minimum": 0},
         "required": True,
     },
@@ -75,7 +75,7 @@ PARAMETERS: Mapping[str, Json] = {
     },
     "username": {
         "in": "path",
-        "description": "Whatever the case of its letters.",
+        "description": "The account's name; case is ignored.",
         "schema": {"type": "string", "pattern": f"^{USERNAME.pattern}$"},
         "example": "alice",
     },
@@ -84,8 +84,8 @@ PARAMETERS: Mapping[str, Json] = {
         "description": "The fleet's name.",
         "schema": {"type": "string", "pattern": f"^{FLEET_NAME}$"},
         "examples": {
-            "The one that is always there": {"value": "default"},
-            "A suite's own": {"value": "suite-1"},
+            "The default fleet": {"value": "default"},
+            "A suite's own fleet": {"value": "suite-1"},
         },
     },
     FLEET_HEADER: {
@@ -95,12 +95,12 @@ PARAMETERS: Mapping[str, Json] = {
     },
     IF_NONE_MATCH: {
         "in": "header",
-        "description": "The `ETag` of what the client has: 304 if it is still that.",
+        "description": "The `ETag` of the client's copy: 304 if it is still current.",
         "schema": {"type": "string"},
     },
     LAST_EVENT_ID: {
         "in": "header",
-        "description": "The `id` of the last event seen: the stream goes on after it.",
+        "description": "The `id` of the last event seen; the stream resumes after it.",
         "schema": {"type": "string"},
     },
 }

@@ -1,4 +1,4 @@
-"""What orchestrators and Prometheus ask: does it run, can it serve, what has it done."""
+"""Health and metrics, for orchestrators and Prometheus."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,14 +17,14 @@ _READY = orjson.dumps({"status": "ready"})
 
 
 async def livez(_: web.Request) -> web.Response:
-    """Say that the process runs."""
+    """Answer 200 if the process runs."""
     return _json(_OK)
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """Say that requests are welcome: the store can serve, and the server is not about to stop."""
+    """Answer 200 if the service can serve: the store is reachable, and it is not stopping."""
     if request.app[DRAINING].is_set():
-        raise unavailable("The server is about to stop.")
+        raise unavailable("The server is shutting down.")
     await request.app[STORE].ping()
     return _json(_READY)
 

@@ -151,7 +151,7 @@ def given_up(request: web.BaseRequest, draining: asyncio.Event) -> Problem:
     if is_gone or task is None or not draining.is_set():
         raise asyncio.CancelledError
     task.uncancel()  # or whatever waits in sending the answer would give up, too
-    return problems.unavailable("The server stopped before there was an answer.")
+    return problems.unavailable("The server is shutting down. Try again.")
 
 
 def unexpected() -> Problem:

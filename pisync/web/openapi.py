@@ -29,23 +29,23 @@ from pisync.web.routes import ROUTES, Route
 Json = dict[str, Any]
 
 _DESCRIPTION = """\
-A device-sync backend to test against: accounts, a fleet of simulated devices, their failures and
-their history.
+A device-sync backend to test against: accounts, simulated devices, their failures and their
+history.
 
-`register` or `login` answers with a token. All calls but the open ones take it:
+`register` and `login` return a token. All calls that show a lock need it, in the header
 `Authorization: Bearer …`.
 
-- A timestamp is UTC, always with six digits of fraction and `Z`: `2026-11-22T07:40:12.000000Z`.
-- Every error answer is `{"message": "…"}`, with `"errors": {"field": ["…"]}` beside it where fields
-  are at fault.
+- Timestamps are UTC, with six digits of fraction and `Z`: `2026-11-22T07:40:12.000000Z`.
+- Every error answer is `{"message": "…"}`, with `"errors": {"field": ["…"]}` where fields are at
+  fault.
 - Unknown body fields and query parameters are refused (422).
 - A body may have up to 64 KiB, unless the call says otherwise.
-- Every GET is there as HEAD, too.
+- Every GET works as HEAD, too.
 """
 
 _SCOPES = {
-    DEVICES: "every registered user has it",
-    ADMIN: "fleets and the simulator, and accounts",
+    DEVICES: "devices and their syncs; every registered user has it",
+    ADMIN: "fleets, the simulator and accounts",
 }
 
 

@@ -1,4 +1,4 @@
-"""What a person opens in a browser: dashboard and documentation, with all that the pages need."""
+"""Pages for browsers: the dashboard and this documentation, with all that they load."""
 
 import asyncio
 from collections.abc import Mapping
@@ -32,17 +32,17 @@ _FOLDER = Path(__file__).parent
 
 
 async def home(request: web.Request) -> web.Response:
-    """Show the fleet as a page: the dashboard."""
+    """Return the dashboard, a page that shows a fleet."""
     return _content("dashboard/index.html", "text/html; charset=utf-8").answer(request)
 
 
 async def docs(request: web.Request) -> web.Response:
-    """Show these calls as a page on which they can be tried."""
+    """Return this documentation, a page on which every call can be tried."""
     return _content("docs/index.html", "text/html; charset=utf-8").answer(request)
 
 
 async def openapi(request: web.Request) -> web.Response:
-    """Describe these calls as an OpenAPI document."""
+    """Return the OpenAPI document of all calls."""
     return (await asyncio.to_thread(_document)).answer(request)
 
 

@@ -21,6 +21,7 @@ BODY_LIMIT = 64 * 1024
 BODY_SECONDS = 30.0
 """How long a body may take to arrive."""
 _GZIP = zlib.MAX_WBITS | 16
+_BROKEN = "The body is incomplete or corrupt."
 
 _NUMBER_OR_STRING = re.compile(
     rb'"(?:[^"\\]|\\.)*+"?|-?(?:NaN|Infinity|[0-9][0-9.eE+-]*+)', re.DOTALL
@@ -59,9 +60,9 @@ async def _read(request: web.Request, limit: int) -> bytes:
                 if len(body) > limit:
                     raise _too_large(limit)
     except TimeoutError:
-        raise _at_the_end(HTTPStatus.REQUEST_TIMEOUT, "The body took too long.") from None
+        raise _at_the_end(HTTPStatus.REQUEST_TIMEOUT, "The body took too long to arrive.") from None
     except (web.RequestPayloadError, ValueError):
-        raise _at_the_end(HTTPStatus.BAD_REQUEST, "The body is broken.") from None
+        raise _at_the_end(HTTPStatus.BAD_REQUEST, _BROKEN) from None
     return bytes(body)
 
 
@@ -78,7 +79,8 @@ def _unpacker(request: web.Request, limit: int) -> Callable[[bytes], bytes]:
         return bytes
     if coding not in ("gzip", "deflate"):
         raise Problem(
-            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "The body's encoding must be gzip, deflate or none."
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            "The Content-Encoding must be gzip or deflate, or absent.",
         )
     return partial(_unpacked, coding=coding, limit=limit)
 
@@ -103,7 +105,7 @@ def _deflate_of(body: bytes) -> int:
 
 
 def _broken() -> Problem:
-    return bad_request("The body is broken.")
+    return bad_request(_BROKEN)
 
 
 def _at_the_end(status: int, message: str) -> Problem:

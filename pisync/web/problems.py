@@ -111,9 +111,9 @@ def of_http_exception(exc: web.HTTPException) -> Problem:
 
 _MESSAGES: Mapping[int, str] = {
     404: "There is nothing at this path.",
-    405: "This path does not take this method.",
+    405: "This path does not support this method.",
     413: "The body is too large.",
-    417: "This Expect header can't be met.",
+    417: "This Expect header is not supported.",
 }
 
 

@@ -42,8 +42,8 @@ class NoQuery(Schema):
 _PASSWORD_FLAWS = {
     Flaw.NOT_UTF8: "Must be UTF-8.",
     Flaw.HAS_NUL: "Must not contain NUL.",
-    Flaw.TOO_LONG: f"Longer than {MAX_BYTES} bytes of UTF-8.",
-    Flaw.TOO_SHORT: f"Shorter than {MIN_CHARACTERS} characters.",
+    Flaw.TOO_LONG: f"Must be at most {MAX_BYTES} bytes of UTF-8.",
+    Flaw.TOO_SHORT: f"Must be at least {MIN_CHARACTERS} characters long.",
 }
 
 
@@ -55,7 +55,7 @@ def _follows_the_rule(password: str) -> None:
 
 _is_username = validate.Regexp(
     rf"{USERNAME.pattern}\Z",
-    error="Must be 3 to 64 of A-Z a-z 0-9 . _ -, starting with a letter or a digit.",
+    error="Must be 3 to 64 characters of A-Z a-z 0-9 . _ -, the first a letter or a digit.",
 )
 
 
@@ -72,25 +72,25 @@ def _new_password() -> Text:
 
 
 class RegisterBody(Schema):
-    """A name and a password for a new account."""
+    """The username and password of a new account."""
 
     username = Text(
         required=True,
         validate=_is_username,
-        metadata={"description": "Whatever the case of its letters: one account."},
+        metadata={"description": "Case is ignored: `Alice` and `alice` are one account."},
     )
     password = _new_password()
 
 
 class LoginBody(Schema):
-    """A name and a password; those that no account could have are taken, and fail like others."""
+    """A username and a password. Those that no account can have fail like any other wrong ones."""
 
     username = fields.String(required=True)
     password = fields.String(required=True)
 
 
 class PasswordBody(Schema):
-    """The password that an account has, and the one that it is to have."""
+    """The account's current password, and its new one."""
 
     password = fields.String(required=True)
     new_password = _new_password()
@@ -100,33 +100,34 @@ def _page_size(default: int) -> QueryInt:
     return QueryInt(
         load_default=default,
         validate=validate.Range(1, MAX_PAGE),
-        metadata={"description": "How many there are on a page, at most."},
+        metadata={"description": "The most items on a page."},
     )
 
 
 class AccountsQuery(Schema):
-    """Which page of accounts."""
+    """The page of accounts to list."""
 
     limit = _page_size(100)
     after = Text(
         load_default=None,
         validate=_is_username,
-        metadata={"description": "Accounts whose name, in lower case, comes later."},
+        metadata={"description": "List accounts whose name in lower case sorts after this."},
     )
 
 
 class AccountBody(Schema):
-    """What is to change of an account."""
+    """The changes to an account."""
 
-    disabled = Flag(metadata={"description": "Nobody can log in to it, and no token is good."})
+    disabled = Flag(metadata={"description": "If true, nobody can log in, and all tokens end."})
     scopes = fields.List(
-        Text(validate=validate.OneOf(SCOPES)), metadata={"description": "What its tokens open."}
+        Text(validate=validate.OneOf(SCOPES)),
+        metadata={"description": "The scopes of the account's tokens."},
     )
 
     @pre_load
     def _not_empty(self, data: Any, **_: object) -> Any:
         if data == {}:
-            raise ValidationError("Give disabled, scopes or both.")
+            raise ValidationError("Give disabled, scopes, or both.")
         return data
 
     @post_load
@@ -140,21 +141,21 @@ class AccountBody(Schema):
 
 
 class DevicesQuery(Schema):
-    """Which page of which devices."""
+    """The page of devices to list."""
 
     limit = _page_size(100)
     after = QueryInt(
         load_default=0,
         validate=validate.Range(0, MAX_DEVICE_ID),
-        metadata={"description": "Devices with a greater id."},
+        metadata={"description": "List devices with a greater id."},
     )
     status = QueryStatuses(
-        load_default=None, metadata={"description": "Devices with one of these codes."}
+        load_default=None, metadata={"description": "List devices with one of these status codes."}
     )
 
 
 class SyncBody(Schema):
-    """Which devices to sync: exactly one of these says."""
+    """The devices to sync, by exactly one of these fields."""
 
     device_ids = DeviceIds(MAX_BULK)
     status = Statuses()
@@ -163,32 +164,32 @@ class SyncBody(Schema):
     @validates_schema(skip_on_field_errors=False)
     def _exactly_one(self, data: Mapping[str, object], **_: object) -> None:
         if len(data) > 1:
-            raise ValidationError("Give one of device_ids, status and all, not several.")
+            raise ValidationError("Give exactly one of device_ids, status and all.")
 
     @pre_load
     def _not_empty(self, data: Any, **_: object) -> Any:
         if data == {}:
-            raise ValidationError("Give one of device_ids, status and all.")
+            raise ValidationError("Give exactly one of device_ids, status and all.")
         return data
 
 
 class ErrorsQuery(Schema):
-    """Which error logs."""
+    """The error logs to list."""
 
     limit = _page_size(50)
     before = QueryInt(
         validate=validate.Range(1, MAX_DEVICE_ID),
-        metadata={"description": "Error logs with a smaller id."},
+        metadata={"description": "List error logs with a smaller id."},
     )
     device_id = QueryInt(
         validate=validate.Range(1, MAX_DEVICE_ID),
-        metadata={"description": "Error logs of this device."},
+        metadata={"description": "List error logs of this device."},
     )
     status = QueryInt(
         validate=validate.OneOf(FAILURES),
-        metadata={"description": "Error logs with this code."},
+        metadata={"description": "List error logs with this status code."},
     )
-    since = Timestamp(metadata={"description": "Error logs of that fleet time or later."})
+    since = Timestamp(metadata={"description": "List error logs from this fleet time on."})
 
     @post_load
     def _filter(self, data: dict[str, Any], **_: object) -> tuple[ErrorFilter, int]:

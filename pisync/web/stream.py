@@ -1,4 +1,4 @@
-"""The event stream: server-sent events, as the HTML standard describes them."""
+"""The event stream: server-sent events, as defined by the HTML standard."""
 
 import asyncio
 import time
@@ -34,11 +34,11 @@ def encode(event: Event) -> bytes:
 
 
 async def events(request: web.Request) -> web.StreamResponse:
-    """Send a fleet's events until the token expires, or is ended.
+    """Stream a fleet's events until the token expires or ends.
 
-    `sync`: an attempt of a device has begun or finished. `error`: the error log of one that failed.
-    `resync`: events may have been missed, so read `/devices` again. With `Last-Event-ID` the stream
-    goes on after that event. A comment every 15 seconds keeps proxies awake.
+    `sync`: an attempt started or finished. `error`: the error log of a failed attempt. `resync`:
+    events may have been missed, so read `/devices` again. With `Last-Event-ID`, the stream resumes
+    after that event. A comment every 15 seconds keeps the connection open through proxies.
     """
     fleet = fleet_of(request)
     await request.app[keys.STORE].fleet(fleet)
@@ -56,7 +56,7 @@ async def events(request: web.Request) -> web.StreamResponse:
             fleet, request.headers.get(hdrs.LAST_EVENT_ID)
         )
     except TooManySubscribers:
-        raise unavailable("Too many event streams are open.") from None
+        raise unavailable("Too many event streams are open. Try again.") from None
     with subscription, request.app[keys.TOKENS].watched(request[keys.CLAIMS], subscription.close):
         await response.prepare(request)
         async with response:

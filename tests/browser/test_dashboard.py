@@ -107,7 +107,7 @@ async def test_a_refused_registration_says_where_the_mistake_is(
         await expect(board.page.get_by_label(field)).to_have_attribute("aria-invalid", "true")
     await expect(board.page.get_by_label("User name")).to_be_focused()
     await expect(board.page.get_by_label("Password")).to_have_accessible_description(
-        "8 characters or more. Shorter than 8 characters."
+        "8 characters or more. Must be at least 8 characters long."
     )
     forgive(complaints, "status of 422")
     await fill_in(board, "Register", "admin", PASSWORD)

@@ -221,7 +221,7 @@ async def test_what_is_not_done_when_the_server_stops_is_told_so(
         answer = await asking
     assert answer.startswith(b"503\nRetry-After: 1\n")
     assert b"Connection: close" in answer
-    assert answer.endswith(b'{"message":"The server stopped before there was an answer."}')
+    assert answer.endswith(b'{"message":"The server is shutting down. Try again."}')
     assert sum(_requests_counted(app).values()) == 1
 
 

@@ -165,7 +165,7 @@ async def test_a_wrong_method_is_told_the_right_ones(aiohttp_client: AiohttpClie
     async with client.post("/") as response:
         assert response.status == 405
         assert set(response.headers["Allow"].split(",")) == {"GET", "HEAD", "PUT"}
-        assert await response.json() == {"message": "This path does not take this method."}
+        assert await response.json() == {"message": "This path does not support this method."}
     assert counted(app, "unmatched", "POST", 405)
 
 
