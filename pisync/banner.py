@@ -28,7 +28,7 @@ def banner(
         ("fleet", f"default: {devices:,} device{'s' * (devices != 1)}, seed {seed}"),
     ]
     if drawn_admin_password is not None:
-        rows.append(("admin", f"password {drawn_admin_password} (just drawn, shown only now)"))
+        rows.append(("admin", f"password {drawn_admin_password} (drawn now, shown only once)"))
     places = click.style(" and ".join(url(*each) for each in addresses), bold=True)
     table = "\n".join(f"  {click.style(f'{name:<7}', dim=True)}{text}" for name, text in rows)
     return f"""\
@@ -36,7 +36,7 @@ PiSync {__version__} listens on {places}
 
 {table}
 
-Next, register, and use the token that you get:
+Next, register, and set TOKEN to the token in the answer:
 
   curl {base}/register -H 'Content-Type: application/json' \\
     -d '{{"username": "alice", "password": "correct horse"}}'

@@ -45,7 +45,7 @@ _HEALTHCHECK_SECONDS = 3.0
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="pisync")
 def main() -> None:
-    """PiSync: a device-sync backend that stands in for the real one."""
+    """PiSync: a device-sync backend to test against."""
 
 
 @main.command()
@@ -53,7 +53,7 @@ def main() -> None:
 def serve(**options: str | None) -> None:
     """Run the service.
 
-    Every option can be given as an environment variable, too; options win.
+    Every option is an environment variable, too; the option wins.
     """
     from pisync import logs
     from pisync.app import CannotStart, create_app, profile_mistakes
@@ -136,7 +136,7 @@ def _reason(exc: OSError) -> str:
     """Say why it can't listen: in the system's words, without those that asyncio adds."""
     number = exc.errno or 0
     if number == errno.EADDRINUSE:
-        return f"{os.strerror(number)}. Another port: --port, or PISYNC_PORT."
+        return f"{os.strerror(number)}. Choose another port with --port or PISYNC_PORT."
     return os.strerror(number) if number > 0 else exc.strerror or str(exc)
 
 
@@ -170,7 +170,7 @@ def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 @main.command()
-@click.option("--name", required=True, help="whom the token is for")
+@click.option("--name", required=True, help="name that the token is for")
 @click.option(
     "--scope",
     "scopes",
@@ -178,18 +178,19 @@ def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     default=(DEVICES,),
     show_default=True,
     type=click.Choice(SCOPES),
-    help="what it is good for; repeatable",
+    help="scope of the token; repeatable",
 )
 @click.option(
     "--ttl",
     type=click.IntRange(1, MAX_TOKEN_TTL),
-    help="seconds that it is valid  [default: PISYNC_TOKEN_TTL, or 3600]",
+    help="seconds that the token is valid  [default: PISYNC_TOKEN_TTL, or 3600]",
 )
 @setting_options("store", "jwt_secret")
 def token(name: str, scopes: tuple[str, ...], ttl: int | None, **options: str | None) -> None:
-    """Print a token, signed with the server's secret.
+    """Print a token signed with the server's secret.
 
-    That is PISYNC_JWT_SECRET (or _FILE), or what is kept beside the database of PISYNC_STORE.
+    The secret is PISYNC_JWT_SECRET (or _FILE) or, on SQLite, the one kept beside the database of
+    PISYNC_STORE.
     """
     from pisync.tokens import Tokens
 
@@ -200,8 +201,8 @@ def token(name: str, scopes: tuple[str, ...], ttl: int | None, **options: str | 
     if secret is None:
         leave_with(
             MISTAKEN,
-            "Set PISYNC_JWT_SECRET or PISYNC_JWT_SECRET_FILE, here and for the server, to the same"
-            " secret.",
+            "Set PISYNC_JWT_SECRET or PISYNC_JWT_SECRET_FILE to the same secret here and for the"
+            " server.",
         )
     click.echo(Tokens(secret, settings.token_ttl).issue(name, scopes, ttl))
 
@@ -219,7 +220,10 @@ def openapi() -> None:
 @main.command()
 @setting_options("host", "port")
 def healthcheck(**options: str | None) -> None:
-    """Exit with status 0 if the service on this machine can serve, else with 1."""
+    """Exit with 0 if the service here is ready, else with 1.
+
+    It asks /readyz on this machine.
+    """
     from http.client import HTTPConnection, HTTPException
 
     settings = settings_from(options)

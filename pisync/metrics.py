@@ -100,7 +100,7 @@ class _Hot(Collector):
         total = CounterMetricFamily("pisync_requests", "Requests answered.", labels=labels)
         duration = HistogramMetricFamily(
             "pisync_request_duration_seconds",
-            "Time that answering took; a stream's lasts as long as it does.",
+            "Time taken to answer; for an event stream, how long it was open.",
             labels=labels,
         )
         for key, times in self.answers.items():
@@ -111,10 +111,10 @@ class _Hot(Collector):
         yield duration
         yield CounterMetricFamily(
             "pisync_requests_turned_away",
-            "Requests and connections refused unread, since there were too many.",
+            "Requests and connections refused unread because there were too many.",
             self.turned_away,
         )
-        begun = CounterMetricFamily("pisync_syncs", "Syncs asked for.", labels=("result",))
+        begun = CounterMetricFamily("pisync_syncs", "Syncs requested.", labels=("result",))
         for result, count in self.begun.items():
             begun.add_metric((result,), count)
         yield begun
@@ -126,7 +126,7 @@ class _Hot(Collector):
         yield finished
         lateness = HistogramMetricFamily(
             "pisync_sync_lateness_seconds",
-            "Time from when a sync was due to when it finished.",
+            "Time between a sync's due time and its finish.",
         )
         self.lateness.add_to(lateness)
         yield lateness
@@ -138,27 +138,29 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        Info("pisync", "The version that runs.", registry=registry).info({"version": __version__})
+        Info("pisync", "The running version.", registry=registry).info({"version": __version__})
 
         self._hot = _Hot()
         registry.register(self._hot)
-        self._pending = Gauge("pisync_syncs_pending", "Syncs under way.", registry=registry)
-        self._streams = Gauge("pisync_event_streams", "Event streams open.", registry=registry)
+        self._pending = Gauge(
+            "pisync_syncs_pending", "Pending syncs, in all fleets.", registry=registry
+        )
+        self._streams = Gauge("pisync_event_streams", "Open event streams.", registry=registry)
 
-        logins = Counter("pisync_logins", "Attempts to log in.", ("outcome",), registry=registry)
+        logins = Counter("pisync_logins", "Logins.", ("outcome",), registry=registry)
         self._logins = {login: logins.labels(login.value) for login in Login}
         self._hash_queue = Gauge(
-            "pisync_bcrypt_queue", "Passwords being hashed, or waiting to be.", registry=registry
+            "pisync_bcrypt_queue", "Passwords being hashed or waiting.", registry=registry
         )
         self._hash_duration = Histogram(
             "pisync_bcrypt_duration_seconds",
-            "Time that hashing a password took, waiting aside.",
+            "Time taken to hash a password, without waiting.",
             buckets=_HASH_BOUNDS,
             registry=registry,
         )
         self._lag = Histogram(
             "pisync_event_loop_lag_seconds",
-            "How much later than asked for the event loop came back to a sleeping task.",
+            "How much later than due the event loop resumed a sleeping task.",
             buckets=_LAG_BOUNDS,
             registry=registry,
         )

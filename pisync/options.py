@@ -24,7 +24,7 @@ def setting_options(*fields: str) -> Callable[[_Command], _Command]:
                 continue
             for name in reversed(variable.names):
                 is_file = name != variable.names[0]
-                meaning = "file that holds it, instead" if is_file else variable.meaning
+                meaning = "file to read it from instead" if is_file else variable.meaning
                 note = f"  [{name}]" if is_file else f"  [{name}; default: {default_of(variable)}]"
                 command = click.option(
                     option_of(name),

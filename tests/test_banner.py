@@ -36,7 +36,7 @@ def test_names_every_address_and_uses_the_first() -> None:
 
 def test_shows_the_admins_password_only_if_it_was_drawn() -> None:
     assert "admin" not in shown()
-    assert "admin  password 5O5z4l (just drawn, shown only now)\n" in shown(drawn="5O5z4l")
+    assert "admin  password 5O5z4l (drawn now, shown only once)\n" in shown(drawn="5O5z4l")
 
 
 def test_counts_one_device() -> None:

@@ -249,7 +249,7 @@ class TestMistakes:
         (line,) = process.stderr.splitlines()
         assert line == (
             f"Can't listen on 127.0.0.1 port {port}: Address already in use."
-            " Another port: --port, or PISYNC_PORT."
+            " Choose another port with --port or PISYNC_PORT."
         )
 
     def test_an_address_of_another_machine_too(self) -> None:
