@@ -32,7 +32,7 @@ _DESCRIPTION = """\
 A device-sync backend to test against: accounts, simulated devices, their failures and their
 history.
 
-`register` and `login` return a token. All calls that show a lock need it, in the header
+`register` and `login` return a token. Calls that name a scope need it, in the header
 `Authorization: Bearer …`.
 
 - Timestamps are UTC, with six digits of fraction and `Z`: `2026-11-22T07:40:12.000000Z`.
