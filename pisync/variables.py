@@ -242,7 +242,7 @@ _MANY = 1_000_000_000
 
 VARIABLES = (
     Variable("host", _host, "address or host name to listen on"),
-    Variable("port", _whole_number(0, 65_535), "port to listen on; 0 draws a free one"),
+    Variable("port", _whole_number(0, 65_535), "port to listen on; 0 picks a free port"),
     Variable(
         "store",
         _store,
@@ -253,14 +253,15 @@ VARIABLES = (
     Variable(
         "jwt_secret",
         _jwt_secret,
-        "what tokens are signed with, 32 bytes or more",
-        "memory: drawn at every start; SQLite: drawn at the first and kept; PostgreSQL: needed",
+        "secret that signs tokens, 32 bytes or more",
+        "memory: drawn at every start; SQLite: drawn at the first start and kept;"
+        " PostgreSQL: required",
         or_file=True,
     ),
     Variable(
         "jwt_secret_previous",
         _jwt_secret,
-        "the secret before this one: tokens signed with it stay good",
+        "previous secret: tokens signed with it stay valid",
         "none",
         or_file=True,
     ),
@@ -273,12 +274,14 @@ VARIABLES = (
         or_file=True,
     ),
     Variable(
-        "bcrypt_cost", _whole_number(4, 15), "cost of a password's hash, 4 to 15; below 10 it warns"
+        "bcrypt_cost",
+        _whole_number(4, 15),
+        "cost of a password's hash, 4 to 15; a warning below 10",
     ),
     Variable(
         "devices",
         _whole_number(0, MAX_DEVICES),
-        f"how many devices to fill the store with at first, at most {MAX_DEVICES:,}",
+        f"number of devices to create when the store is first filled, at most {MAX_DEVICES:,}",
         "ten hard-coded ones",
     ),
     Variable("profile", _profile, "the default fleet's profile, as JSON, when it is first made"),
@@ -290,7 +293,7 @@ VARIABLES = (
     Variable(
         "max_requests",
         _whole_number(1, _MANY),
-        "at overload, requests taken in at a time at most; beyond it 503",
+        "at overload, most requests accepted per turn of the event loop; beyond it 503",
     ),
     Variable("login_failures", _login_failures, "failed logins per seconds before 429, or off"),
     Variable(
