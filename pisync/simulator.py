@@ -89,20 +89,25 @@ class Simulator:
         """
         unique = list(dict.fromkeys(device_ids))
         start = self._start if len(unique) <= BATCH else self._start_in_turn
-        return await self._to_the_end(start(fleet, _batches(unique)))
+        return await start(fleet, _batches(unique))
 
     async def start_all(self, fleet: str, statuses: frozenset[int] | None) -> BulkResult:
         """Begin an attempt of every device that has one of these statuses; of all if None.
 
         Raises Busy, with nothing begun, if too many such calls wait.
         """
-        return await self._to_the_end(self._start_in_turn(fleet, self._having(fleet, statuses)))
+        return await self._start_in_turn(fleet, self._having(fleet, statuses))
 
     async def _start_in_turn(self, fleet: str, batches: AsyncIterator[Sequence[int]]) -> BulkResult:
+        # Who is given up while it waits has begun nothing, and never will: a server that stops can
+        # say so, and need not wait for all of the line.
         async with self._queues.turn(b"all"):
             return await self._start(fleet, batches)
 
     async def _start(self, fleet: str, batches: AsyncIterator[Sequence[int]]) -> BulkResult:
+        return await self._to_the_end(self._start_each(fleet, batches))
+
+    async def _start_each(self, fleet: str, batches: AsyncIterator[Sequence[int]]) -> BulkResult:
         # A reset meanwhile must not let the rest start in the new state.
         generation = (await self._store.fleet(fleet)).generation
         came: Counter[Verdict] = Counter()

@@ -475,6 +475,22 @@ class TestBulk:
         await slow.simulator.drain()
         assert await slow.store.pending() == 1000
 
+    async def test_begins_nothing_when_its_caller_is_cancelled_while_it_waits_for_its_turn(
+        self,
+        slow: Live,
+        call: Callable[[Simulator], Awaitable[BulkResult]],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(slow.simulator, "_queues", Queues(abreast=1))
+        first, second = (asyncio.ensure_future(call(slow.simulator)) for _ in range(2))
+        await until(lambda: slow.store.begins > 0)
+        second.cancel()
+        await first
+        await slow.simulator.drain()
+        assert second.cancelled()
+        ledger = await slow.store.ledger(F)
+        assert (ledger.accepted, ledger.joined) == (1000, 0)
+
     async def test_that_fails_after_its_caller_was_cancelled_troubles_nobody(
         self, slow: Live, call: Callable[[Simulator], Awaitable[BulkResult]]
     ) -> None:
