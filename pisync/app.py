@@ -36,6 +36,9 @@ from pisync.web.page_cache import PAGES, PageCache
 from pisync.web.parsing import by_field
 from pisync.web.routes import add_routes
 
+_DRAIN_SECONDS = 1.0
+"""How long calls that nobody waits for any more may go on when the server stops."""
+
 
 class CannotStart(Exception):
     """The settings ask for what can't be had; the text says what, and what to do."""
@@ -159,7 +162,7 @@ async def _end_streams(app: web.Application) -> None:
 async def _resolve(app: web.Application) -> AsyncIterator[None]:
     resolver = asyncio.create_task(app[keys.SIMULATOR].run())
     yield
-    await app[keys.SIMULATOR].drain()
+    await app[keys.SIMULATOR].drain(_DRAIN_SECONDS)
     resolver.cancel()
     with suppress(asyncio.CancelledError):
         await resolver

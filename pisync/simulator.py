@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
 from pisync.alarm import Alarm
@@ -72,10 +73,21 @@ class Simulator:
                 self._alarm.set(wait)
             await self._alarm.wait()
 
-    async def drain(self) -> None:
-        """Wait for the calls under way, which go on when their client hangs up."""
-        while self._under_way:
-            await asyncio.wait(self._under_way)
+    async def drain(self, patience: float | None = None) -> None:
+        """Wait for the calls under way that a client's hanging up does not end.
+
+        Those that take longer than `patience` seconds are cut off, as a crash would: attempts that
+        have begun go on, the others never begin. None: wait for as long as it takes.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                while self._under_way:
+                    await asyncio.wait(self._under_way)
+        left = [*self._under_way]
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left)
 
     async def start(self, fleet: str, device_id: int) -> Begun:
         """Begin an attempt of a device, or join the one under way. Raises NoSuchFleet."""

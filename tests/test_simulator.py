@@ -475,6 +475,21 @@ class TestBulk:
         await slow.simulator.drain()
         assert await slow.store.pending() == 1000
 
+    async def test_is_cut_off_where_draining_may_take_no_longer(
+        self, slow: Live, call: Callable[[Simulator], Awaitable[BulkResult]]
+    ) -> None:
+        caller = asyncio.ensure_future(call(slow.simulator))
+        await until(lambda: slow.store.begins > 0)
+        await slow.simulator.drain(0)
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        begun = await slow.store.pending()
+        assert 0 < begun < 1000
+        await slow.simulator.drain()
+        ledger = await slow.store.ledger(F)
+        assert (ledger.accepted, ledger.pending) == (begun, begun)
+        assert ledger.balanced
+
     async def test_begins_nothing_when_its_caller_is_cancelled_while_it_waits_for_its_turn(
         self,
         slow: Live,

@@ -490,6 +490,33 @@ async def test_those_who_never_end_are_cut_off_within_what_is_promised(
         assert not (await streaming.rest()).endswith(b"0\r\n\r\n")
 
 
+async def test_a_bulk_sync_that_takes_too_long_does_not_hold_up_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app, begins = create_app(SETTINGS), asyncio.Event()
+
+    async def begin(*_: object, **__: object) -> NoReturn:
+        begins.set()
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    monkeypatch.setattr(app[keys.STORE], "begin", begin)
+    token, body = app[keys.TOKENS].issue("alice", ("devices",)), b'{"all":true}'
+    head = (
+        f"POST /devices/sync HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    async with (
+        serving(app, replace(UNHURRIED, under_way=0.0)) as running,
+        wire(running.port) as connection,
+    ):
+        await connection.send(head.encode() + body)
+        await begins.wait()
+        signal.raise_signal(signal.SIGTERM)
+        await asyncio.wait_for(running.task, SOON)
+        assert_given_up(await connection.answer())
+
+
 @pytest.mark.parametrize(
     "grace", [NEVER, 0.0], ids=["in the grace", "while requests are under way"]
 )
