@@ -24,9 +24,11 @@ from pisync.stores.base import (
     Verdict,
 )
 
+BATCH = 256
+"""How many syncs begin or finish in one turn of the event loop, so that requests get in between."""
 BULKS_AT_ONCE = 4
-"""How many calls of many batches go on at once. However many do, none is done sooner: of 2,000 that
-took turns, a sixth were done in the time in which all of 32 were."""
+"""How many calls of many batches go on at once in a fleet. However many do, none is done sooner: of
+2,000 that took turns, a sixth were done in the time in which all of 32 were."""
 RETRY = 1.0
 """Seconds until the loop tries again after the store failed."""
 
@@ -112,8 +114,9 @@ class Simulator:
 
     async def _start_in_turn(self, fleet: str, batches: AsyncIterator[Sequence[int]]) -> BulkResult:
         # Who is given up while it waits has begun nothing, and never will: a server that stops can
-        # say so, and need not wait for all of the line.
-        async with self._queues.turn(b"all"):
+        # say so, and need not wait for all of the line. Each fleet has its own, so that none keeps
+        # another waiting; any bytes may name it, as long as nobody has looked whether it is there.
+        async with self._queues.turn(fleet.encode(errors="surrogateescape")):
             return await self._start(fleet, batches)
 
     async def _start(self, fleet: str, batches: AsyncIterator[Sequence[int]]) -> BulkResult:

@@ -345,7 +345,7 @@ class TestStartListed:
     async def test_of_many_batches_takes_turns_and_more_than_may_wait_is_busy(
         self, slow: Live, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(slow.simulator, "_queues", Queues(at_once=1, longest=2))
+        monkeypatch.setattr(slow.simulator, "_queues", Queues(abreast=1, longest=2))
         many, few = range(1, BATCH + 2), range(1, BATCH + 1)
         calls = [asyncio.create_task(slow.simulator.start_all(F, None)) for _ in range(2)]
         calls.append(asyncio.create_task(slow.simulator.start_listed(F, many)))
@@ -360,6 +360,28 @@ class TestStartListed:
         came = await asyncio.gather(*calls)
         assert came[0].started == 1000
         assert [each.joined for each in came[1:]] == [1000, BATCH + 1]
+
+    async def test_of_many_batches_keeps_no_other_fleet_waiting(
+        self, slow: Live, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(slow.simulator, "_queues", Queues(abreast=1))
+        await slow.store.put_fleet("other", Generated(10), SLOW)
+        go_on = asyncio.Event()
+
+        async def stay(begins: int) -> None:
+            if begins == 1:
+                await go_on.wait()
+
+        slow.store.in_between = stay
+        many = asyncio.create_task(slow.simulator.start_all(F, None))
+        await until(lambda: slow.store.begins == 1)
+        assert (await slow.simulator.start_all("other", None)).started == 10
+        go_on.set()
+        assert (await many).started == 1000
+
+    async def test_of_a_fleet_that_no_text_names_is_of_none(self, slow: Live) -> None:
+        with pytest.raises(NoSuchFleet):
+            await slow.simulator.start_all("\udcff", None)
 
     async def test_of_nothing_is_nothing(self, slow: Live) -> None:
         assert await slow.simulator.start_listed(F, []) == BulkResult(0, 0, 0, [])
