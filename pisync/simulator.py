@@ -113,18 +113,24 @@ class Simulator:
         return await self._start_in_turn(fleet, self._having(fleet, statuses))
 
     async def _start_in_turn(self, fleet: str, batches: AsyncIterator[Sequence[int]]) -> BulkResult:
+        generation = await self._generation(fleet)
         # Who is given up while it waits has begun nothing, and never will: a server that stops can
         # say so, and need not wait for all of the line. Each fleet has its own, so that none keeps
-        # another waiting; any bytes may name it, as long as nobody has looked whether it is there.
-        async with self._queues.turn(fleet.encode(errors="surrogateescape")):
-            return await self._start(fleet, batches)
+        # another waiting.
+        async with self._queues.turn(fleet.encode()):
+            return await self._to_the_end(self._start_each(fleet, generation, batches))
 
     async def _start(self, fleet: str, batches: AsyncIterator[Sequence[int]]) -> BulkResult:
-        return await self._to_the_end(self._start_each(fleet, batches))
+        generation = await self._generation(fleet)
+        return await self._to_the_end(self._start_each(fleet, generation, batches))
 
-    async def _start_each(self, fleet: str, batches: AsyncIterator[Sequence[int]]) -> BulkResult:
-        # A reset meanwhile must not let the rest start in the new state.
-        generation = (await self._store.fleet(fleet)).generation
+    async def _generation(self, fleet: str) -> int:
+        # Of a call that came before a reset nothing must start after it, in the new state.
+        return (await self._store.fleet(fleet)).generation
+
+    async def _start_each(
+        self, fleet: str, generation: int, batches: AsyncIterator[Sequence[int]]
+    ) -> BulkResult:
         came: Counter[Verdict] = Counter()
         not_found: list[int] = []
         async for device_ids in batches:

@@ -473,6 +473,25 @@ class TestBulk:
         assert await slow.store.pending() == 0
         assert (await slow.store.ledger(F)).accepted == 0
 
+    async def test_that_waits_for_its_turn_during_a_reset_starts_nothing_after_it(
+        self,
+        slow: Live,
+        call: Callable[[Simulator], Awaitable[BulkResult]],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(slow.simulator, "_queues", Queues(abreast=1))
+
+        async def reset(begins: int) -> None:
+            if begins == 1:
+                await slow.store.reset_fleet(F)
+
+        slow.store.in_between = reset
+        calls = [asyncio.ensure_future(call(slow.simulator)) for _ in range(2)]
+        for each in calls:
+            with pytest.raises(FleetReplaced):
+                await each
+        assert (await slow.store.ledger(F)).accepted == 0
+
     async def test_tells_of_a_store_that_fails_in_the_middle_and_keeps_what_was_begun(
         self, slow: Live, call: Callable[[Simulator], Awaitable[BulkResult]]
     ) -> None:
