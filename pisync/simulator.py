@@ -24,11 +24,11 @@ from pisync.stores.base import (
     Verdict,
 )
 
-BATCH = 256
-"""How many syncs begin or finish in one turn of the event loop, so that requests get in between."""
 BULKS_AT_ONCE = 4
-"""How many calls of many batches go on at once in a fleet. However many do, none is done sooner: of
-2,000 that took turns, a sixth were done in the time in which all of 32 were."""
+"""How many bulk calls of several batches run at the same time in a fleet; the others wait.
+
+More at once would not be done sooner, only all of them later.
+"""
 RETRY = 1.0
 """Seconds until the loop tries again after the store failed."""
 
@@ -115,7 +115,7 @@ class Simulator:
     async def _start_in_turn(self, fleet: str, batches: AsyncIterator[Sequence[int]]) -> BulkResult:
         generation = await self._generation(fleet)
         # Who is given up while it waits has begun nothing, and never will: a server that stops can
-        # say so, and need not wait for all of the line. Each fleet has its own, so that none keeps
+        # say so, and need not wait for the whole queue. Each fleet has its own, so that none keeps
         # another waiting.
         async with self._queues.turn(fleet.encode()):
             return await self._to_the_end(self._start_each(fleet, generation, batches))

@@ -345,7 +345,7 @@ class TestStartListed:
     async def test_of_many_batches_takes_turns_and_more_than_may_wait_is_busy(
         self, slow: Live, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(slow.simulator, "_queues", Queues(abreast=1, longest=2))
+        monkeypatch.setattr(slow.simulator, "_queues", Queues(at_once=1, longest=2))
         many, few = range(1, BATCH + 2), range(1, BATCH + 1)
         calls = [asyncio.create_task(slow.simulator.start_all(F, None)) for _ in range(2)]
         calls.append(asyncio.create_task(slow.simulator.start_listed(F, many)))
@@ -364,7 +364,7 @@ class TestStartListed:
     async def test_of_many_batches_keeps_no_other_fleet_waiting(
         self, slow: Live, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(slow.simulator, "_queues", Queues(abreast=1))
+        monkeypatch.setattr(slow.simulator, "_queues", Queues(at_once=1))
         await slow.store.put_fleet("other", Generated(10), SLOW)
         go_on = asyncio.Event()
 
@@ -479,7 +479,7 @@ class TestBulk:
         call: Callable[[Simulator], Awaitable[BulkResult]],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(slow.simulator, "_queues", Queues(abreast=1))
+        monkeypatch.setattr(slow.simulator, "_queues", Queues(at_once=1))
 
         async def reset(begins: int) -> None:
             if begins == 1:
@@ -537,7 +537,7 @@ class TestBulk:
         call: Callable[[Simulator], Awaitable[BulkResult]],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(slow.simulator, "_queues", Queues(abreast=1))
+        monkeypatch.setattr(slow.simulator, "_queues", Queues(at_once=1))
         first, second = (asyncio.ensure_future(call(slow.simulator)) for _ in range(2))
         await until(lambda: slow.store.begins > 0)
         second.cancel()
