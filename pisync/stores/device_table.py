@@ -113,6 +113,11 @@ class DeviceTable:
         blocks = slice(positions[0] >> _BLOCK_BITS, (positions[-1] >> _BLOCK_BITS) + 1)
         return sum(self._changes[blocks])
 
+    @property
+    def pending(self) -> int:
+        """How many devices are pending."""
+        return self._counts[_PENDING_BYTE]
+
     def count(self, statuses: frozenset[int] | None = None) -> int:
         """Count the devices that have one of these statuses; all if None."""
         if statuses is None:

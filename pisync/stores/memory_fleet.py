@@ -16,7 +16,7 @@ from pisync.model.fleet import (
     Listed,
     Stats,
 )
-from pisync.model.outcome import PENDING, STATUS_CODES
+from pisync.model.outcome import STATUS_CODES
 from pisync.model.profile import Profile
 from pisync.model.script import Script
 from pisync.stores.base import NoSuchDevice
@@ -27,15 +27,14 @@ from pisync.stores.work import Due, Work
 _POSITION_BITS = 23
 """Enough for the positions of the largest fleet."""
 _POSITION = (1 << _POSITION_BITS) - 1
-_PENDING_STATUS = frozenset((PENDING,))
 
 
-def _packed(due: Due) -> int:
-    return due.moment << _POSITION_BITS | due.position
+def _packed(moment: int, position: int) -> int:
+    return moment << _POSITION_BITS | position
 
 
-def _unpacked(entry: int) -> Due:
-    return Due(entry >> _POSITION_BITS, entry & _POSITION)
+def _moment(entry: int) -> int:
+    return entry >> _POSITION_BITS
 
 
 class MemoryFleet:
@@ -114,7 +113,7 @@ class MemoryFleet:
     @property
     def pending(self) -> int:
         """How many syncs are pending, held ones included."""
-        return self.devices.count(_PENDING_STATUS)
+        return self.devices.pending
 
     @property
     def next_error_id(self) -> int:
@@ -132,34 +131,32 @@ class MemoryFleet:
 
     def next_due(self) -> int | None:
         """Return the earliest fleet time at which a sync falls due."""
-        return _unpacked(self._queue[0]).moment if self._queue else None
+        return _moment(self._queue[0]) if self._queue else None
 
     def begins_with_one_of(self, devices: Iterable[Device]) -> bool:
         """Say whether one of these pending devices is the next to fall due."""
         if not self._queue:
             return False
-        earliest = self._queue[0] >> _POSITION_BITS
+        earliest = _moment(self._queue[0])
         return any(each.pending is not None and each.pending.due_at == earliest for each in devices)
 
     def last_due(self) -> int | None:
         """Return the latest fleet time at which a pending sync falls due."""
-        return _unpacked(max(self._queue)).moment if self._queue else None
+        return _moment(max(self._queue)) if self._queue else None
 
     def take_due(self, until: int, limit: int) -> list[Due]:
         """Take at most `limit` syncs that are due at `until` or before, in due order."""
+        queue, beyond = self._queue, _packed(until + 1, 0)
         taken: list[Due] = []
-        while self._queue and len(taken) < limit:
-            due = _unpacked(self._queue[0])
-            if due.moment > until:
-                break
-            heappop(self._queue)
-            taken.append(due)
+        while queue and queue[0] < beyond and len(taken) < limit:
+            entry = heappop(queue)
+            taken.append(Due(_moment(entry), entry & _POSITION))
         return taken
 
     def give_back(self, due: Iterable[Due]) -> None:
         """Put back what was taken and could not be finished."""
         for each in due:
-            heappush(self._queue, _packed(each))
+            heappush(self._queue, _packed(*each))
 
     # Writing
 
@@ -183,4 +180,4 @@ class MemoryFleet:
     def _save(self, position: int, device: Device) -> None:
         self.devices.save(position, device)
         if device.pending is not None and device.pending.due_at is not None:
-            heappush(self._queue, _packed(Due(device.pending.due_at, position)))
+            heappush(self._queue, _packed(device.pending.due_at, position))

@@ -1,6 +1,6 @@
 """A unit of work on a fleet: computed first, from what is known of it, and applied as a whole."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -76,7 +76,7 @@ class Work(Generic[_Fleet]):
         self.devices: dict[int, Device] = {}
         self.scripts: dict[int, Script | None] = {}
         self.error_logs: list[ErrorLog] = []
-        self.counts: Counter[Count] = Counter()
+        self.counts: defaultdict[Count, int] = defaultdict(int)
         self._newly_pending = 0
 
     def begin(self, device_ids: Iterable[int], now: int) -> list[Begun]:
@@ -115,14 +115,14 @@ class Work(Generic[_Fleet]):
         """
         finished = []
         for moment, position in due:
-            pending = self._device(position).pending
-            if pending is not None and pending.due_at == moment:
+            device = self._device(position)
+            if device.pending is not None and device.pending.due_at == moment:
                 late = None if now is None else self.clock.lateness(moment, now) / SECOND
-                finished.append(self._finish(position, late))
+                finished.append(self._finish(position, device, late))
         return finished
 
-    def _finish(self, position: int, lateness: float | None) -> Finished:
-        device, failure = transitions.finish(self._device(position))
+    def _finish(self, position: int, pending: Device, lateness: float | None) -> Finished:
+        device, failure = transitions.finish(pending)
         self.devices[position] = device
         self._newly_pending -= 1
         log = None
@@ -140,10 +140,10 @@ class Work(Generic[_Fleet]):
     def release(self, position: int, outcome: Outcome, now: int) -> Finished:
         """Finish a held attempt with this outcome; raises NothingHeld."""
         try:
-            self.devices[position] = transitions.release(self._device(position), outcome, now)
+            released = transitions.release(self._device(position), outcome, now)
         except transitions.InvalidTransition:
             raise NothingHeld from None
-        return self._finish(position, lateness=None)
+        return self._finish(position, released, lateness=None)
 
     def _device(self, position: int) -> Device:
         return self.devices.get(position) or self.fleet.devices.load(position)
