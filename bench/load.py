@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -50,10 +51,14 @@ def measure(
     """
     run_wrk(server, requests, connections, warm_up)
     for _ in range(_TRIES):
-        with _Checker(server, requests) as checker:
-            before = server.processor_seconds()
-            result = run_wrk(server, requests, connections, seconds)
-            used = server.processor_seconds() - before
+        try:
+            with _Checker(server, requests) as checker:
+                before = server.processor_seconds()
+                result = run_wrk(server, requests, connections, seconds)
+                used = server.processor_seconds() - before
+        except OSError as exc:
+            print(f"once more: {server.server.name}: {exc!r}", file=sys.stderr)
+            continue
         if result["requests"]:
             break
     else:
