@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -74,7 +74,8 @@ class Wire:
 
     def end(self) -> None:
         """Send no more; what is answered can still be read."""
-        self._writer.write_eof()
+        with suppress(OSError):  # who has answered and hung up already
+            self._writer.write_eof()
 
     async def answer(self, *, head: bool = False) -> Answer:
         """Read one answer; `head` says that it is one to HEAD, and has no body."""
