@@ -41,7 +41,7 @@ MINUTES ?= 60
 fuzz: $(VENV)/.dev ## Fuzz the API, its document and its parsers, for so many MINUTES (60)
 	$(PIP) --require-hashes -r tests/fuzz/requirements.txt || \
 	  echo 'NOT FUZZED: the parsers. atheris does not install on this Python.' >&2
-	FUZZ=$$(($(MINUTES) / 4)) $(BIN)/python -m pytest tests/fuzz tests/test_schemathesis.py -n 0 $(ARGS)
+	FUZZ=$$(($(MINUTES) / 4)) $(BIN)/python -m pytest tests/fuzz tests/web/openapi/test_schemathesis.py -n 0 $(ARGS)
 	! $(BIN)/python -c 'import atheris' 2>/dev/null || \
 	  $(BIN)/python -m tests.fuzz.parsers -max_total_time=$$(($(MINUTES) * 15)) -artifact_prefix=$(VENV)/
 

@@ -11,30 +11,49 @@ from aiohttp import web
 from marshmallow import ValidationError
 
 from pisync import keys
-from pisync.accounts import Accounts
-from pisync.events import Broker
-from pisync.machine_time import MachineTime, SystemTime
-from pisync.metrics import Metrics
+from pisync.auth.accounts import Accounts
+from pisync.auth.passwords import Passwords
+from pisync.auth.revocations import RevocationFeed
+from pisync.auth.tokens import Tokens
+from pisync.clocks import (
+    MachineClocks,
+    SystemClocks,
+)
+from pisync.config.jwt_secret import (
+    NoSecret,
+    kept_secret,
+    sqlite_path,
+)
+from pisync.config.settings import Settings
 from pisync.model.first_fleet import first_fleet
 from pisync.model.fleet import DEFAULT_FLEET, FirstData, Generated
-from pisync.passwords import Passwords
-from pisync.restrictions import Restrictions
-from pisync.secret import NoSecret, kept_secret, sqlite_path
-from pisync.settings import Settings
-from pisync.simulator import Simulator
+from pisync.simulation.events import Broker
+from pisync.simulation.simulator import Simulator
 from pisync.stores.base import CannotOpen, Store
-from pisync.stores.memory import MemoryStore
-from pisync.tokens import Tokens
-from pisync.web.auth import guard
-from pisync.web.cors import CORS, Cors
-from pisync.web.fleet_schemas import ProfileSchema
-from pisync.web.fleets import new_profile
-from pisync.web.health import event_loop_lag
-from pisync.web.hot import HotPath
-from pisync.web.observe import OBSERVER, Observer, add_headers, observe
-from pisync.web.page_cache import PAGES, PageCache
-from pisync.web.parsing import by_field
+from pisync.stores.embedded.store import MemoryStore
+from pisync.telemetry.metrics import Metrics
+from pisync.web.contract.fleet_schemas import ProfileSchema
+from pisync.web.contract.request import by_field
+from pisync.web.handlers.fleets import new_profile
+from pisync.web.handlers.health import event_loop_lag
+from pisync.web.handlers.page_cache import (
+    PAGES,
+    PageCache,
+)
+from pisync.web.handlers.pages import OPENAPI
+from pisync.web.pipeline.auth import guard
+from pisync.web.pipeline.cors import (
+    CORS,
+    Cors,
+)
+from pisync.web.pipeline.middleware import (
+    REQUEST_OBSERVER,
+    RequestObserver,
+    add_headers,
+    observe,
+)
 from pisync.web.routes import add_routes
+from pisync.web.transport.fast_path import FastPath
 
 _DRAIN_SECONDS = 1.0
 """How long calls that nobody waits for any more may go on when the server stops."""
@@ -62,13 +81,13 @@ def profile_mistakes(given: Mapping[str, object]) -> dict[str, list[str]]:
     return {}
 
 
-def create_app(settings: Settings, *, time: MachineTime | None = None) -> web.Application:
+def create_app(settings: Settings, *, time: MachineClocks | None = None) -> web.Application:
     """Return the application that these settings ask for; `time` is the machine's unless given.
 
     Raises CannotStart.
     """
     metrics = Metrics()
-    store = _store(settings, time or SystemTime())
+    store = _store(settings, time or SystemClocks())
     tokens = Tokens(
         _secret(settings), settings.token_ttl, previous_secret=settings.jwt_secret_previous
     )
@@ -83,11 +102,12 @@ def create_app(settings: Settings, *, time: MachineTime | None = None) -> web.Ap
     metrics.streams(lambda: broker.subscribers)
     app[keys.SIMULATOR] = Simulator(store, metrics, broker)
     app[PAGES] = PageCache()
+    app[OPENAPI] = _openapi_document
     app[keys.DRAINING] = asyncio.Event()
     if settings.otlp_endpoint is not None:
         _add_traces(app, settings.otlp_endpoint)
     access = add_routes(app)
-    app[OBSERVER] = observer = Observer(metrics, access_log=settings.access_log)
+    app[REQUEST_OBSERVER] = observer = RequestObserver(metrics, access_log=settings.access_log)
     app.middlewares.append(observe(observer, preflight=cors.preflight if cors else None))
     app.middlewares.append(guard(tokens, access))
     app.on_response_prepare.append(add_headers)
@@ -95,32 +115,39 @@ def create_app(settings: Settings, *, time: MachineTime | None = None) -> web.Ap
         app[CORS] = cors
         app.on_response_prepare.append(cors.add)
     if cors is None and settings.otlp_endpoint is None:  # the hot path knows neither
-        front: keys.Front = partial(HotPath, app, observer)
+        front: keys.Front = partial(FastPath, app, observer)
         app[keys.FRONT] = front
     app.on_shutdown.append(_end_streams)
     app.cleanup_ctx.extend((_open_store, _resolve, _accounts, event_loop_lag))
     return app
 
 
-def _store(settings: Settings, time: MachineTime) -> Store:
+def _openapi_document() -> Mapping[str, object]:
+    # Not before somebody asks: it takes long to import, and to make.
+    from pisync.web.openapi.document import document  # noqa: PLC0415
+
+    return document()
+
+
+def _store(settings: Settings, time: MachineClocks) -> Store:
     first: FirstData = first_fleet() if settings.devices is None else Generated(settings.devices)
     profile = new_profile(ProfileSchema().load(settings.profile))
     # Imported only where they are used: with their libraries, these take longer than all the rest.
     if settings.store_is_shared:
         from pisync.stores.postgres.store import PostgresStore  # noqa: PLC0415
 
-        return PostgresStore(settings.store, first, profile, most_error_logs=settings.error_logs)
+        return PostgresStore(settings.store, first, profile, max_error_logs=settings.error_logs)
     path = sqlite_path(settings.store)
     if path is None:
-        return MemoryStore(first, profile, time, most_error_logs=settings.error_logs)
-    from pisync.stores.sqlite import SqliteStore  # noqa: PLC0415
+        return MemoryStore(first, profile, time, max_error_logs=settings.error_logs)
+    from pisync.stores.embedded.sqlite import SqliteStore  # noqa: PLC0415
 
-    return SqliteStore(path, first, profile, time, most_error_logs=settings.error_logs)
+    return SqliteStore(path, first, profile, time, max_error_logs=settings.error_logs)
 
 
 def _add_traces(app: web.Application, endpoint: str) -> None:
     try:
-        from pisync.web.tracing import Traces  # noqa: PLC0415 - an extra, which most do without
+        from pisync.web.pipeline.tracing import Traces  # noqa: PLC0415 - an extra, which most do without
     except ImportError as exc:
         raise CannotStart(
             "PISYNC_OTLP_ENDPOINT needs the extra otel: pip install 'pisync[otel]'"
@@ -171,7 +198,7 @@ async def _resolve(app: web.Application) -> AsyncIterator[None]:
 async def _accounts(app: web.Application) -> AsyncIterator[None]:
     settings = app[keys.SETTINGS]
     passwords = Passwords(settings.bcrypt_cost, app[keys.METRICS])
-    restrictions = Restrictions(app[keys.STORE], app[keys.TOKENS].restrict)
+    restrictions = RevocationFeed(app[keys.STORE], app[keys.TOKENS].restrict)
     accounts = Accounts(app[keys.STORE], passwords, settings.login_failures, restrictions)
     app[keys.ACCOUNTS] = accounts
     app[keys.DRAWN_ADMIN_PASSWORD] = await accounts.start(

@@ -5,13 +5,16 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from pisync.accounts import Accounts
-from pisync.events import Broker
-from pisync.metrics import Metrics
-from pisync.settings import Settings
-from pisync.simulator import Simulator
+from pisync.auth.accounts import Accounts
+from pisync.auth.tokens import (
+    Claims,
+    Tokens,
+)
+from pisync.config.settings import Settings
+from pisync.simulation.events import Broker
+from pisync.simulation.simulator import Simulator
 from pisync.stores.base import Store
-from pisync.tokens import Claims, Tokens
+from pisync.telemetry.metrics import Metrics
 
 RequestHandler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 Front = Callable[[RequestHandler], RequestHandler]

@@ -16,10 +16,16 @@ from pytest_aiohttp.plugin import AiohttpClient
 
 from pisync import keys
 from pisync.app import create_app
-from pisync.settings import Settings
-from pisync.stores.postgres import begins, database
-from pisync.web.overload import NORMAL
-from pisync.web.server import Patience, Runner
+from pisync.config.settings import Settings
+from pisync.stores.postgres import (
+    begin_queue,
+    database,
+)
+from pisync.web.transport.admission import NORMAL
+from pisync.web.transport.serve import (
+    Runner,
+    Timeouts,
+)
 
 # Every run tries the same examples, and none fails because the machine is busy.
 hypothesis.settings.register_profile("pisync", derandomize=True, deadline=None)
@@ -39,7 +45,7 @@ def patient_store(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name in (
         (database, "PATIENCE"),
         (database, "_CONNECT_PATIENCE"),
-        (begins, "_CALLERS_PATIENCE"),
+        (begin_queue, "_CALLERS_PATIENCE"),
     ):
         monkeypatch.setattr(module, name, 30.0)
     for name in ("statement_timeout", "idle_in_transaction_session_timeout"):
@@ -150,7 +156,7 @@ class ShippedServer(TestServer):
     """Serves as PiSync does: with the hot path in front of the application."""
 
     async def _make_runner(self, **_: Any) -> BaseRunner:
-        return Runner(self.app, asyncio.Event(), Patience(grace=0.0, under_way=0.5), NORMAL)
+        return Runner(self.app, asyncio.Event(), Timeouts(grace=0.0, under_way=0.5), NORMAL)
 
 
 @pytest.fixture(params=[ShippedServer, TestServer], ids=["hot", "ordinary"])

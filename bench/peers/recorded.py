@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 
 from bench.peers.repeated import Statement
-from pisync.cli import main
+from pisync.cli.main import main
 
 _statements: list[Statement] = []
 _numbers = count()

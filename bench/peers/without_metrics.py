@@ -1,7 +1,7 @@
 """PiSync with nothing counted, to see what counting costs."""
 
-from pisync.cli import main
-from pisync.metrics import Metrics
+from pisync.cli.main import main
+from pisync.telemetry.metrics import Metrics
 
 
 def _nothing(*_: object) -> None:

@@ -1,1 +1,4 @@
-"""Load for a server: requests as told, how they went, and whether a sync was lost over it."""
+"""Load for a server: requests by plan, what came of them, and whether a sync was lost over it.
+
+Imports `client` and the standard library; the command `pisync load` calls it.
+"""

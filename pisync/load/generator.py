@@ -8,7 +8,11 @@ from time import perf_counter
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector, hdrs
 
-from pisync.load.plan import ACTIONS, SYNC, Plan
+from pisync.load.plan import (
+    ACTIONS,
+    SYNC,
+    LoadPlan,
+)
 from pisync.load.tally import Tally
 
 _MOST_DEVICES = 10_000
@@ -47,7 +51,9 @@ class Pace:
         self._ends = perf_counter()
 
 
-async def generate(plan: Plan, tokens: Sequence[str], tally: Tally, stopped: asyncio.Event) -> None:
+async def generate(
+    plan: LoadPlan, tokens: Sequence[str], tally: Tally, stopped: asyncio.Event
+) -> None:
     """Load the server until the plan's time is over, or `stopped` is set; count into `tally`.
 
     The connections take the tokens in turn. Raises CannotLoad.
@@ -105,7 +111,7 @@ class _Connection:
     def __init__(
         self,
         session: ClientSession,
-        plan: Plan,
+        plan: LoadPlan,
         user: Mapping[str, str],
         devices: Sequence[int],
         number: int,

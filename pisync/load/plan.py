@@ -59,7 +59,7 @@ class Mix:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class LoadPlan:
     """A run: where, for how many seconds, and with how many requests at a time.
 
     `rate` is in requests a second; without it, each connection asks again when it has its answer.

@@ -7,7 +7,10 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import NamedTuple
 
-from pisync.client import FleetClient, Ledger
+from pisync.client import (
+    FleetClient,
+    Ledger,
+)
 from pisync.load.plan import SYNC
 from pisync.load.tally import Answers, Tally
 

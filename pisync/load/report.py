@@ -3,7 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pisync.load.plan import Plan, Thresholds
+from pisync.load.plan import (
+    LoadPlan,
+    Thresholds,
+)
 from pisync.load.reconcile import Settled
 from pisync.load.tally import Latencies, Tally
 
@@ -15,7 +18,7 @@ _NO_ANSWER = "none"
 class Report:
     """A run, and whether it is good: within its thresholds, and nothing lost."""
 
-    plan: Plan
+    plan: LoadPlan
     tally: Tally
     settled: Settled
     missed: Sequence[str]

@@ -12,7 +12,10 @@ from aiohttp import ClientError, ClientSession
 
 from pisync.client import FleetClient
 from pisync.load.generator import CannotLoad, generate
-from pisync.load.plan import Plan, Thresholds
+from pisync.load.plan import (
+    LoadPlan,
+    Thresholds,
+)
 from pisync.load.reconcile import close_books, open_books
 from pisync.load.report import Report, missed
 from pisync.load.tally import Tally
@@ -28,7 +31,7 @@ class LoadTokens(NamedTuple):
     users: Sequence[str]
 
 
-def run(plan: Plan, tokens: LoadTokens, thresholds: Thresholds) -> Report:
+def run(plan: LoadPlan, tokens: LoadTokens, thresholds: Thresholds) -> Report:
     """Load a server, and look at its ledger before and after.
 
     Raises CannotLoad; CallFailed, OSError or HTTPException where the ledger can't be had.
@@ -41,7 +44,7 @@ def run(plan: Plan, tokens: LoadTokens, thresholds: Thresholds) -> Report:
     return Report(plan, tally, settled, missed(tally, thresholds))
 
 
-async def _generate(plan: Plan, tokens: Sequence[str], tally: Tally) -> None:
+async def _generate(plan: LoadPlan, tokens: Sequence[str], tally: Tally) -> None:
     stopped = asyncio.Event()
     with suppress(NotImplementedError, ValueError):  # not on Windows, nor outside the main thread
         # The ledger is looked at all the same.
@@ -55,7 +58,7 @@ async def _generate(plan: Plan, tokens: Sequence[str], tally: Tally) -> None:
             await showing
 
 
-async def _show(plan: Plan, tally: Tally) -> None:
+async def _show(plan: LoadPlan, tally: Tally) -> None:
     """Show on a terminal how far it is, and how it goes."""
     length = round(plan.seconds * _TICKS_PER_SECOND)
     with click.progressbar(

@@ -10,16 +10,18 @@ device, NoSuchDevice. Times are fleet time in microseconds unless said otherwise
 """
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, Protocol
 
+from pisync.model.account import Account, TokenRevocation
 from pisync.model.clock import ClockView
 from pisync.model.device import Device, ErrorLog
 from pisync.model.fleet import FirstData, FleetView, Ledger, Stats
 from pisync.model.outcome import Outcome
 from pisync.model.profile import Profile
 from pisync.model.script import Script
+from pisync.model.sync import Change, ClockAdvance, FinishedSync, SyncResult
 
 BATCH = 256
 """How many syncs begin or finish in one step, which is a turn of the event loop or a transaction:
@@ -53,7 +55,7 @@ class FleetReplaced(StoreError):
     """The fleet was reset, replaced or deleted meanwhile."""
 
 
-class DefaultFleetStays(StoreError):
+class DefaultFleetProtected(StoreError):
     """The fleet `default` can't be deleted."""
 
 
@@ -73,52 +75,12 @@ class NoSuchAccount(StoreError):
     """There is no such account."""
 
 
-class AdminStays(StoreError):
+class AdminProtected(StoreError):
     """The account `admin` can't be disabled or deleted, and its scopes stay."""
 
 
 class AccountChanged(StoreError):
     """The account was changed meanwhile. Try again."""
-
-
-class Verdict(Enum):
-    """What became of a request to sync a device."""
-
-    STARTED = "started"
-    JOINED = "joined"
-    """It was pending, and the request joined the attempt under way."""
-    PENDING = "pending"
-    """It was pending, and its fleet refuses to join."""
-    FULL = "full"
-    """Its fleet has reached its limit of pending syncs."""
-    UNKNOWN = "unknown"
-    """The fleet has no such device."""
-
-
-class Begun(NamedTuple):
-    """What became of a request to sync a device, and the device then (None if unknown)."""
-
-    verdict: Verdict
-    device: Device | None
-
-
-class Finished(NamedTuple):
-    """An attempt that has finished: the device as it is now, and what a failure left behind.
-
-    `lateness` is in real seconds, finished minus due; None if time was moved to finish it, or it
-    was released.
-    """
-
-    device: Device
-    error_log: ErrorLog | None
-    lateness: float | None
-
-
-class Moved(NamedTuple):
-    """A fleet's time after it was moved, and how many syncs that finished."""
-
-    now: int
-    finished: int
 
 
 class DevicePage(NamedTuple):
@@ -154,59 +116,6 @@ class ErrorFilter:
     since: int | None = None
 
 
-class Restriction(NamedTuple):
-    """Which tokens in an account's name are refused: all, or those of an older generation.
-
-    It stays when the account is deleted: nobody who takes the name then gets its tokens back.
-    """
-
-    key: str
-    disabled: bool = False
-    tokens_since: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """Who may log in. `name` is as first registered; its `key` is the same whatever the case.
-
-    `tokens_since` is the generation of its tokens: the wall clock, in microseconds, when those
-    before it were ended; 0 if none ever were.
-    """
-
-    name: str
-    password_hash: bytes
-    scopes: tuple[str, ...]
-    disabled: bool = False
-    tokens_since: int = 0
-
-    @property
-    def key(self) -> str:
-        """What the account is found by."""
-        return account_key(self.name)
-
-    @property
-    def restriction(self) -> Restriction:
-        """Which tokens in its name are refused."""
-        return Restriction(self.key, self.disabled, self.tokens_since)
-
-    def with_tokens_ended(self, now: int) -> "Account":
-        """Return the account with a new generation of tokens, from `now` (wall clock).
-
-        If that is not above the last generation, it is the number after that instead.
-        """
-        return replace(self, tokens_since=max(now, self.tokens_since + 1))
-
-    def under(self, restriction: Restriction) -> "Account":
-        """Return the account with a restriction."""
-        _, disabled, tokens_since = restriction
-        return replace(self, disabled=disabled, tokens_since=tokens_since)
-
-
-def account_key(name: str) -> str:
-    """Return the key of an account of this name, whatever its case."""
-    return name.lower()
-
-
 class AccountPage(NamedTuple):
     """Accounts by key, how many there are on all pages, and whether a page follows."""
 
@@ -215,14 +124,14 @@ class AccountPage(NamedTuple):
     more: bool
 
 
-class RestrictionsNews(NamedTuple):
+class TokenRevocations(NamedTuple):
     """Restrictions that were made or changed, and the version to ask with for later ones."""
 
-    restrictions: Sequence[Restriction]
+    restrictions: Sequence[TokenRevocation]
     version: int
 
 
-class Guess(Enum):
+class LoginDecision(Enum):
     """Whether a password may be tried now."""
 
     ALLOWED = "allowed"
@@ -231,35 +140,24 @@ class Guess(Enum):
     REFUSED = "refused"
 
 
-class GuessPermit(NamedTuple):
+class LoginPermit(NamedTuple):
     """Whether a password may be tried now; if refused, `retry_after` real seconds from now."""
 
-    guess: Guess
+    decision: LoginDecision
     retry_after: float = 0.0
 
 
-class Change(NamedTuple):
-    """A device as an attempt of it began or finished, or the error log of one that failed.
-
-    `event_id` names the change, the same on every replica, and a stream is resumed by it. It is
-    made of `[A-Za-z0-9-]`.
-    """
-
-    event_id: str
-    what: Device | ErrorLog
-
-
-class Observer(Protocol):
+class StoreObserver(Protocol):
     """Who hears what a store has committed, at once.
 
     `began` and `finished` tell what this process did. `changed` and `replaced` tell what happened,
     on a shared store also what other replicas did, in the same order on all of them.
     """
 
-    def began(self, fleet: str, begun: Sequence[Begun]) -> None:
+    def began(self, fleet: str, begun: Sequence[SyncResult]) -> None:
         """This process was asked for syncs; those with the verdict STARTED are new."""
 
-    def finished(self, fleet: str, generation: int, finished: Sequence[Finished]) -> None:
+    def finished(self, fleet: str, generation: int, finished: Sequence[FinishedSync]) -> None:
         """This process finished attempts, in the order in which they were due.
 
         On a shared store this may come after the fleet was replaced or reset: `generation` is the
@@ -286,7 +184,7 @@ class Observer(Protocol):
 class Store(Protocol):
     """Fleets, their devices and error logs, and accounts."""
 
-    async def open(self, observer: Observer) -> None:
+    async def open(self, observer: StoreObserver) -> None:
         """Get ready: fill an empty store with its first data, and tell `observer` from now on.
 
         Raises CannotOpen.
@@ -325,13 +223,15 @@ class Store(Protocol):
         Raises NoSuchAccount.
         """
 
-    async def restrictions(self, known: int = 0) -> RestrictionsNews:
+    async def revocations(self, known: int = 0) -> TokenRevocations:
         """Return restrictions made or changed since an earlier answer's version; 0 for all.
 
         One may come twice. Each has come within 5 s of being made, if asked for every 2 s.
         """
 
-    async def ask_to_guess(self, keys: Sequence[bytes], limit: int, window: float) -> GuessPermit:
+    async def acquire_login_permit(
+        self, keys: Sequence[bytes], limit: int, window: float
+    ) -> LoginPermit:
         """Ask whether a password may be tried, counted under each of `keys`.
 
         Allowed while, for every key, the failures of its window and the guesses under way together
@@ -339,7 +239,7 @@ class Store(Protocol):
         window starts with its first failure and lasts `window` real seconds.
         """
 
-    async def guessed(self, keys: Sequence[bytes], *, failed: bool) -> None:
+    async def record_login(self, keys: Sequence[bytes], *, failed: bool) -> None:
         """End a guess that was allowed; count it under each of `keys` if it failed."""
 
     # Fleets
@@ -378,14 +278,14 @@ class Store(Protocol):
         deleted meanwhile.
         """
 
-    async def advance(self, name: str, microseconds: int) -> Moved:
+    async def advance(self, name: str, microseconds: int) -> ClockAdvance:
         """Move a manual clock, and finish all that falls due on the way, in due order.
 
         Two advances at once add up. Raises ClockNotManual or PastTheLastYear with nothing moved;
         FleetReplaced if the fleet is reset, replaced or deleted before the move is over.
         """
 
-    async def settle(self, name: str) -> Moved:
+    async def settle(self, name: str) -> ClockAdvance:
         """Finish all pending syncs that are not held; a manual clock moves to the last due time.
 
         Raises FleetReplaced if the fleet is reset, replaced or deleted before that is over.
@@ -412,7 +312,7 @@ class Store(Protocol):
 
     async def begin(
         self, fleet: str, device_ids: Iterable[int], *, generation: int | None = None
-    ) -> Sequence[Begun]:
+    ) -> Sequence[SyncResult]:
         """Begin an attempt of each device, or join the one under way, as the profile says.
 
         The plan of an attempt is saved with it. Answers in the order of `device_ids`, which has no

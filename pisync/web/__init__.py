@@ -1,1 +1,4 @@
-"""The HTTP side: routes, and handlers that parse, make one call and answer."""
+"""HTTP: what arrives at a socket, what a handler makes of it, and what goes back.
+
+Imports the services behind it through `keys`; only `app.py`, the commands and `in_process` import it.
+"""

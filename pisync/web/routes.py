@@ -8,22 +8,14 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from marshmallow import Schema
 
-from pisync.accounts import USERNAME
-from pisync.scopes import ADMIN, DEVICES
-from pisync.web import (
-    accounts,
-    admin_accounts,
-    answers,
-    devices,
-    errors,
-    fleets,
-    health,
-    pages,
-    stream,
+from pisync.auth.accounts import USERNAME
+from pisync.model.account import (
+    ADMIN,
+    DEVICES,
 )
-from pisync.web.answers import Answer
-from pisync.web.auth import ANY_TOKEN
-from pisync.web.fleet_schemas import (
+from pisync.web.contract import answers
+from pisync.web.contract.answers import Answer
+from pisync.web.contract.fleet_schemas import (
     AdvanceBody,
     ClockBody,
     FleetBody,
@@ -32,8 +24,8 @@ from pisync.web.fleet_schemas import (
     ProfileBody,
     ScriptBody,
 )
-from pisync.web.parsing import read_query
-from pisync.web.schemas import (
+from pisync.web.contract.request import read_query
+from pisync.web.contract.schemas import (
     DEVICE_ID,
     FLEET_NAME,
     AccountBody,
@@ -46,6 +38,17 @@ from pisync.web.schemas import (
     RegisterBody,
     SyncBody,
 )
+from pisync.web.handlers import (
+    accounts,
+    admin_accounts,
+    devices,
+    error_logs,
+    fleets,
+    health,
+    pages,
+    stream,
+)
+from pisync.web.pipeline.auth import ANY_TOKEN
 
 _ID = f"{{device_id:{DEVICE_ID}}}"
 _FLEET = f"/admin/fleets/{{fleet:{FLEET_NAME}}}"
@@ -88,7 +91,7 @@ ROUTES = (
     ),
     Route("GET", f"/devices/{_ID}", devices.get_device, DEVICES, answers.GET_DEVICE),
     Route("POST", f"/devices/{_ID}/sync", devices.sync_device, DEVICES, answers.SYNC_DEVICE),
-    Route("GET", "/errors", errors.list_errors, DEVICES, answers.LIST_ERRORS, ErrorsQuery),
+    Route("GET", "/errors", error_logs.list_errors, DEVICES, answers.LIST_ERRORS, ErrorsQuery),
     Route("GET", "/stats", devices.get_stats, DEVICES, answers.GET_STATS),
     Route("GET", "/events", stream.events, DEVICES, answers.EVENTS),
     Route("GET", "/admin/fleets", fleets.list_fleets, ADMIN, answers.LIST_FLEETS),

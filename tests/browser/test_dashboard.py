@@ -16,7 +16,14 @@ from pisync.app import create_app
 from tests.browser.conftest import visit
 from tests.browser.dashboard import Dashboard, forgive
 from tests.conftest import SETTINGS, Api
-from tests.web.lab import FULL, HOLD, TIMEOUT, Json, Lab, make_lab
+from tests.support.fleet_lab import (
+    FULL,
+    HOLD,
+    TIMEOUT,
+    FleetLab,
+    Json,
+    make_lab,
+)
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
@@ -30,7 +37,7 @@ def board(page: Page) -> Dashboard:
 
 
 @pytest.fixture
-async def lab(admin: Api) -> Lab:
+async def lab(admin: Api) -> FleetLab:
     """Ten devices on a manual clock; their attempts succeed after 10 s."""
     return await make_lab(admin)
 
@@ -153,7 +160,9 @@ async def test_a_session_that_expires_leads_back_to_the_log_in(
 # A fleet and its devices
 
 
-async def test_a_sync_shows_its_outcome_and_its_error_by_itself(board: Dashboard, lab: Lab) -> None:
+async def test_a_sync_shows_its_outcome_and_its_error_by_itself(
+    board: Dashboard, lab: FleetLab
+) -> None:
     await lab.script(3, HOLD)
     await board.open(lab.api)
     row = board.row(3)
@@ -174,7 +183,9 @@ async def test_a_sync_shows_its_outcome_and_its_error_by_itself(board: Dashboard
     await expect(board.figure("Failed")).to_have_text("1")
 
 
-async def test_a_refused_sync_is_shown(board: Dashboard, lab: Lab, complaints: list[str]) -> None:
+async def test_a_refused_sync_is_shown(
+    board: Dashboard, lab: FleetLab, complaints: list[str]
+) -> None:
     await lab.change(max_pending=0)
     await board.open(lab.api)
     await board.button("Sync now device 2").click()
@@ -247,7 +258,7 @@ async def test_devices_can_be_filtered_by_status(board: Dashboard, admin: Api) -
     await expect(board.rows).to_have_count(1)
 
 
-async def test_errors_can_be_filtered_by_device_and_status(board: Dashboard, lab: Lab) -> None:
+async def test_errors_can_be_filtered_by_device_and_status(board: Dashboard, lab: FleetLab) -> None:
     await lab.script(1, FULL, TIMEOUT)
     await lab.script(2, FULL)
     await board.open(lab.api)
@@ -285,7 +296,7 @@ async def test_older_errors_are_a_click_away(board: Dashboard, admin: Api) -> No
     await expect(board.errors.nth(1)).to_contain_text(newest.splitlines()[0])
 
 
-async def test_times_are_relative_and_exact_on_hover(board: Dashboard, lab: Lab) -> None:
+async def test_times_are_relative_and_exact_on_hover(board: Dashboard, lab: FleetLab) -> None:
     await lab.sync(1)
     await lab.settle()
     attempt_at = (await lab.device(1))["last_attempt_at"]
@@ -303,7 +314,7 @@ async def test_times_are_relative_and_exact_on_hover(board: Dashboard, lab: Lab)
 
 @pytest.mark.parametrize("width", [1280, 390])
 async def test_the_exact_times_of_a_row_hide_neither_each_other_nor_the_focus(
-    board: Dashboard, lab: Lab, width: int
+    board: Dashboard, lab: FleetLab, width: int
 ) -> None:
     await board.page.set_viewport_size({"width": width, "height": 900})
     await board.open(lab.api)
@@ -341,7 +352,7 @@ async def test_a_fleet_of_millions_has_room(board: Dashboard, admin: Api, width:
     await expect(board.page.get_by_role("heading", name="Devices", exact=True)).to_be_in_viewport()
 
 
-async def test_a_device_has_a_page_with_its_history(board: Dashboard, lab: Lab) -> None:
+async def test_a_device_has_a_page_with_its_history(board: Dashboard, lab: FleetLab) -> None:
     await lab.script(4, FULL, TIMEOUT)
     await board.open(lab.api)
     await board.page.get_by_role("link", name="4", exact=True).click()
@@ -388,7 +399,7 @@ async def test_an_address_that_leads_nowhere_leads_to_the_devices(
     await expect(board.page).to_have_title("Devices · PiSync")
 
 
-async def test_what_is_shown_can_be_paused(board: Dashboard, lab: Lab) -> None:
+async def test_what_is_shown_can_be_paused(board: Dashboard, lab: FleetLab) -> None:
     await board.open(lab.api)
     await board.button("Pause").click()
     await lab.sync(1)
@@ -425,7 +436,7 @@ async def test_a_fleet_is_made_chosen_and_deleted(
     forgive(complaints, "status of 404")  # what was on its way when the fleet went
 
 
-async def test_a_fleet_is_reset_if_that_is_meant(board: Dashboard, lab: Lab) -> None:
+async def test_a_fleet_is_reset_if_that_is_meant(board: Dashboard, lab: FleetLab) -> None:
     await lab.script(1, FULL)
     await lab.sync_all()
     await lab.settle()
@@ -473,7 +484,7 @@ async def test_a_clock_is_held_advanced_and_sped_up(
     await lab.finished()
 
 
-async def test_a_profile_is_edited(board: Dashboard, lab: Lab) -> None:
+async def test_a_profile_is_edited(board: Dashboard, lab: FleetLab) -> None:
     await board.open(lab.api, "/admin")
     profile = board.card("Profile")
     save = board.button("Save the profile")
@@ -499,7 +510,7 @@ async def test_a_profile_is_edited(board: Dashboard, lab: Lab) -> None:
 
 
 async def test_a_mistake_in_a_profile_is_shown_at_its_field(
-    board: Dashboard, lab: Lab, complaints: list[str]
+    board: Dashboard, lab: FleetLab, complaints: list[str]
 ) -> None:
     await board.open(lab.api, "/admin")
     profile = board.card("Profile")
@@ -513,7 +524,7 @@ async def test_a_mistake_in_a_profile_is_shown_at_its_field(
     await expect(profile.get_by_label("Seed")).to_have_value("7")
 
 
-async def test_a_forecast_comes_true(board: Dashboard, lab: Lab) -> None:
+async def test_a_forecast_comes_true(board: Dashboard, lab: FleetLab) -> None:
     await lab.change(outcomes=[{"sync_status_code": 200, "weight": 1}, {**FULL, "weight": 1}])
     await board.open(lab.api, "/device/5")
     forecast = board.card("Forecast")
@@ -525,7 +536,7 @@ async def test_a_forecast_comes_true(board: Dashboard, lab: Lab) -> None:
     )
 
 
-async def test_a_device_follows_a_script_and_is_released(board: Dashboard, lab: Lab) -> None:
+async def test_a_device_follows_a_script_and_is_released(board: Dashboard, lab: FleetLab) -> None:
     await board.open(lab.api, "/device/5")
     script = board.card("Script")
     await script.get_by_label("Steps, as JSON").fill("[")
@@ -540,7 +551,7 @@ async def test_a_device_follows_a_script_and_is_released(board: Dashboard, lab: 
     await expect(board.errors).to_contain_text(["Server Not Reachable"])
 
 
-async def test_a_call_can_be_copied_and_made_in_a_shell(board: Dashboard, lab: Lab) -> None:
+async def test_a_call_can_be_copied_and_made_in_a_shell(board: Dashboard, lab: FleetLab) -> None:
     await board.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     await board.open(lab.api, "/device/6")
     await board.page.get_by_text("Sync as curl").click()
@@ -684,7 +695,7 @@ new Promise((resolve) => {
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-async def test_nothing_jumps(board: Dashboard, lab: Lab, width: int) -> None:
+async def test_nothing_jumps(board: Dashboard, lab: FleetLab, width: int) -> None:
     await board.page.set_viewport_size({"width": width, "height": 900})
     await board.open(lab.api)
     await board.page.reload()
@@ -697,7 +708,7 @@ async def test_nothing_jumps(board: Dashboard, lab: Lab, width: int) -> None:
     assert await board.page.evaluate(SHIFTS) < 0.05
 
 
-async def test_a_sync_takes_no_more_than_a_keyboard(board: Dashboard, lab: Lab) -> None:
+async def test_a_sync_takes_no_more_than_a_keyboard(board: Dashboard, lab: FleetLab) -> None:
     await board.open(lab.api)
     await expect(board.rows).to_have_count(10)
     for _ in range(40):

@@ -5,7 +5,7 @@ from playwright.async_api import Locator, Page, expect
 
 from tests.browser.conftest import visit, watch
 from tests.conftest import Api
-from tests.web.documented import DOCUMENT
+from tests.support.documented import DOCUMENT
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 

@@ -9,7 +9,7 @@ from typing import Self
 _RANGE = f"10.214.{os.getpid() % 256}"
 
 
-class Island:
+class IsolatedNetwork:
     """A network namespace with a link for clients, and one to a port of this machine's loopback.
 
     Needs root and iproute2. `ip netns exec` in `wrapper` lets a command run on it.

@@ -11,9 +11,9 @@ from pathlib import Path
 import orjson
 from aiohttp import ClientError, ClientSession, ClientTimeout
 
-from pisync.tokens import Tokens
+from pisync.auth.tokens import Tokens
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent.parent
 SECRET = "a secret that only the chaos knows, long enough"
 DEVICES = 100
 LONGEST_DELAY = 0.6

@@ -11,17 +11,32 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pisync.stores import migrations
-from pisync.stores.base import Begun, StoreUnavailable, Verdict
-from pisync.stores.batch import Batch
-from pisync.stores.journal import Journal
-from pisync.stores.postgres import begins, finishing, opening, store
-from pisync.stores.postgres.applying import LoadedWork, apply
-from pisync.stores.postgres.begins import Begins
+from pisync.model.sync import (
+    SyncDecision,
+    SyncResult,
+)
+from pisync.stores.base import StoreUnavailable
+from pisync.stores.changes import Due
+from pisync.stores.embedded.sqlite import SqliteStore
+from pisync.stores.embedded.sqlite_file import SqliteFile
+from pisync.stores.embedded.transaction import Transaction
+from pisync.stores.postgres import (
+    begin_queue,
+    finisher,
+    store,
+)
+from pisync.stores.postgres.begin_queue import BeginQueue
+from pisync.stores.postgres.commit import (
+    SnapshotChanges,
+    apply,
+)
 from pisync.stores.postgres.database import FAILURES, Connection, Database, connect
-from pisync.stores.postgres.loaded import LoadedFleet, load_due
-from pisync.stores.sqlite import SqliteStore
-from pisync.stores.work import Due
+from pisync.stores.postgres.migrate import migrate as get_ready
+from pisync.stores.postgres.snapshot import (
+    FleetSnapshot,
+    load_due,
+)
+from pisync.stores.schema import migrations
 
 
 def replace(owner: Any, name: str, by: object) -> None:
@@ -33,7 +48,7 @@ def answers_before_it_has_written() -> None:
     """SQLite: what is asked for is true, and answered, a moment before it is in the journal."""
 
     async def write_batch(self: Any, jobs: Sequence[tuple[Any, asyncio.Future[Any]]]) -> None:
-        batch = Batch(self._fleets)
+        batch = Transaction(self._fleets)
         results = [(done, job(batch)) for job, done in jobs]
         batch.apply(self._fleets)
         for done, result in results:
@@ -48,15 +63,15 @@ def answers_before_it_has_written() -> None:
 
 def takes_no_notice_of_a_full_disk() -> None:
     """SQLite: a batch that could not be written is taken for one that was."""
-    write = Journal.write
+    write = SqliteFile.write
 
-    def hopeful(self: Journal, batch: Batch) -> None:
+    def hopeful(self: SqliteFile, batch: Transaction) -> None:
         try:
             write(self, batch)
         except StoreUnavailable:
             return
 
-    replace(Journal, "write", hopeful)
+    replace(SqliteFile, "write", hopeful)
 
 
 def answers_before_it_has_committed() -> None:
@@ -69,52 +84,56 @@ def answers_before_it_has_committed() -> None:
         databases.append(self)
         await open_database(self)
 
-    async def hasty(_: Connection, work: LoadedWork, most_error_logs: int) -> int:
+    async def hasty(_: Connection, work: SnapshotChanges, max_error_logs: int) -> int:
         async def write() -> None:
             await asyncio.sleep(0.3)
-            await databases[0].call(lambda connection: apply(connection, work, most_error_logs))
+            await databases[0].call(lambda connection: apply(connection, work, max_error_logs))
 
         under_way.add(asyncio.create_task(write()))
         return 0
 
     replace(Database, "open", remember)
-    replace(begins, "apply", hasty)
+    replace(begin_queue, "apply", hasty)
 
 
 def takes_no_answer_for_yes() -> None:
     """PostgreSQL: a connection that is lost in the middle of a write is not worth a thought."""
 
-    async def hopeful(connection: Connection, work: LoadedWork, most_error_logs: int) -> int | None:
+    async def hopeful(
+        connection: Connection, work: SnapshotChanges, max_error_logs: int
+    ) -> int | None:
         try:
-            return await apply(connection, work, most_error_logs)
+            return await apply(connection, work, max_error_logs)
         except FAILURES:
             return 0
 
-    replace(begins, "apply", hopeful)
+    replace(begin_queue, "apply", hopeful)
 
 
 def finishes_only_what_it_began() -> None:
     """PostgreSQL: each replica leaves to the others what is theirs."""
     own: set[tuple[int, int]] = set()
-    begin = Begins.begin
+    begin = BeginQueue.begin
 
     async def remember(
-        self: Begins, fleet: str, device_ids: Sequence[int], generation: int | None
-    ) -> list[Begun]:
+        self: BeginQueue, fleet: str, device_ids: Sequence[int], generation: int | None
+    ) -> list[SyncResult]:
         begun = await begin(self, fleet, device_ids, generation)
         own.update(
             (device.device_id, device.attempt)
             for verdict, device in begun
-            if device is not None and verdict is Verdict.STARTED
+            if device is not None and verdict is SyncDecision.STARTED
         )
         return begun
 
-    async def load(connection: Connection, fleet: LoadedFleet, until: int, limit: int) -> list[Due]:
+    async def load(
+        connection: Connection, fleet: FleetSnapshot, until: int, limit: int
+    ) -> list[Due]:
         due = await load_due(connection, fleet, until, limit)
         return [each for each in due if (each[1], fleet.devices[each[1]].attempt) in own]
 
-    replace(Begins, "begin", remember)
-    replace(finishing, "load_due", load)
+    replace(BeginQueue, "begin", remember)
+    replace(finisher, "load_due", load)
 
 
 def does_not_look_again() -> None:
@@ -127,13 +146,13 @@ def does_not_look_again() -> None:
         assert check in text
         text = text.replace(check, "")
 
-    async def migrate(url: str) -> None:
-        await opening.migrate(url)
+    async def careless(url: str) -> None:
+        await get_ready(url)
         connection = await connect(url)
         await connection.execute(text.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION"))
         await connection.close()
 
-    replace(store, "migrate", migrate)
+    replace(store, "migrate", careless)
 
 
 def goes_by_its_own_clock() -> None:
@@ -155,7 +174,7 @@ SABOTAGE = {
 }
 
 if __name__ == "__main__":
-    from pisync.cli import main
+    from pisync.cli.main import main
 
     SABOTAGE[sys.argv.pop(1)]()
     main(prog_name="pisync")

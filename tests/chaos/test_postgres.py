@@ -14,7 +14,7 @@ import pytest
 from aiohttp import ClientSession
 
 from tests.chaos.conftest import MakeReplica, lack, short_or_long, verdict
-from tests.chaos.island import Island
+from tests.chaos.island import IsolatedNetwork
 from tests.chaos.load import Load
 from tests.chaos.oracle import Attempt
 from tests.chaos.postgres import CARELESS, Postgres
@@ -252,7 +252,9 @@ async def test_the_oracle_sees_what_is_lost_by_taking_no_answer_for_yes(
 # One is cut off from it
 
 
-async def cut_one_off(cluster: Cluster, island: Island, seconds: float) -> tuple[Load, float]:
+async def cut_one_off(
+    cluster: Cluster, island: IsolatedNetwork, seconds: float
+) -> tuple[Load, float]:
     cut_off, other, _ = cluster.replicas
     async with cluster.load() as load, Overdue(other.url) as overdue:
         await asyncio.sleep(1)
@@ -268,21 +270,23 @@ async def cut_one_off(cluster: Cluster, island: Island, seconds: float) -> tuple
 
 
 @pytest.fixture
-async def island(postgres: Postgres) -> AsyncIterator[Island]:
-    if (what := Island.lacking()) is not None:
+async def island(postgres: Postgres) -> AsyncIterator[IsolatedNetwork]:
+    if (what := IsolatedNetwork.lacking()) is not None:
         lack(what)
-    async with Island(postgres.port) as island:
+    async with IsolatedNetwork(postgres.port) as island:
         yield island
 
 
-def on(island: Island, cluster: Cluster, make_replica: MakeReplica, **options: str) -> Replica:
+def on(
+    island: IsolatedNetwork, cluster: Cluster, make_replica: MakeReplica, **options: str
+) -> Replica:
     """Return a replica that lives on an island."""
     store = f"postgresql://postgres@{island.mainland}:{cluster.postgres.port}/{cluster.database}"
     return make_replica(store, wrapper=island.wrapper, host=island.address, **options)
 
 
 async def test_others_finish_what_a_replica_began_that_is_cut_off(
-    cluster: Cluster, island: Island, make_replica: MakeReplica
+    cluster: Cluster, island: IsolatedNetwork, make_replica: MakeReplica
 ) -> None:
     await cluster.start(None, on(island, cluster, make_replica))
     load, overdue = await cut_one_off(cluster, island, short_or_long(5, 60))
@@ -292,7 +296,7 @@ async def test_others_finish_what_a_replica_began_that_is_cut_off(
 
 
 async def test_the_oracle_sees_what_a_replica_loses_that_answers_before_it_is_cut_off(
-    cluster: Cluster, island: Island, make_replica: MakeReplica
+    cluster: Cluster, island: IsolatedNetwork, make_replica: MakeReplica
 ) -> None:
     sabotage = "answers_before_it_has_committed"
     await cluster.start(sabotage, on(island, cluster, make_replica, sabotage=sabotage))

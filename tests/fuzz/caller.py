@@ -16,7 +16,11 @@ import orjson
 from hypothesis import HealthCheck, Phase
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
-from pisync.in_process import SETTINGS, RunningServer, running_server
+from pisync.in_process import (
+    SETTINGS,
+    RunningServer,
+    running_server,
+)
 
 MINUTES = float(os.environ.get("FUZZ", "0"))
 """How long a test fuzzes. 0: one short round, and the same one each time."""

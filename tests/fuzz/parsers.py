@@ -17,12 +17,19 @@ with atheris.instrument_imports(include=["pisync", "jwt", "aiohttp_jwt"]):
     import jwt
     import orjson
 
-    from pisync.tokens import Claims, InvalidToken, Tokens
-    from pisync.web.auth import Verifier
-    from pisync.web.examples import BODIES
-    from pisync.web.overload import refusal
-    from pisync.web.parsing import decode, load
-    from pisync.web.problems import Problem
+    from pisync.auth.tokens import (
+        Claims,
+        InvalidToken,
+        Tokens,
+    )
+    from pisync.web.contract.problems import Problem
+    from pisync.web.contract.request import (
+        decode,
+        load,
+    )
+    from pisync.web.openapi.examples import BODIES
+    from pisync.web.pipeline.auth import Verifier
+    from pisync.web.transport.admission import refusal
 
 SECRET = "a secret that only fuzzing knows, long enough"
 SCHEMAS = [schema() for schema in BODIES]

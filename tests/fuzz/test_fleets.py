@@ -23,18 +23,21 @@ from pisync.model.profile import (
     WeightedOutcome,
 )
 from pisync.model.script import Step
+from pisync.model.sync import SyncDecision
 from pisync.model.timestamp import LATEST, SECOND
-from pisync.stores.base import Verdict
-from pisync.web import render
+from pisync.web.contract import rendering
 from tests.fuzz.caller import LIMIT, MINUTES, Caller, Reply, drive, service
-from tests.stores.broken import (
+from tests.support.stores.broken import (
     Finish,
     break_finish,
     finishes_twice,
     forgets_the_sync,
     loses_error_logs,
 )
-from tests.stores.twin import Twin, due_at
+from tests.support.stores.reference_model import (
+    ReferenceModel,
+    due_at,
+)
 
 FULL, TIMEOUT = Outcome(400, "Storage Full"), Outcome(500, "Connection Timeout")
 PROFILES = (
@@ -54,11 +57,11 @@ STEPS = st.builds(Step, OUTCOMES, st.none() | st.integers(0, 20 * SECOND)) | st.
 DEVICE_IDS = st.integers(1, 9)
 STATUSES = st.sets(st.sampled_from(STATUS_CODES), min_size=1)
 VERDICTS = {
-    Verdict.STARTED: 202,
-    Verdict.JOINED: 202,
-    Verdict.PENDING: 409,
-    Verdict.FULL: 503,
-    Verdict.UNKNOWN: 404,
+    SyncDecision.STARTED: 202,
+    SyncDecision.JOINED: 202,
+    SyncDecision.PENDING: 409,
+    SyncDecision.FULL: 503,
+    SyncDecision.UNKNOWN: 404,
 }
 
 
@@ -84,7 +87,7 @@ class FleetMachine(RuleBasedStateMachine):
         assert self.call("GET", "/stats").status == 404
 
     def put(self, devices: object, profile: Profile) -> Reply:
-        body = {"devices": devices, "profile": render.profile(profile)}
+        body = {"devices": devices, "profile": rendering.profile(profile)}
         reply = self.call("PUT", self.path, body)
         self.meet(profile)
         return reply
@@ -92,7 +95,7 @@ class FleetMachine(RuleBasedStateMachine):
     def meet(self, profile: Profile) -> None:
         """Take a fleet in its first state for what it is, and stop its clock."""
         clock = self.call("PUT", f"{self.path}/clock", {"mode": "manual"}).json
-        self.twin = Twin(
+        self.twin = ReferenceModel(
             profile=profile,
             now=timestamp.parse(clock["now"]),
             generation=0,
@@ -109,7 +112,7 @@ class FleetMachine(RuleBasedStateMachine):
         assert reply.status == VERDICTS[verdict]
         if reply.status == 202:
             assert device is not None
-            assert reply.json == render.device(device)
+            assert reply.json == rendering.device(device)
             assert reply.headers["Pisync-Attempt"] == str(device.attempt)
 
     @rule(device_ids=st.lists(DEVICE_IDS, max_size=12))
@@ -135,9 +138,9 @@ class FleetMachine(RuleBasedStateMachine):
         assert (reply.status, reply.json) == (
             202,
             {
-                "started": begun[Verdict.STARTED],
-                "joined": begun[Verdict.JOINED],
-                "refused": begun[Verdict.PENDING] + begun[Verdict.FULL],
+                "started": begun[SyncDecision.STARTED],
+                "joined": begun[SyncDecision.JOINED],
+                "refused": begun[SyncDecision.PENDING] + begun[SyncDecision.FULL],
                 "not_found": [each for each in device_ids if each not in self.twin.devices],
             },
         )
@@ -191,13 +194,13 @@ class FleetMachine(RuleBasedStateMachine):
             assert reply.status == 409
         else:
             self.twin.finish(device, outcome)
-            expected = render.device(self.twin.devices[device_id])
+            expected = rendering.device(self.twin.devices[device_id])
             assert (reply.status, reply.json) == (200, expected)
 
     @rule(profile=st.sampled_from(PROFILES))
     def change_profile(self, profile: Profile) -> None:
-        reply = self.call("PATCH", self.path, {"profile": render.profile(profile)})
-        assert reply.json["profile"] == render.profile(profile)
+        reply = self.call("PATCH", self.path, {"profile": rendering.profile(profile)})
+        assert reply.json["profile"] == rendering.profile(profile)
         self.twin.profile = profile
 
     @rule()
@@ -219,7 +222,7 @@ class FleetMachine(RuleBasedStateMachine):
             assert reply.status == 404
             return
         drawn = [(n, draw(self.twin.profile, device_id, n)) for n in range(first, first + attempts)]
-        assert reply.json == render.forecast(drawn)
+        assert reply.json == rendering.forecast(drawn)
 
     # What must always be so
 
@@ -227,7 +230,7 @@ class FleetMachine(RuleBasedStateMachine):
     def devices_come_in_pages(self, limit: int, statuses: set[int] | None) -> None:
         chosen = {} if statuses is None else {"status": ",".join(map(str, statuses))}
         expected = [
-            render.device(each)
+            rendering.device(each)
             for each in self.twin.devices.values()
             if statuses is None or each.sync_status_code in statuses
         ]
@@ -249,7 +252,7 @@ class FleetMachine(RuleBasedStateMachine):
     @invariant()
     def is_the_twin(self) -> None:
         devices = self.call("GET", "/devices").json
-        assert devices == [render.device(each) for each in self.twin.devices.values()]
+        assert devices == [rendering.device(each) for each in self.twin.devices.values()]
         for shown in devices:
             assert (shown["last_sync_at"] or "") <= shown["last_attempt_at"]
         errors = self.call("GET", "/errors", limit=1000).json

@@ -5,8 +5,14 @@ from dataclasses import dataclass
 
 import pytest
 
-from pisync.client import ErrorLog, FleetClient
-from pisync.in_process import RunningServer, running_server
+from pisync.client import (
+    ErrorLog,
+    FleetClient,
+)
+from pisync.in_process import (
+    RunningServer,
+    running_server,
+)
 from pisync.load.reconcile import close_books, open_books
 from pisync.load.tally import Tally
 

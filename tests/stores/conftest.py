@@ -9,9 +9,15 @@ import pytest
 from pisync.model.fleet import FirstData
 from pisync.model.profile import Profile
 from pisync.stores.base import Store
-from tests.stores.heard import Heard
-from tests.stores.homes import HOMES, Home
-from tests.stores.short import PROFILE, TWENTY
+from tests.support.stores.harness import (
+    HARNESSES,
+    StoreHarness,
+)
+from tests.support.stores.recording_observer import RecordingObserver
+from tests.support.stores.short import (
+    PROFILE,
+    TWENTY,
+)
 
 
 class MakeStore(Protocol):
@@ -20,36 +26,36 @@ class MakeStore(Protocol):
         first: FirstData = TWENTY,
         profile: Profile = PROFILE,
         *,
-        most_error_logs: int = 1000,
+        max_error_logs: int = 1000,
     ) -> Store: ...
 
 
-@pytest.fixture(params=HOMES)
-async def home(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Home]:
+@pytest.fixture(params=HARNESSES)
+async def home(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StoreHarness]:
     """The place of one kind of stores."""
-    home = HOMES[request.param](tmp_path)
+    home = HARNESSES[request.param](tmp_path)
     await home.open()
     yield home
     await home.close()
 
 
 @pytest.fixture
-def heard() -> Heard:
+def heard() -> RecordingObserver:
     """What the stores of this test have told."""
-    return Heard()
+    return RecordingObserver()
 
 
 @pytest.fixture
-async def make_store(home: Home, heard: Heard) -> AsyncIterator[MakeStore]:
+async def make_store(home: StoreHarness, heard: RecordingObserver) -> AsyncIterator[MakeStore]:
     """Open a store with other first data; the one before it is closed."""
     opened: list[Store] = []
 
     async def make(
-        first: FirstData = TWENTY, profile: Profile = PROFILE, *, most_error_logs: int = 1000
+        first: FirstData = TWENTY, profile: Profile = PROFILE, *, max_error_logs: int = 1000
     ) -> Store:
         while opened:
             await opened.pop().close()
-        store = home.store(first, profile, most_error_logs)
+        store = home.store(first, profile, max_error_logs)
         await store.open(heard)
         # To fill an empty store may be a thing to tell.
         await home.hear()

@@ -4,16 +4,21 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
+from pisync.model.account import (
+    Account,
+    TokenRevocation,
+)
 from pisync.model.timestamp import SECOND
 from pisync.stores.base import (
-    Account,
     AccountPage,
     NoSuchAccount,
-    Restriction,
-    RestrictionsNews,
+    TokenRevocations,
 )
 from pisync.stores.postgres.database import PATIENCE, Connection, Database
-from pisync.stores.rows import account_row, read_scopes
+from pisync.stores.schema.rows import (
+    account_row,
+    read_scopes,
+)
 
 _OVERLAP = round(2 * PATIENCE * SECOND)
 """Microseconds for which a restriction may be on its way without being seen by anyone."""
@@ -36,7 +41,7 @@ _RESTRICT = """
 _NEWS = "SELECT key, disabled, tokens_since FROM restrictions WHERE changed_at > $1"
 
 
-class SharedAccounts:
+class PostgresAccounts:
     """What the methods promise is written in pisync.stores.base."""
 
     def __init__(self, database: Database) -> None:
@@ -65,11 +70,11 @@ class SharedAccounts:
         """Delete an account; its restriction stays, with its tokens ended `now`."""
         await self._database.call(partial(_delete, key, now))
 
-    async def restrictions(self, known: int) -> RestrictionsNews:
+    async def revocations(self, known: int) -> TokenRevocations:
         """Return restrictions made or changed since an earlier answer's version."""
         version = await self._database.fetchval("SELECT steady_now()") - _OVERLAP
         rows = await self._database.fetch(_NEWS, known)
-        return RestrictionsNews([Restriction(*row) for row in rows], version)
+        return TokenRevocations([TokenRevocation(*row) for row in rows], version)
 
 
 async def _change(
@@ -79,8 +84,8 @@ async def _change(
         old = await _locked(connection, key)
         new = change(old)
         await connection.execute(_CHANGE, *account_row(new))
-        if new.restriction != old.restriction:
-            await connection.execute(_RESTRICT, *new.restriction)
+        if new.revocation != old.revocation:
+            await connection.execute(_RESTRICT, *new.revocation)
     return new
 
 
@@ -89,7 +94,7 @@ async def _delete(key: str, now: int, connection: Connection) -> None:
         old = await _locked(connection, key)
         await connection.execute("DELETE FROM accounts WHERE key = $1", key)
         tokens_since = old.with_tokens_ended(now).tokens_since
-        await connection.execute(_RESTRICT, *Restriction(key, tokens_since=tokens_since))
+        await connection.execute(_RESTRICT, *TokenRevocation(key, tokens_since=tokens_since))
 
 
 async def _locked(connection: Connection, key: str) -> Account:

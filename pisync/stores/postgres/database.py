@@ -9,8 +9,8 @@ from weakref import WeakValueDictionary
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from pisync.logs import get_logger
 from pisync.stores.base import StoreUnavailable
+from pisync.telemetry.logs import get_logger
 
 PATIENCE = 2.4
 """Seconds that a transaction may take, waiting for a connection included.

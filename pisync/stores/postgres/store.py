@@ -4,58 +4,63 @@ import asyncio
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
 
+from pisync.model.account import Account
 from pisync.model.clock import ClockView
 from pisync.model.device import Device
 from pisync.model.fleet import DEFAULT_FLEET, FirstData, FleetView, Ledger, Stats
 from pisync.model.outcome import Outcome
 from pisync.model.profile import Profile
 from pisync.model.script import Script
+from pisync.model.sync import (
+    ClockAdvance,
+    SyncResult,
+)
 from pisync.stores.base import (
-    Account,
     AccountPage,
-    Begun,
     CannotOpen,
     DevicePage,
     ErrorFilter,
     ErrorPage,
-    GuessPermit,
-    Moved,
+    LoginPermit,
     NoSuchFleet,
-    Observer,
-    RestrictionsNews,
+    StoreObserver,
+    TokenRevocations,
 )
-from pisync.stores.postgres.accounts import SharedAccounts
-from pisync.stores.postgres.begins import Begins
+from pisync.stores.postgres.accounts import PostgresAccounts
+from pisync.stores.postgres.begin_queue import BeginQueue
 from pisync.stores.postgres.database import Database, reason
-from pisync.stores.postgres.finishing import Finishing
-from pisync.stores.postgres.guesses import SharedGuesses
-from pisync.stores.postgres.listening import Listener
-from pisync.stores.postgres.looks import Looks
-from pisync.stores.postgres.making import Making
-from pisync.stores.postgres.opening import alone, migrate
-from pisync.stores.postgres.settings import FleetSettings
+from pisync.stores.postgres.finisher import Finisher
+from pisync.stores.postgres.fleet_settings import FleetSettings
+from pisync.stores.postgres.fleet_writer import FleetWriter
+from pisync.stores.postgres.listener import Listener
+from pisync.stores.postgres.login_attempts import PostgresLoginAttempts
+from pisync.stores.postgres.migrate import (
+    alone,
+    migrate,
+)
+from pisync.stores.postgres.queries import Queries
 
 
 class PostgresStore:
     """A `Store` that any number of processes may open on the same database at a time."""
 
     def __init__(
-        self, url: str, first: FirstData, profile: Profile, *, most_error_logs: int = 100_000
+        self, url: str, first: FirstData, profile: Profile, *, max_error_logs: int = 100_000
     ) -> None:
         """Take the database at `url`: `postgresql://user:password@host/database`."""
         self._first = first
         self._profile = profile
-        self._most_error_logs = most_error_logs
+        self._most_error_logs = max_error_logs
         self._database = Database(url)
-        self._accounts = SharedAccounts(self._database)
-        self._guesses = SharedGuesses(self._database)
-        self._looks = Looks(self._database)
-        self._settings = FleetSettings(self._database, most_error_logs)
-        self._making = Making(self._database, most_error_logs)
+        self._accounts = PostgresAccounts(self._database)
+        self._guesses = PostgresLoginAttempts(self._database)
+        self._looks = Queries(self._database)
+        self._settings = FleetSettings(self._database, max_error_logs)
+        self._making = FleetWriter(self._database, max_error_logs)
 
-    async def open(self, observer: Observer) -> None:
-        self._begins = Begins(self._database, observer, self._most_error_logs)
-        self._finishing = Finishing(self._database, observer, self._most_error_logs)
+    async def open(self, observer: StoreObserver) -> None:
+        self._begins = BeginQueue(self._database, observer, self._most_error_logs)
+        self._finishing = Finisher(self._database, observer, self._most_error_logs)
         self._listener = Listener(self._database, observer)
         async with AsyncExitStack() as opened:
             try:
@@ -102,13 +107,15 @@ class PostgresStore:
     async def delete_account(self, key: str, now: int) -> None:
         await self._accounts.delete(key, now)
 
-    async def restrictions(self, known: int = 0) -> RestrictionsNews:
-        return await self._accounts.restrictions(known)
+    async def revocations(self, known: int = 0) -> TokenRevocations:
+        return await self._accounts.revocations(known)
 
-    async def ask_to_guess(self, keys: Sequence[bytes], limit: int, window: float) -> GuessPermit:
+    async def acquire_login_permit(
+        self, keys: Sequence[bytes], limit: int, window: float
+    ) -> LoginPermit:
         return await self._guesses.ask(keys, limit, window)
 
-    async def guessed(self, keys: Sequence[bytes], *, failed: bool) -> None:
+    async def record_login(self, keys: Sequence[bytes], *, failed: bool) -> None:
         await self._guesses.ended(keys, failed=failed)
 
     # Fleets
@@ -142,10 +149,10 @@ class PostgresStore:
     async def set_clock(self, name: str, speed: float) -> ClockView:
         return await self._finishing.set_clock(name, speed)
 
-    async def advance(self, name: str, microseconds: int) -> Moved:
+    async def advance(self, name: str, microseconds: int) -> ClockAdvance:
         return await self._finishing.advance(name, microseconds)
 
-    async def settle(self, name: str) -> Moved:
+    async def settle(self, name: str) -> ClockAdvance:
         return await self._finishing.settle(name)
 
     # Devices
@@ -166,7 +173,7 @@ class PostgresStore:
 
     async def begin(
         self, fleet: str, device_ids: Iterable[int], *, generation: int | None = None
-    ) -> Sequence[Begun]:
+    ) -> Sequence[SyncResult]:
         return await self._begins.begin(fleet, [*device_ids], generation)
 
     async def finish_due(self, limit: int) -> int:

@@ -1,0 +1,90 @@
+"""How often passwords may be guessed: few failures for each account and each client address."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from hashlib import blake2b
+from typing import TypeVar
+
+from pisync.concurrency.queues import (
+    Busy,
+    Queues,
+)
+from pisync.stores.base import (
+    LoginDecision,
+    Store,
+)
+
+_PATIENCE = 30.0
+"""Seconds that a guess may wait for others to end."""
+_ANOTHER_LOOK = 0.25
+"""Seconds until the store is asked again: it does not tell when another replica's guess ends."""
+
+_Result = TypeVar("_Result")
+
+
+class TooManyFailures(Exception):
+    """No password may be tried for `retry_after` seconds, not even the right one."""
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(self.__doc__)
+        self.retry_after = retry_after
+
+
+class LoginThrottle:
+    """Allows `limit` failures within `window` seconds, and counts them in the store.
+
+    That holds however many guesses are made at once: while those under way could reach the limit by
+    failing, others wait for them to end.
+    """
+
+    def __init__(self, store: Store, limit: int, window: float) -> None:
+        self._store = store
+        self._limit = limit
+        self._window = window
+        # Without queues, all who wait would ask the store again whenever a guess ends.
+        self._queues = Queues(limit)
+        self._ended = asyncio.Event()
+
+    async def guess(
+        self, account_key: str, address: str, attempt: Callable[[], Awaitable[_Result | None]]
+    ) -> _Result | None:
+        """Return what `attempt` returns; None is a failure, and counts.
+
+        An attempt that raises, or is cancelled, has told nobody anything and does not count.
+        Raises TooManyFailures or Busy.
+        """
+        keys = (_key("account", account_key), _key("address", address))
+        async with self._queues.turn(*keys):
+            await self._wait_for_permit(keys)
+            failed = False
+            try:
+                result = await attempt()
+                failed = result is None
+            finally:
+                await self._store.record_login(keys, failed=failed)
+                self._ended.set()
+                self._ended = asyncio.Event()
+        return result
+
+    async def _wait_for_permit(self, keys: tuple[bytes, ...]) -> None:
+        now = asyncio.get_running_loop().time
+        deadline = now() + _PATIENCE
+        while True:
+            # Taken before asking: a guess may end while the store answers.
+            ended = self._ended
+            permit = await self._store.acquire_login_permit(keys, self._limit, self._window)
+            if permit.decision is LoginDecision.ALLOWED:
+                return
+            if permit.decision is LoginDecision.REFUSED:
+                raise TooManyFailures(permit.retry_after)
+            if now() > deadline:
+                raise Busy
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_ANOTHER_LOOK):
+                    await ended.wait()
+
+
+def _key(kind: str, value: str) -> bytes:
+    # A digest: names and addresses may be of any length, and a store should keep neither.
+    return blake2b(f"{kind}\0{value}".encode("utf-8", "surrogatepass"), digest_size=16).digest()

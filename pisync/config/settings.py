@@ -1,0 +1,184 @@
+"""Settings: how a process is to run. They are read from the environment in this one place."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Self, cast
+
+from environs import Env, EnvValidationError, ValidationError
+
+from pisync.config.settings_schema import (
+    FILE_SUFFIX,
+    PREFIX,
+    VARIABLES,
+    LoginFailures,
+    Network,
+    Variable,
+    option_of,
+)
+
+CheckProfile = Callable[[Mapping[str, object]], Mapping[str, Sequence[str]]]
+"""Takes a profile as JSON has it; returns what is wrong with it, by field."""
+
+
+class InvalidSettings(Exception):
+    """Settings are not valid. `mistakes` are all of them, each naming its variable or option."""
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = tuple(mistakes)
+
+
+DEFAULT_LOGIN_FAILURES = LoginFailures(10, 60)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How this process is to run. `VARIABLES` says what each field means.
+
+    `profile` is a JSON object as given: what it leaves out has its default. `devices` is None for
+    the hard-coded ones, `login_failures` for no limit. An unset `jwt_secret` or `admin_password` is
+    for the store to draw, or to do without. What may hold a password is not shown.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    store: str = field(default="memory", repr=False)
+    jwt_secret: str | None = field(default=None, repr=False)
+    jwt_secret_previous: str | None = field(default=None, repr=False)
+    token_ttl: int = 3600
+    admin_password: str | None = field(default=None, repr=False)
+    bcrypt_cost: int = 12
+    devices: int | None = None
+    profile: Mapping[str, object] = field(default_factory=dict)
+    error_logs: int = 100_000
+    max_streams: int = 10_000
+    max_connections: int = 20_000
+    max_requests: int = 500
+    login_failures: LoginFailures | None = DEFAULT_LOGIN_FAILURES
+    trusted_proxies: tuple[Network, ...] = ()
+    cors_origins: tuple[str, ...] = ()
+    otlp_endpoint: str | None = field(default=None, repr=False)
+    log_level: str = "info"
+    log_format: str = "auto"
+    access_log: bool = False
+
+    @property
+    def store_is_shared(self) -> bool:
+        """Whether several processes may use the store at a time."""
+        return _is_shared(self.store)
+
+    @property
+    def shown_store(self) -> str:
+        """The store as anybody may see it: of a database no user, no password and no options."""
+        if not self.store_is_shared:
+            return self.store
+        place = self.store.partition("?")[0].removeprefix("postgresql://").rpartition("@")[2]
+        return f"postgresql://{place}"
+
+    @classmethod
+    def from_env(
+        cls,
+        environ: Mapping[str, str] = os.environ,
+        options: Mapping[str, str] | None = None,
+        check_profile: CheckProfile | None = None,
+        *,
+        to_serve: bool = False,
+    ) -> Self:
+        """Read settings from variables, and from options (by the same names), which win.
+
+        Raises InvalidSettings with every mistake there is; with `to_serve`, also those that only
+        a server minds.
+        """
+        options = options or {}
+        env = _Given(_overridden(environ, options))
+        values = {
+            variable.field: env.read(variable)
+            for variable in VARIABLES
+            if variable.names_in(env.given)
+        }
+        mistakes = env.mistakes()
+        profile = values.get("profile")
+        if profile is not None and check_profile is not None:
+            wrong = check_profile(profile)
+            mistakes["PISYNC_PROFILE"] = [f"{at}: {text}" for at in wrong for text in wrong[at]]
+        if to_serve and _lacks_secret(values):
+            mistakes["PISYNC_JWT_SECRET"] = ["must be set: PostgreSQL's replicas share it"]
+        lines = [
+            f"{option_of(name) if name in options else name}: {text}"
+            for variable in VARIABLES
+            for name in variable.names
+            for text in mistakes.get(name, ())
+        ]
+        if lines:
+            raise InvalidSettings(lines)
+        return cls(**values)
+
+
+def _is_shared(store: str) -> bool:
+    return store.startswith("postgresql:")
+
+
+def _lacks_secret(values: Mapping[str, Any]) -> bool:
+    """Say whether the store needs a secret from the settings, and none is given, good or bad."""
+    return "jwt_secret" not in values and _is_shared(values.get("store") or "")
+
+
+def default_of(variable: Variable) -> str:
+    """Return a variable's default, as a text to read."""
+    return variable.unset or _as_text(getattr(Settings(), variable.field))
+
+
+def unknown_variables(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Return the names that look like a setting but are not one."""
+    known = {name for variable in VARIABLES for name in variable.names}
+    return sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
+
+
+def _overridden(environ: Mapping[str, str], options: Mapping[str, str]) -> dict[str, str]:
+    """Put options over variables: one for a secret goes over the variable for its file, too."""
+    beaten = {
+        name for variable in VARIABLES if variable.names_in(options) for name in variable.names
+    }
+    return {name: text for name, text in environ.items() if name not in beaten} | dict(options)
+
+
+class _Given(Env):
+    """Reads the variables it is given; its base would read the process's own."""
+
+    def __init__(self, given: Mapping[str, str]) -> None:
+        super().__init__(eager=False)
+        self.given = given
+        self.add_parser("parsed", lambda text, parse: parse(text))
+
+    def _get_value(self, env_key: str, default: Any) -> Any:
+        return self.given.get(env_key, default)
+
+    def read(self, variable: Variable) -> Any:
+        """Return the value of a variable that is set; `mistakes` says what is wrong with it."""
+        name, *others = variable.names_in(self.given)
+        if others:
+            parse: Callable[[str], object] = partial(_refuse_beside, others[0])
+        elif name.endswith(FILE_SUFFIX):
+            parse = variable.read_file
+        else:
+            parse = variable.read_text
+        return self.parsed(name, parse=parse)
+
+    def mistakes(self) -> dict[str, list[str]]:
+        """End the reading; return what was wrong, by variable."""
+        try:
+            self.seal()
+        except EnvValidationError as exc:
+            # A list is what an eager reader would raise.
+            return dict(cast("Mapping[str, list[str]]", exc.error_messages))
+        return {}
+
+
+def _refuse_beside(other: str, _: str) -> object:
+    raise ValidationError(f"set it or {other}, not both")
+
+
+def _as_text(value: object) -> str:
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)

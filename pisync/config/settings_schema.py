@@ -1,0 +1,334 @@
+"""Every PISYNC_* variable: what it is called, what it means, and what its text must be."""
+
+import re
+from collections.abc import Callable, Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import orjson
+from marshmallow import ValidationError
+
+from pisync.model.fleet import MAX_DEVICES
+from pisync.model.password_policy import (
+    MAX_BYTES,
+    MIN_CHARACTERS,
+    Flaw,
+    flaw_of,
+)
+
+PREFIX = "PISYNC_"
+FILE_SUFFIX = "_FILE"
+MAX_TOKEN_TTL = 2**31 - 1
+"""The longest that a token may be valid, in seconds: 68 years."""
+
+Network = IPv4Network | IPv6Network
+
+
+class LoginFailures(NamedTuple):
+    """So many failed logins within so many seconds are too many."""
+
+    limit: int
+    seconds: float
+
+    def __str__(self) -> str:
+        """Write it as the variable has it."""
+        return f"{self.limit}/{self.seconds:g}"
+
+
+class Variable(NamedTuple):
+    """A setting as its users meet it: help texts and the table of settings are made from these.
+
+    `parse` takes its text and raises ValidationError. `unset` says what goes where it is not set,
+    if the default's value does not. `or_file`: `names` has a second one, for the path of a
+    file that holds the text.
+    """
+
+    field: str
+    parse: Callable[[str], object]
+    meaning: str
+    unset: str | None = None
+    or_file: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What it is called in the environment."""
+        name = PREFIX + self.field.upper()
+        return (name, name + FILE_SUFFIX) if self.or_file else (name,)
+
+    def names_in(self, given: Mapping[str, str]) -> list[str]:
+        """Return those of its names that are set."""
+        return [name for name in self.names if name in given]
+
+    def read_text(self, text: str) -> object:
+        """Return the value of a text. Raises ValidationError."""
+        if not text:
+            raise ValidationError("is set, but empty")
+        return self.parse(text)
+
+    def read_file(self, path: str) -> object:
+        """Return the value of the text in a file. Raises ValidationError."""
+        if not path:
+            raise ValidationError("is set, but empty")
+        try:
+            # Editors and `echo` end a file with a newline that nobody means.
+            text = Path(path).read_bytes().decode().rstrip("\r\n")
+        # The path is not repeated: it may be the secret itself, put into the wrong variable.
+        except UnicodeDecodeError:
+            raise ValidationError("the file must be UTF-8 text") from None
+        except OSError as exc:
+            raise ValidationError(f"can't read the file: {exc.strerror}") from None
+        except ValueError:
+            raise ValidationError("must be the path of a file") from None
+        if not text:
+            raise ValidationError("the file is empty")
+        return self.parse(text)
+
+
+def option_of(name: str) -> str:
+    """Return the command line's option for a variable: `--bcrypt-cost` for PISYNC_BCRYPT_COST."""
+    return "--" + name.removeprefix(PREFIX).lower().replace("_", "-")
+
+
+# What a text must be. A text that may hold a password is never repeated.
+
+
+def _quoted(text: str) -> str:
+    return ascii(text if len(text) <= 60 else f"{text[:57]}...")
+
+
+def _whole_number(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        # int() would take spaces, underscores and the digits of every script.
+        if re.fullmatch(r"[0-9]{1,15}", text) and least <= int(text) <= most:
+            return int(text)
+        raise ValidationError(f"must be a whole number from {least} to {most}, not {_quoted(text)}")
+
+    return parse
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValidationError(f"must be one of {', '.join(choices)}, not {_quoted(text)}")
+        return text
+
+    return parse
+
+
+def _switch(text: str) -> bool:
+    return _one_of("on", "off")(text) == "on"
+
+
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_NAME = rf"{_LABEL}(?:\.{_LABEL})*"
+_NOT_UTF8 = "must be UTF-8 text"
+_PASSWORD_FLAWS = {
+    Flaw.NOT_UTF8: _NOT_UTF8,
+    Flaw.HAS_NUL: "must not contain NUL",
+    Flaw.TOO_LONG: f"must be {MAX_BYTES} bytes of UTF-8 or fewer",
+    Flaw.TOO_SHORT: f"must be {MIN_CHARACTERS} characters or more",
+}
+_ORIGIN = rf"[a-z][a-z0-9+.-]*://(?:{_NAME}|\[[0-9a-f:.]+\])(?::[0-9]{{1,5}})?"
+
+
+def _host(text: str) -> str:
+    if _is_address(text) or (len(text) < 254 and re.fullmatch(_NAME, text)):
+        return text
+    raise ValidationError(
+        f"must be an address (IPv6 without brackets) or a host name, not {_quoted(text)}"
+    )
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return text.isascii()  # an IPv6 scope may be anything
+
+
+def _store(text: str) -> str:
+    if text == "memory" or re.fullmatch(r"sqlite:///.*[^/]", text) or _is_postgresql(text):
+        return text
+    raise ValidationError(
+        "must be memory, sqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE"
+    )
+
+
+def _is_postgresql(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        # Reading a port that is not one raises, too.
+        return url.scheme == "postgresql" and len(url.path) > 1 and url.port != 0
+    except ValueError:
+        return False
+
+
+def _jwt_secret(text: str) -> str:
+    try:
+        length = len(text.encode())
+    except UnicodeEncodeError:
+        raise ValidationError(_NOT_UTF8) from None
+    if length < 32:
+        raise ValidationError(f"must be 32 bytes or more, not {length}")
+    return text
+
+
+def _admin_password(text: str) -> str:
+    flaw = flaw_of(text)
+    if flaw:
+        raise ValidationError(_PASSWORD_FLAWS[flaw])
+    return text
+
+
+def _profile(text: str) -> Mapping[str, object]:
+    try:
+        profile = orjson.loads(text)
+    except orjson.JSONDecodeError as exc:
+        raise ValidationError(f"must be JSON: {exc}") from None
+    if not isinstance(profile, dict):
+        raise ValidationError('must be a JSON object, such as {"seed": 7}')
+    return profile
+
+
+def _login_failures(text: str) -> LoginFailures | None:
+    if text == "off":
+        return None
+    match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9}(?:\.[0-9]{1,6})?)", text)
+    if match and int(match[1]) > 0 and float(match[2]) > 0:
+        return LoginFailures(int(match[1]), float(match[2]))
+    raise ValidationError(
+        f"must be off, or failures per seconds, such as 10/60, both above 0, not {_quoted(text)}"
+    )
+
+
+def _listed(text: str) -> list[str]:
+    return [each.strip(" ") for each in text.split(",")]
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    return tuple(map(_network, _listed(text)))
+
+
+def _network(text: str) -> Network:
+    try:
+        return ip_network(text)
+    except ValueError:
+        raise ValidationError(
+            f"must be addresses or networks, comma-separated; {_quoted(text)} is neither"
+        ) from None
+
+
+def _http_url(text: str) -> str:
+    # May hold a password: not repeated.
+    if re.fullmatch(r"https?://[^\s?#]+", text) and text.isascii():
+        return text
+    raise ValidationError("must be a URL, http:// or https://, without a query")
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    return ("*",) if text == "*" else tuple(map(_origin, _listed(text)))
+
+
+def _origin(text: str) -> str:
+    # Lower case and without the scheme's own port, as browsers send it.
+    origin = text.lower()
+    if not re.fullmatch(_ORIGIN, origin):
+        raise ValidationError(
+            "must be *, or origins such as https://example.org:8443, comma-separated, without a"
+            f" path or a slash at the end; {_quoted(text)} is none"
+        )
+    return re.sub(r"\A(http://.*):80\Z|\A(https://.*):443\Z", r"\1\2", origin)
+
+
+_MANY = 1_000_000_000
+
+VARIABLES = (
+    Variable("host", _host, "address or host name to listen on"),
+    Variable("port", _whole_number(0, 65_535), "port to listen on; 0 picks a free port"),
+    Variable(
+        "store",
+        _store,
+        "memory, sqlite:///relative.db, sqlite:////absolute.db"
+        " or postgresql://user:password@host/database",
+        or_file=True,
+    ),
+    Variable(
+        "jwt_secret",
+        _jwt_secret,
+        "secret that signs tokens, 32 bytes or more",
+        "memory: drawn at every start; SQLite: drawn at the first start and kept;"
+        " PostgreSQL: required",
+        or_file=True,
+    ),
+    Variable(
+        "jwt_secret_previous",
+        _jwt_secret,
+        "previous secret: tokens signed with it stay valid",
+        "none",
+        or_file=True,
+    ),
+    Variable("token_ttl", _whole_number(1, MAX_TOKEN_TTL), "seconds that a token is valid"),
+    Variable(
+        "admin_password",
+        _admin_password,
+        "password of the account admin, from this start on",
+        "memory, SQLite: drawn and printed once, if there is no admin yet; PostgreSQL: no admin",
+        or_file=True,
+    ),
+    Variable(
+        "bcrypt_cost",
+        _whole_number(4, 15),
+        "cost of a password's hash, 4 to 15; a warning below 10",
+    ),
+    Variable(
+        "devices",
+        _whole_number(0, MAX_DEVICES),
+        f"number of devices to create when the store is first filled, at most {MAX_DEVICES:,}",
+        "ten hard-coded ones",
+    ),
+    Variable("profile", _profile, "the default fleet's profile, as JSON, when it is first made"),
+    Variable(
+        "error_logs", _whole_number(0, _MANY), "error logs kept per fleet; the oldest go first"
+    ),
+    Variable("max_streams", _whole_number(0, _MANY), "open event streams; beyond it 503"),
+    Variable("max_connections", _whole_number(1, _MANY), "open connections; beyond it 503"),
+    Variable(
+        "max_requests",
+        _whole_number(1, _MANY),
+        "at overload, most requests accepted per turn of the event loop; beyond it 503",
+    ),
+    Variable("login_failures", _login_failures, "failed logins per seconds before 429, or off"),
+    Variable(
+        "trusted_proxies",
+        _networks,
+        "addresses or networks, comma-separated, whose X-Forwarded-For is believed",
+        "none",
+    ),
+    Variable(
+        "cors_origins",
+        _origins,
+        "origins, comma-separated, that browsers may call from, or *",
+        "none",
+    ),
+    Variable(
+        "otlp_endpoint",
+        _http_url,
+        "where traces go (OTLP over HTTP), such as http://collector:4318",
+        "none",
+    ),
+    Variable(
+        "log_level",
+        _one_of("debug", "info", "warning", "error", "critical"),
+        "what to log at least: debug, info, warning, error or critical",
+    ),
+    Variable(
+        "log_format",
+        _one_of("auto", "text", "json"),
+        "text, json (one line an event), or auto: text on a terminal, else json",
+    ),
+    Variable("access_log", _switch, "a line for each request: on or off"),
+)
+"""Every setting there is."""

@@ -1,0 +1,124 @@
+"""A server within this process: in a thread of its own, with an event loop of its own."""
+
+import asyncio
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, Final
+
+from pisync import keys
+from pisync.app import create_app
+from pisync.auth.tokens import Tokens
+from pisync.client import (
+    CallFailed,
+    FleetClient,
+    Object,
+)
+from pisync.config.settings import Settings
+from pisync.model.account import (
+    DEVICES,
+    SCOPES,
+)
+from pisync.web.transport.addresses import url
+from pisync.web.transport.admission import Limits
+from pisync.web.transport.serve import (
+    Timeouts,
+    serve,
+)
+
+# A free port, hashes that cost a millisecond, and tokens that outlive a day in the debugger.
+SETTINGS: Final = Settings(port=0, bcrypt_cost=4, token_ttl=86_400)
+SEED: Final = 1
+"""The seed of a fleet that names none: so that a test that passes today passes tomorrow."""
+
+# Nobody routes new callers here, so there is nobody to wait for.
+_PATIENCE = Timeouts(grace=0)
+
+_fleet_numbers = count(1)
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """A server at `url`, and what it takes to be let in."""
+
+    url: str
+    _tokens: Tokens = field(repr=False)
+
+    def token(self, *scopes: str, name: str = "tester", ttl: int | None = None) -> str:
+        """Return a token with these scopes (`devices`, `admin`), for `ttl` seconds or a day."""
+        return self._tokens.issue(name, scopes, ttl)
+
+    def client(self, fleet: str = "default") -> FleetClient:
+        """Return a client for a fleet, whether it is there already or not."""
+        return FleetClient(
+            self.url,
+            fleet,
+            token=self.token(DEVICES),
+            admin_token=self.token(*SCOPES, name="admin"),
+        )
+
+    @contextmanager
+    def new_fleet(
+        self, devices: int | Sequence[Object] = 10, profile: Object | None = None
+    ) -> Iterator[FleetClient]:
+        """Make a fleet, as `FleetClient.replace` does, for as long as the `with` block runs."""
+        client = self.client(f"test-{next(_fleet_numbers)}")
+        client.replace(devices, {"seed": SEED, **(profile or {})})
+        try:
+            yield client
+        finally:
+            try:
+                client.delete()
+            except CallFailed as failure:
+                if failure.status != 404:  # it may have been deleted already
+                    raise
+
+
+@contextmanager
+def running_server(settings: Settings = SETTINGS) -> Iterator[RunningServer]:
+    """Run a server until the end of the `with` block.
+
+    Raises what its start raises, and at the end what its stop does.
+    """
+    app = create_app(settings)
+    listening: Future[tuple[asyncio.AbstractEventLoop, str]] = Future()
+    stopped: Future[None] = Future()
+
+    def started(addresses: Sequence[tuple[str, int]]) -> None:
+        listening.set_result((asyncio.get_running_loop(), url(*addresses[0])))
+
+    def run() -> None:
+        try:
+            asyncio.run(
+                serve(
+                    app,
+                    host=settings.host,
+                    port=settings.port,
+                    started=started,
+                    patience=_PATIENCE,
+                    limits=Limits(settings.max_connections, settings.max_requests),
+                )
+            )
+        except BaseException as exc:  # noqa: BLE001 - whoever waits for the thread raises it
+            stopped.set_exception(exc)
+        else:
+            stopped.set_result(None)
+
+    # Where nobody ends the `with` block, the thread must not keep the process.
+    thread = threading.Thread(target=run, name="pisync", daemon=True)
+    thread.start()
+    either: tuple[Future[Any], ...] = (listening, stopped)
+    wait(either, return_when=FIRST_COMPLETED)
+    if not listening.done():
+        stopped.result()
+    loop, address = listening.result()
+    try:
+        yield RunningServer(address, app[keys.TOKENS])
+    finally:
+        with suppress(RuntimeError):  # it has stopped by itself, and says below why
+            loop.call_soon_threadsafe(app[keys.DRAINING].set)
+        thread.join()
+        stopped.result()

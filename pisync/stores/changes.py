@@ -1,0 +1,154 @@
+"""A unit of work on a fleet: computed first, from what is known of it, and applied as a whole."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from pisync.model import device as transitions
+from pisync.model.clock import Clock
+from pisync.model.device import Device, ErrorLog
+from pisync.model.fleet import ACCEPTED, JOINED, LOGGED, REFUSED, SUCCEEDED, Count
+from pisync.model.outcome import SUCCESS, Outcome
+from pisync.model.profile import Profile
+from pisync.model.script import Script, plan
+from pisync.model.sync import (
+    FinishedSync,
+    SyncDecision,
+    SyncResult,
+)
+from pisync.model.timestamp import SECOND
+from pisync.stores.base import NothingHeld
+
+
+class Devices(Protocol):
+    """Devices, each at a position."""
+
+    def position(self, device_id: int) -> int | None:
+        """Return the position of a device, or None if there is no such device."""
+
+    def load(self, position: int) -> Device:
+        """Return the device at a position."""
+
+
+class KnownFleet(Protocol):
+    """What must be known of a fleet to work on it."""
+
+    @property
+    def profile(self) -> Profile:
+        """What its attempts come to."""
+
+    @property
+    def clock(self) -> Clock:
+        """How its time runs."""
+
+    @property
+    def devices(self) -> Devices:
+        """Its devices, or those that the work is about."""
+
+    @property
+    def scripts(self) -> Mapping[int, Script]:
+        """The scripts of these devices."""
+
+    @property
+    def pending(self) -> int:
+        """How many syncs are pending, held ones included."""
+
+    @property
+    def next_error_id(self) -> int:
+        """The id that the next error log must have."""
+
+
+_Fleet = TypeVar("_Fleet", bound=KnownFleet)
+
+
+class Due(NamedTuple):
+    """A pending sync: when it is due, in fleet time, and its device's position."""
+
+    moment: int
+    position: int
+
+
+class FleetChanges(Generic[_Fleet]):
+    """Changes to a fleet that become true together, once they are applied.
+
+    Each sees what the work has done so far, so that one unit may touch a device twice.
+    """
+
+    def __init__(self, fleet: _Fleet) -> None:
+        self.fleet = fleet
+        self.profile = fleet.profile
+        self.clock = fleet.clock
+        self.devices: dict[int, Device] = {}
+        self.scripts: dict[int, Script | None] = {}
+        self.error_logs: list[ErrorLog] = []
+        self.counts: defaultdict[Count, int] = defaultdict(int)
+        self._newly_pending = 0
+
+    def begin(self, device_ids: Iterable[int], now: int) -> list[SyncResult]:
+        """Begin an attempt of each device at fleet time `now`, or join, as the profile says."""
+        return [self._begin(device_id, now) for device_id in device_ids]
+
+    def _begin(self, device_id: int, now: int) -> SyncResult:
+        fleet = self.fleet
+        position = fleet.devices.position(device_id)
+        if position is None:
+            return SyncResult(SyncDecision.UNKNOWN, None)
+        device = self._device(position)
+        if device.pending is not None:
+            if self.profile.refuse_pending:
+                self.counts[REFUSED] += 1
+                return SyncResult(SyncDecision.PENDING, device)
+            self.counts[JOINED] += 1
+            return SyncResult(SyncDecision.JOINED, device)
+        if fleet.pending + self._newly_pending >= self.profile.max_pending:
+            self.counts[REFUSED] += 1
+            return SyncResult(SyncDecision.FULL, device)
+        script = self.scripts.get(device_id, fleet.scripts.get(device_id))
+        planned = plan(self.profile, script, device_id, device.attempt + 1)
+        if script is not None:
+            self.scripts[device_id] = script.after()
+        self._newly_pending += 1
+        self.counts[ACCEPTED] += 1
+        self.devices[position] = device = transitions.begin(device, now, planned)
+        return SyncResult(SyncDecision.STARTED, device)
+
+    def finish_due(self, due: Iterable[Due], now: int | None) -> list[FinishedSync]:
+        """Let attempts come to their planned outcomes, in this order.
+
+        `now` is the fleet's time if that ran by itself. What the work has released meanwhile is
+        passed over.
+        """
+        finished = []
+        for moment, position in due:
+            device = self._device(position)
+            if device.pending is not None and device.pending.due_at == moment:
+                late = None if now is None else self.clock.lateness(moment, now) / SECOND
+                finished.append(self._finish(position, device, late))
+        return finished
+
+    def _finish(self, position: int, pending: Device, lateness: float | None) -> FinishedSync:
+        device, failure = transitions.finish(pending)
+        self.devices[position] = device
+        self._newly_pending -= 1
+        log = None
+        if failure is not None:
+            log = failure.logged_as(self.fleet.next_error_id + len(self.error_logs))
+            self.error_logs.append(log)
+            self.counts[LOGGED] += 1
+        # By the device, not by the failure: were the two to differ, the ledger must not balance.
+        if device.sync_status_code == SUCCESS:
+            self.counts[SUCCEEDED] += 1
+        else:
+            self.counts[Count(str(device.sync_status_code), device.error_message or "")] += 1
+        return FinishedSync(device, log, lateness)
+
+    def release(self, position: int, outcome: Outcome, now: int) -> FinishedSync:
+        """Finish a held attempt with this outcome; raises NothingHeld."""
+        try:
+            released = transitions.release(self._device(position), outcome, now)
+        except transitions.InvalidTransition:
+            raise NothingHeld from None
+        return self._finish(position, released, lateness=None)
+
+    def _device(self, position: int) -> Device:
+        return self.devices.get(position) or self.fleet.devices.load(position)

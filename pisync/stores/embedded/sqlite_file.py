@@ -1,0 +1,312 @@
+"""The journal: an SQLite file that a batch is written to, in one transaction, before it is true.
+
+It is written with the driver's own `executemany`, and statements that SQLAlchemy compiled once: at
+thousands of rows a second, what an abstraction costs for each would be felt.
+"""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Table, create_engine, event
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.exc import DBAPIError
+
+from pisync.clocks import MachineClocks
+from pisync.model.account import (
+    Account,
+    TokenRevocation,
+)
+from pisync.model.clock import Clock
+from pisync.model.device import Device, ErrorLog
+from pisync.model.fleet import Count
+from pisync.model.timestamp import SECOND, from_seconds
+from pisync.stores.base import (
+    CannotOpen,
+    StoreUnavailable,
+)
+from pisync.stores.changes import FleetChanges
+from pisync.stores.embedded.fleet_state import FleetState
+from pisync.stores.embedded.transaction import Transaction
+from pisync.stores.schema import (
+    codec,
+    migrations,
+    tables,
+)
+from pisync.stores.schema.rows import (
+    account_row,
+    device_row,
+    read_device,
+    read_scopes,
+)
+
+
+def _upsert(table: Table, *, adding: str | None = None) -> str:
+    """Return the statement that writes whole rows, but adds to the column `adding`."""
+    insert = sqlite.insert(table)
+    values = {
+        column.name: (
+            table.c[column.name] + insert.excluded[column.name]
+            if column.name == adding
+            else insert.excluded[column.name]
+        )
+        for column in table.columns
+        if not column.primary_key
+    }
+    keys = [column.name for column in table.primary_key]
+    statement = insert.on_conflict_do_update(index_elements=keys, set_=values)
+    return str(statement.compile(dialect=sqlite.dialect(paramstyle="qmark")))
+
+
+_UPSERT = {
+    table.name: _upsert(table, adding="n" if table is tables.tallies else None)
+    for table in tables.metadata.sorted_tables
+}
+_OF_A_FLEET = [table.name for table in tables.metadata.sorted_tables if "fleet_id" in table.columns]
+
+Statement = tuple[str, list[tuple[Any, ...]]]
+"""SQL, and the rows of parameters to run it with."""
+
+
+class SqliteFile:
+    """An SQLite file, open in this process alone. Not to be used by two threads at a time."""
+
+    def __init__(self, path: Path, time: MachineClocks, max_error_logs: int) -> None:
+        """Open the file, make it if there is none, and bring its schema up to date.
+
+        Raises CannotOpen.
+        """
+        self._time = time
+        self._most_error_logs = max_error_logs
+        self._lock = _locked(path)
+        try:
+            _migrate(path)
+            self._file = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._file.execute("PRAGMA journal_mode=WAL")
+            self._file.execute("PRAGMA synchronous=FULL")
+            self._path, self._place = path, _place(path)
+        except Exception as exc:
+            os.close(self._lock)
+            raise CannotOpen(f"{path}: {_reason(exc)}") from exc
+
+    def close(self) -> None:
+        """Close the file; another process may open it then."""
+        self._file.close()
+        os.close(self._lock)
+
+    # Writing
+
+    def write(self, batch: Transaction) -> None:
+        """Write a batch; raises StoreUnavailable, and the file is as it was."""
+        try:
+            self._file.execute("BEGIN IMMEDIATE")
+            for sql, rows in self._statements(batch):
+                self._file.executemany(sql, rows)
+            if _place(self._path) != self._place:
+                raise OSError("another file is in the place of the one that was opened")
+            self._file.execute("COMMIT")
+        except BaseException as exc:
+            # If even that fails, the next batch can't begin, and tries it again.
+            with suppress(sqlite3.Error):
+                if self._file.in_transaction:
+                    self._file.execute("ROLLBACK")
+            if isinstance(exc, (sqlite3.Error, OSError)):
+                raise StoreUnavailable from exc
+            raise
+
+    def _statements(self, batch: Transaction) -> Iterator[Statement]:
+        gone = [(old.generation,) for old in batch.ended()]
+        for table in _OF_A_FLEET if gone else ():
+            yield f"DELETE FROM {table} WHERE fleet_id = ?", gone  # noqa: S608 - names of ours
+        for made in batch.replaced.values():
+            if made is not None:
+                yield _UPSERT["fleets"], [self._fleet_row(made, made.clock, made)]
+        for work in batch.works.values():
+            if not batch.has_ended(work.fleet):
+                yield from self._of_work(work)
+        accounts = batch.accounts.items()
+        yield (
+            "DELETE FROM accounts WHERE key = ?",
+            [(key,) for key, account in accounts if account is None],
+        )
+        yield (
+            _UPSERT["accounts"],
+            [account_row(account) for _, account in accounts if account is not None],
+        )
+        now = self._time.wall()
+        yield _UPSERT["restrictions"], [(*each, now) for each in batch.restrictions.values()]
+        if batch.guesses:
+            yield "DELETE FROM guesses WHERE window_ends <= ?", [(now,)]
+            yield (
+                _UPSERT["guesses"],
+                [
+                    (key, failures, now + from_seconds(left))
+                    for key, (failures, left) in batch.guesses.items()
+                ],
+            )
+
+    def _of_work(self, work: FleetChanges[FleetState]) -> Iterator[Statement]:
+        fleet, fleet_id = work.fleet, work.fleet.generation
+        if work.profile is not fleet.profile or work.clock is not fleet.clock:
+            yield _UPSERT["fleets"], [self._fleet_row(fleet, work.clock, work)]
+        yield _UPSERT["devices"], [(fleet_id, *device_row(each)) for each in work.devices.values()]
+        scripts = work.scripts.items()
+        yield (
+            "DELETE FROM scripts WHERE fleet_id = ? AND device_id = ?",
+            [(fleet_id, device_id) for device_id, script in scripts if script is None],
+        )
+        yield (
+            _UPSERT["scripts"],
+            [
+                (fleet_id, each, codec.write_steps(script.steps), script.sticky, script.position)
+                for each, script in scripts
+                if script is not None
+            ],
+        )
+        if work.error_logs:
+            yield _UPSERT["error_logs"], [(fleet_id, *log) for log in work.error_logs]
+            oldest = work.error_logs[-1].error_id - self._most_error_logs
+            yield (
+                "DELETE FROM error_logs WHERE fleet_id = ? AND error_id <= ?",
+                [(fleet_id, oldest)],
+            )
+        yield (
+            _UPSERT["tallies"],
+            [(fleet_id, *count, added) for count, added in work.counts.items()],
+        )
+
+    def _fleet_row(
+        self, fleet: FleetState, clock: Clock, settings: FleetState | FleetChanges[FleetState]
+    ) -> tuple[Any, ...]:
+        return (
+            fleet.generation,
+            fleet.name,
+            codec.write_first(fleet.first),
+            fleet.made_at,
+            codec.write_profile(settings.profile),
+            clock.now(self._time.monotonic()),
+            self._time.wall(),
+            clock.speed,
+        )
+
+    # Reading
+
+    def fleets(self) -> list[FleetState]:
+        """Return all fleets as the last batch left them; their time has gone on."""
+        return [self._fleet(row) for row in self._rows("fleets")]
+
+    def accounts(self) -> list[Account]:
+        """Return all accounts."""
+        return [
+            Account(name, password_hash, read_scopes(scopes))
+            for _, name, password_hash, scopes in self._rows("accounts")
+        ]
+
+    def revocations(self) -> list[TokenRevocation]:
+        """Return all restrictions."""
+        return [
+            TokenRevocation(key, bool(disabled), tokens_since)
+            for key, disabled, tokens_since, _ in self._rows("restrictions")
+        ]
+
+    def guesses(self) -> dict[bytes, tuple[int, float]]:
+        """Return the failures under each key, and the seconds that are left of their window."""
+        now = self._time.wall()
+        return {
+            key: (failures, (window_ends - now) / SECOND)
+            for key, failures, window_ends in self._rows("guesses")
+            if window_ends > now
+        }
+
+    def _fleet(self, row: tuple[Any, ...]) -> FleetState:
+        fleet_id, name, first_data, made_at, profile, fleet_time, wall_time, speed = row
+        devices = [read_device(row) for row in self._rows("devices", fleet_id)]
+        monotonic = self._time.monotonic()
+        slept = max(self._time.wall() - wall_time, 0)
+        fleet = FleetState(
+            name,
+            fleet_id,
+            codec.read_first(first_data),
+            made_at,
+            codec.read_profile(profile),
+            Clock(fleet_time, monotonic - slept, speed),
+            self._most_error_logs,
+        )
+        # The wall clock may have stepped back while nobody looked; fleet time never does.
+        fleet.clock = fleet.clock.moved_to(_latest_attempt(fleet, devices), monotonic)
+        fleet.restore(
+            devices,
+            {row[0]: codec.read_script(*row[1:]) for row in self._rows("scripts", fleet_id)},
+            [ErrorLog(*row) for row in self._rows("error_logs", fleet_id)],
+            {Count(what, text): n for what, text, n in self._rows("tallies", fleet_id)},
+        )
+        return fleet
+
+    def _rows(self, table: str, fleet_id: int | None = None) -> list[Any]:
+        """Return a table's rows in order; those of one fleet come without `fleet_id`."""
+        if fleet_id is None:
+            return self._file.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall()  # noqa: S608
+        rows = self._file.execute(
+            f"SELECT * FROM {table} WHERE fleet_id = ? ORDER BY 2",  # noqa: S608 - names of ours
+            (fleet_id,),
+        )
+        return [row[1:] for row in rows]
+
+
+def _latest_attempt(fleet: FleetState, devices: Iterable[Device]) -> int:
+    """Return the latest fleet time at which an attempt began, as far as `devices` tell.
+
+    Where the first data's attempt is in the future, the ones after it take its time.
+    """
+    return max(
+        (
+            each.last_attempt_at
+            for each in devices
+            if each.last_attempt_at
+            > fleet.devices.load(fleet.position(each.device_id)).last_attempt_at
+        ),
+        default=fleet.clock.fleet_time,
+    )
+
+
+def _locked(path: Path) -> int:
+    """Take the lock of a file beside it, for as long as the process lives."""
+    try:
+        lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError as exc:
+        raise CannotOpen(f"{path}: there is no directory {path.parent}") from exc
+    except OSError as exc:
+        raise CannotOpen(f"{path}: {exc.strerror}") from exc
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise CannotOpen(f"{path}: another process has it open") from None
+    return lock
+
+
+def _place(path: Path) -> tuple[int, int]:
+    """Return what identifies a file, whatever its name: it may be moved or removed."""
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
+def _migrate(path: Path) -> None:
+    # The driver begins no transaction by itself before it makes a table; without one, a start that
+    # is cut short would leave half a schema behind.
+    engine = create_engine(f"sqlite:///{path}", connect_args={"isolation_level": None})
+    event.listen(engine, "begin", lambda begun: begun.exec_driver_sql("BEGIN IMMEDIATE"))
+    try:
+        with engine.begin() as connection:
+            migrations.upgrade(connection)
+    finally:
+        engine.dispose()
+
+
+def _reason(exc: Exception) -> str:
+    """Say what went wrong in one line, without the statement."""
+    return str(exc.orig if isinstance(exc, DBAPIError) else exc)

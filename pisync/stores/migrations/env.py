@@ -1,9 +1,0 @@
-"""What Alembic runs: migrations on the connection that it was given."""
-
-from alembic import context
-
-from pisync.stores.tables import metadata
-
-context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
-with context.begin_transaction():
-    context.run_migrations()

@@ -1,0 +1,120 @@
+"""Attempts begin: the calls that come while one commit is under way share the next one."""
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+from pisync.model.sync import SyncResult
+from pisync.stores.base import (
+    FleetReplaced,
+    StoreObserver,
+    StoreUnavailable,
+)
+from pisync.stores.changes import FleetChanges
+from pisync.stores.postgres.commit import (
+    apply,
+    due_in,
+)
+from pisync.stores.postgres.database import PATIENCE, Connection, Database
+from pisync.stores.postgres.snapshot import load_fleet
+
+_MOST_DEVICES = 1024
+"""How many devices one commit is about, unless a single call is about more."""
+_CALLERS_PATIENCE = 2 * PATIENCE
+"""Seconds that a call may take: it may have to wait for a commit before its own."""
+
+
+class _Request(NamedTuple):
+    device_ids: Sequence[int]
+    generation: int | None
+    answer: asyncio.Future[list[SyncResult]]
+
+
+class BeginQueue:
+    """One queue of requests for each fleet. `begin` is what pisync.stores.base says."""
+
+    def __init__(self, database: Database, observer: StoreObserver, max_error_logs: int) -> None:
+        self._database = database
+        self._observer = observer
+        self._most_error_logs = max_error_logs
+        self._queues: dict[str, list[_Request]] = {}
+        self._workers: set[asyncio.Task[None]] = set()
+
+    async def begin(
+        self, fleet: str, device_ids: Sequence[int], generation: int | None
+    ) -> list[SyncResult]:
+        """Begin an attempt of each device, or join the one under way."""
+        request = _Request(device_ids, generation, asyncio.get_running_loop().create_future())
+        if fleet in self._queues:
+            self._queues[fleet].append(request)
+        else:
+            self._queues[fleet] = [request]
+            worker = asyncio.create_task(self._answer_all(fleet))
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
+        try:
+            async with asyncio.timeout(_CALLERS_PATIENCE):
+                return await request.answer
+        except TimeoutError:
+            raise StoreUnavailable from None
+
+    async def close(self) -> None:
+        """Wait for what is under way."""
+        if self._workers:
+            await asyncio.wait(self._workers)
+
+    async def _answer_all(self, fleet: str) -> None:
+        queue = self._queues[fleet]
+        while queue:
+            requests = _next_requests(queue)
+            try:
+                answers = await self._database.persist(partial(self._begin, fleet, requests))
+            except Exception as exc:  # noqa: BLE001 - whatever it was, every caller must hear of it
+                answers = [exc] * len(requests)
+            for request, answer in zip(requests, answers, strict=True):
+                _reply_to(request, answer)
+        del self._queues[fleet]
+
+    async def _begin(
+        self, name: str, requests: Sequence[_Request], connection: Connection
+    ) -> Sequence[list[SyncResult] | Exception] | None:
+        device_ids = {device_id for request in requests for device_id in request.device_ids}
+        fleet = await load_fleet(self._database, connection, name, [*device_ids])
+        work = FleetChanges(fleet)
+        answers: list[list[SyncResult] | Exception] = [
+            FleetReplaced()
+            if request.generation not in (None, fleet.fleet_id)
+            else work.begin(request.device_ids, fleet.now)
+            for request in requests
+        ]
+        if work.counts and await apply(connection, work, self._most_error_logs) is None:
+            return None
+        for answer in answers:
+            if not isinstance(answer, Exception):
+                self._observer.began(name, answer)
+        wait = due_in(work)
+        if wait is not None:
+            self._observer.due_in(wait)
+        return answers
+
+
+def _next_requests(queue: list[_Request]) -> list[_Request]:
+    """Take the next requests out of a queue; those that nobody waits for any more are left out."""
+    requests: list[_Request] = []
+    devices = 0
+    while queue and (not requests or devices + len(queue[0].device_ids) <= _MOST_DEVICES):
+        request = queue.pop(0)
+        if not request.answer.done():
+            requests.append(request)
+            devices += len(request.device_ids)
+    return requests
+
+
+def _reply_to(request: _Request, answer: list[SyncResult] | Exception) -> None:
+    if request.answer.done():
+        return
+    if isinstance(answer, Exception):
+        request.answer.set_exception(answer)
+    else:
+        request.answer.set_result(answer)

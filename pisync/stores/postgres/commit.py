@@ -1,0 +1,91 @@
+"""Making a unit of work true: the call of the function `apply_work`, and its many arguments."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pisync.model.device import Device, ErrorLog
+from pisync.model.outcome import PENDING
+from pisync.model.sync import FinishedSync
+from pisync.model.timestamp import SECOND
+from pisync.stores.changes import FleetChanges
+from pisync.stores.postgres import notifications
+from pisync.stores.postgres.database import Connection
+from pisync.stores.postgres.snapshot import FleetSnapshot
+from pisync.stores.schema import codec
+from pisync.stores.schema.rows import device_row
+
+_ARGUMENTS = 32
+_APPLY = f"SELECT apply_work({', '.join(f'${n}' for n in range(1, _ARGUMENTS + 1))})"
+
+SnapshotChanges = FleetChanges[FleetSnapshot]
+
+
+def due_in(work: SnapshotChanges) -> float | None:
+    """Return the real seconds until the first of the syncs that began is due; None for never."""
+    dues = [
+        each.pending.due_at
+        for each in work.devices.values()
+        if each.pending is not None and each.pending.due_at is not None
+    ]
+    if not dues:
+        return None
+    wait = work.clock.real_wait(min(dues), work.fleet.real_time)
+    return None if wait is None else wait / SECOND
+
+
+async def apply(
+    connection: Connection,
+    work: SnapshotChanges,
+    max_error_logs: int,
+    *,
+    finished: Sequence[FinishedSync] = (),
+    more_notices: Sequence[str] = (),
+) -> int | None:
+    """Make a unit of work true, and tell all replicas; None if what it is based on has changed.
+
+    Returns the id of the newest error log before it.
+    """
+    fleet = work.fleet
+    before = fleet.devices
+    moves = Counter[int]()
+    rows = []
+    for device_id, device in work.devices.items():
+        old = before[device_id]
+        moves[old.sync_status_code] -= 1
+        moves[device.sync_status_code] += 1
+        rows.append((device_id, old.attempt, old.sync_status_code, *device_row(device)[1:]))
+    room = work.profile.max_pending - moves[PENDING] if moves[PENDING] > 0 else None
+    changed_clock = work.clock is not fleet.clock
+    told = _changes(work, finished)
+    newest_error: int | None = await connection.fetchval(
+        _APPLY,
+        fleet.fleet_id,
+        fleet.version,
+        room,
+        max_error_logs,
+        *_columns(rows, 11),
+        *_columns(moves.items(), 2),
+        *_columns([log[1:] for log in work.error_logs], 5),
+        *_columns([(*count, n) for count, n in sorted(work.counts.items())], 3),
+        *_columns([(each, script and script.position) for each, script in work.scripts.items()], 2),
+        *(work.clock if changed_clock else (None, None, None)),
+        None if work.profile is fleet.profile else codec.write_profile(work.profile),
+        [*notifications.changed(fleet.fleet_id, fleet.name, told, due_in(work)), *more_notices],
+    )
+    return newest_error
+
+
+def _changes(
+    work: SnapshotChanges, finished: Sequence[FinishedSync]
+) -> Iterable[Device | ErrorLog]:
+    if not finished:
+        yield from work.devices.values()
+    for device, error_log, _ in finished:
+        yield device
+        if error_log is not None:
+            yield error_log
+
+
+def _columns(rows: Iterable[Sequence[Any]], width: int) -> Sequence[Sequence[Any]]:
+    return list(zip(*rows, strict=True)) or [()] * width

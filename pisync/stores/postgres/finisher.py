@@ -1,0 +1,237 @@
+"""Attempts finish: when they are due, when time is moved, or when one is released."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
+from pisync.model.clock import ClockView
+from pisync.model.device import Device
+from pisync.model.outcome import Outcome
+from pisync.model.sync import (
+    ClockAdvance,
+    FinishedSync,
+)
+from pisync.model.timestamp import LATEST, SECOND
+from pisync.stores.base import (
+    BATCH,
+    ClockNotManual,
+    FleetReplaced,
+    NoSuchDevice,
+    NoSuchFleet,
+    PastTheLastYear,
+    StoreObserver,
+)
+from pisync.stores.changes import FleetChanges
+from pisync.stores.postgres import notifications
+from pisync.stores.postgres.commit import (
+    SnapshotChanges,
+    apply,
+)
+from pisync.stores.postgres.database import Connection, Database, Turns
+from pisync.stores.postgres.snapshot import (
+    FleetSnapshot,
+    first_due,
+    fleets_at_work,
+    last_due,
+    load_due,
+    load_fleet,
+)
+
+_Target = Callable[[Connection, FleetSnapshot], Awaitable[int]]
+
+_PROMISE = """
+    UPDATE turns SET promised_time = $3, version = version + 1
+    WHERE fleet_id = $1 AND version = $2 RETURNING promised_time"""
+
+
+class Finisher:
+    """What the methods promise is written in pisync.stores.base.
+
+    A manual clock is moved in two steps, so that a move may take many transactions. First it is
+    promised: the time to reach is saved, and the next move goes on from there. Then the promise is
+    kept: the earliest syncs finish, and the clock goes along. Anyone may do that, and all who come
+    to the fleet's clock do.
+    """
+
+    def __init__(self, database: Database, observer: StoreObserver, max_error_logs: int) -> None:
+        self._database = database
+        self._observer = observer
+        self._most_error_logs = max_error_logs
+        self._moving = Turns(database)
+
+    # By themselves
+
+    async def finish_due(self, limit: int) -> int:
+        """Finish attempts that are due, of any fleet with a real clock, earliest first."""
+        return await self._database.call(partial(self._finish_due, limit))
+
+    async def _finish_due(self, limit: int, connection: Connection) -> int:
+        at_work = await fleets_at_work(self._database, connection)
+        due = [(fleet, first) for fleet, first in at_work if first <= fleet.now]
+        finished = 0
+        for fleet, _ in sorted(due, key=lambda each: each[0].clock.real_time_of(each[1])):
+            if finished < limit:
+                moments = await load_due(connection, fleet, fleet.now, limit - finished)
+                work = FleetChanges(fleet)
+                ended = work.finish_due(moments, fleet.now)
+                # If not, another replica was faster.
+                if await self._apply(connection, work, ended):
+                    finished += len(ended)
+        return finished
+
+    async def next_due(self) -> float | None:
+        """Return the real seconds until `finish_due` has something to do."""
+        at_work = await self._database.call(partial(fleets_at_work, self._database))
+        waits = (fleet.clock.real_wait(due, fleet.real_time) for fleet, due in at_work)
+        return min((wait / SECOND for wait in waits if wait is not None), default=None)
+
+    # When time is moved
+
+    async def advance(self, name: str, microseconds: int) -> ClockAdvance:
+        """Move a manual clock, and finish all that falls due on the way, in due order."""
+
+        async def target(_: Connection, fleet: FleetSnapshot) -> int:
+            if not fleet.clock.is_manual:
+                raise ClockNotManual
+            return max(fleet.now, fleet.promised_time) + microseconds
+
+        return await self._move(name, target)
+
+    async def settle(self, name: str) -> ClockAdvance:
+        """Finish all pending syncs that are not held; a manual clock moves to the last due time."""
+
+        async def target(connection: Connection, fleet: FleetSnapshot) -> int:
+            last = await last_due(connection, fleet)
+            if fleet.clock.is_manual:
+                return max(fleet.now, fleet.promised_time, last or fleet.now)
+            return fleet.now if last is None else last
+
+        return await self._move(name, target)
+
+    async def _move(self, name: str, target: _Target) -> ClockAdvance:
+        async with self._moving.turn(name):
+            fleet_id, until = await self._database.persist(partial(self._promise, name, target))
+            return await self._keep(name, fleet_id, until)
+
+    async def _promise(
+        self, name: str, target: _Target, connection: Connection
+    ) -> tuple[int, int] | None:
+        """Promise to move a fleet's time; return its id and that time, None if it has changed."""
+        fleet = await load_fleet(self._database, connection, name)
+        until = await target(connection, fleet)
+        if until > LATEST:
+            raise PastTheLastYear
+        if fleet.clock.is_manual and until > max(fleet.now, fleet.promised_time):
+            promised = await connection.fetchval(_PROMISE, fleet.fleet_id, fleet.version, until)
+            if promised is None:
+                return None
+        return fleet.fleet_id, until
+
+    async def _keep(self, name: str, fleet_id: int, until: int) -> ClockAdvance:
+        """Finish what is due up to `until`, some at a time; a manual clock moves along."""
+        finished, is_kept = 0, False
+        while not is_kept:
+            step = partial(self._keep_some, name, fleet_id, until)
+            moved, is_kept = await self._database.persist(step)
+            finished += moved.finished
+        return ClockAdvance(moved.now, finished)
+
+    async def _keep_some(
+        self, name: str, fleet_id: int, until: int, connection: Connection
+    ) -> tuple[ClockAdvance, bool] | None:
+        """Take one step towards `until`; return it, and whether there was nothing left to do."""
+        fleet = await self._same(name, fleet_id, connection)
+        due = await load_due(connection, fleet, until, BATCH)
+        work = FleetChanges(fleet)
+        if fleet.clock.is_manual and fleet.now < until:
+            reached = due[-1].moment if len(due) == BATCH else until
+            work.clock = fleet.clock.moved_to(reached, fleet.real_time)
+        is_kept = not due and work.clock is fleet.clock
+        ended = work.finish_due(due, None)
+        if not is_kept and not await self._apply(connection, work, ended):
+            return None
+        return ClockAdvance(until if fleet.clock.is_manual else fleet.now, len(ended)), is_kept
+
+    async def set_clock(self, name: str, speed: float) -> ClockView:
+        """Let a fleet's time go on from the present at another speed; 0 makes it manual."""
+        async with self._moving.turn(name):
+            fleet = await self._database.call(partial(self._load, name))
+            if fleet.is_on_its_way:
+                await self._keep(name, fleet.fleet_id, fleet.promised_time)
+            return await self._database.persist(partial(self._set_clock, name, speed))
+
+    async def _set_clock(self, name: str, speed: float, connection: Connection) -> ClockView | None:
+        fleet = await load_fleet(self._database, connection, name)
+        if fleet.is_on_its_way:
+            return None
+        work = FleetChanges(fleet)
+        work.clock = fleet.clock.with_speed(speed, fleet.real_time)
+        due = await first_due(connection, fleet)
+        wait = None if due is None else work.clock.real_wait(due, fleet.real_time)
+        told = [] if wait is None else [notifications.due(wait / SECOND)]
+        if not await self._apply(connection, work, (), told):
+            return None
+        if wait is not None:
+            self._observer.due_in(wait / SECOND)
+        return work.clock.view(fleet.real_time)
+
+    # When one is released
+
+    async def release(self, name: str, device_id: int, outcome: Outcome) -> Device:
+        """Finish a held attempt now with this outcome."""
+        return await self._database.persist(partial(self._release, name, device_id, outcome))
+
+    async def _release(
+        self, name: str, device_id: int, outcome: Outcome, connection: Connection
+    ) -> Device | None:
+        fleet = await load_fleet(self._database, connection, name, [device_id])
+        if device_id not in fleet.devices:
+            raise NoSuchDevice
+        work = FleetChanges(fleet)
+        finished = work.release(device_id, outcome, fleet.now)
+        return finished.device if await self._apply(connection, work, [finished]) else None
+
+    # Within
+
+    async def _load(self, name: str, connection: Connection) -> FleetSnapshot:
+        return await load_fleet(self._database, connection, name)
+
+    async def _same(self, name: str, fleet_id: int, connection: Connection) -> FleetSnapshot:
+        """Read a fleet that was read before; raises FleetReplaced if it has ended since."""
+        try:
+            fleet = await self._load(name, connection)
+        except NoSuchFleet:
+            raise FleetReplaced from None
+        if fleet.fleet_id != fleet_id:
+            raise FleetReplaced
+        return fleet
+
+    async def _apply(
+        self,
+        connection: Connection,
+        work: SnapshotChanges,
+        ended: Sequence[FinishedSync],
+        more_notices: Sequence[str] = (),
+    ) -> bool:
+        """Make work true, and tell what finished; say whether what it is based on still held."""
+        if not ended and work.clock is work.fleet.clock:
+            return True
+        newest_error = await apply(
+            connection, work, self._most_error_logs, finished=ended, more_notices=more_notices
+        )
+        if newest_error is None:
+            return False
+        if ended:
+            self._observer.finished(
+                work.fleet.name,
+                work.fleet.fleet_id,
+                [_numbered(each, newest_error) for each in ended],
+            )
+        return True
+
+
+def _numbered(finished: FinishedSync, newest_error: int) -> FinishedSync:
+    """Return what finished with the id that the database has given to its error log."""
+    log = finished.error_log
+    if log is None:
+        return finished
+    return finished._replace(error_log=log._replace(error_id=newest_error + log.error_id))

@@ -1,0 +1,101 @@
+"""Hearing what all replicas do, this one included, over a connection that does nothing else."""
+
+import asyncio
+from contextlib import suppress
+
+from pisync.stores.base import (
+    StoreObserver,
+    StoreUnavailable,
+)
+from pisync.stores.postgres import notifications
+from pisync.stores.postgres.database import FAILURES, Database, OwnConnection, connect, reason
+from pisync.telemetry.logs import get_logger
+
+_HEARTBEAT = 1.0
+"""Seconds between two checks that the connection still stands."""
+_RETRY = 0.5
+_CATCH_UP = 1.0
+"""Seconds for which a call waits to hear of what it did."""
+
+_log = get_logger()
+
+
+class Listener:
+    """Tells an observer what has happened, in the order in which it became true.
+
+    A lost connection is replaced; the observer is told then that it may have missed something.
+    """
+
+    def __init__(self, database: Database, observer: StoreObserver) -> None:
+        self._database = database
+        self._observer = observer
+        self._marks: dict[object, asyncio.Event] = {}
+
+    async def open(self) -> None:
+        """Begin to listen. Raises what a connection may raise."""
+        connection = await self._connect()
+        self._listening = asyncio.create_task(self._listen(connection))
+
+    async def close(self) -> None:
+        """Stop listening."""
+        self._listening.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._listening
+
+    async def catch_up(self) -> None:
+        """Wait until the observer has been told all that is true by now, but not for long.
+
+        If the connection is lost, the observer will hear that it has missed something.
+        """
+        mark = notifications.mark()
+        heard = self._marks[mark] = asyncio.Event()
+        try:
+            async with asyncio.timeout(_CATCH_UP):
+                await self._database.fetchval(
+                    "SELECT pg_notify($1, $2)", notifications.CHANNEL, mark
+                )
+                await heard.wait()
+        except (TimeoutError, StoreUnavailable):
+            pass
+        finally:
+            del self._marks[mark]
+
+    async def _connect(self) -> OwnConnection:
+        connection = await connect(self._database.url)
+        try:
+            await connection.add_listener(notifications.CHANNEL, self._hear)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
+    def _hear(self, _connection: object, _pid: int, _channel: str, notice: object) -> None:
+        if notice in self._marks:
+            self._marks[notice].set()
+        else:
+            notifications.tell(self._observer, str(notice))
+
+    async def _listen(self, connection: OwnConnection) -> None:
+        while True:
+            try:
+                await self._keep_alive(connection)
+            except FAILURES as exc:
+                _log.warning("connection to hear other replicas is lost", reason=reason(exc))
+            finally:
+                connection.terminate()
+            connection = await self._reconnect()
+            self._observer.missed()
+            # Nobody here knows when what began meanwhile falls due.
+            self._observer.due_in(0)
+
+    async def _keep_alive(self, connection: OwnConnection) -> None:
+        """Let the database's time go on, as long as the connection lasts."""
+        while True:
+            await asyncio.sleep(_HEARTBEAT)
+            await self._database.keep_time(connection)
+
+    async def _reconnect(self) -> OwnConnection:
+        while True:
+            await asyncio.sleep(_RETRY)
+            with suppress(*FAILURES):
+                return await self._connect()

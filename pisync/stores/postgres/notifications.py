@@ -1,0 +1,87 @@
+"""What replicas tell each other: what has changed, and when there will be something to do.
+
+A notice is a JSON array. The database writes its first element, the id of the fleet's newest error
+log before the change; error logs are numbered from there.
+"""
+
+from collections.abc import Iterable, Sequence
+from secrets import token_hex
+from typing import Any
+
+import orjson
+
+from pisync.model.device import Device, ErrorLog
+from pisync.model.sync import Change
+from pisync.stores.base import StoreObserver
+from pisync.stores.schema.rows import (
+    device_row,
+    read_device,
+)
+
+CHANNEL = "pisync"
+"""Where notices are sent; the functions that send them, in the migrations, know it too."""
+
+_LONGEST = 7900
+"""What PostgreSQL carries in one notice, in bytes, with a margin for what it writes itself."""
+
+_CHANGED, _DUE, _MARK = "changed", "due", "mark"
+_REPLACED = "replaced"
+"""Written by the functions that put a fleet into its place or delete it."""
+
+
+def changed(
+    fleet_id: int, name: str, what: Iterable[Device | ErrorLog], due_in: float | None
+) -> list[str]:
+    """Write notices of changes, in their order, and of what will be due; few but not too long."""
+    head = orjson.dumps([_CHANGED, due_in, name, fleet_id])[1:-1].decode()
+    room = _LONGEST - len(head)
+    notices: list[str] = []
+    entries: list[bytes] = []
+    length = 0
+    for each in what:
+        entry = orjson.dumps(device_row(each) if isinstance(each, Device) else tuple(each))
+        length += len(entry) + 1
+        if length > room:
+            notices.append(_joined(head, entries))
+            entries, length = [], len(entry) + 1
+        entries.append(entry)
+    if entries:
+        notices.append(_joined(head, entries))
+    return notices
+
+
+def _joined(head: str, entries: Sequence[bytes]) -> str:
+    return f"{head},{b','.join(entries).decode()}]"
+
+
+def due(seconds: float) -> str:
+    """Write a notice that there will be something to do in so many real seconds."""
+    return orjson.dumps([_DUE, seconds])[1:].decode()
+
+
+def mark() -> str:
+    """Write a complete notice that tells nothing and equals no other."""
+    return orjson.dumps([0, _MARK, token_hex(8)]).decode()
+
+
+def tell(observer: StoreObserver, notice: str) -> None:
+    """Tell an observer what is in a notice."""
+    newest_error, kind, *rest = orjson.loads(notice)
+    if kind == _CHANGED:
+        due_in, name, fleet_id, *entries = rest
+        observer.changed(name, [_change(fleet_id, newest_error, each) for each in entries])
+        if due_in is not None:
+            observer.due_in(due_in)
+    elif kind == _REPLACED:
+        observer.replaced(*rest)
+    elif kind == _DUE:
+        observer.due_in(*rest)
+
+
+def _change(fleet_id: int, newest_error: int, entry: Sequence[Any]) -> Change:
+    if len(entry) == len(ErrorLog._fields):
+        log = ErrorLog(newest_error + entry[0], *entry[1:])
+        return Change(f"{fleet_id}-e{log.error_id}", log)
+    device = read_device(entry)
+    step = "begun" if device.is_pending else "finished"
+    return Change(f"{fleet_id}-{device.device_id}-{device.attempt}-{step}", device)

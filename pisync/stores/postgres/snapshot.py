@@ -1,0 +1,167 @@
+"""What a write, or a look, is about: read from the database by the name of a fleet."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from pisync.model.clock import Clock
+from pisync.model.device import Device
+from pisync.model.profile import Profile
+from pisync.model.script import Script
+from pisync.stores.base import NoSuchFleet
+from pisync.stores.changes import Due
+from pisync.stores.postgres.database import Connection, Database
+from pisync.stores.schema import codec
+from pisync.stores.schema.rows import read_device
+
+DEVICE = """
+    device_id, last_sync_at, sync_status_code, error_message, last_attempt_at, attempt, due_at,
+    planned_status_code, planned_error_message"""
+"""The columns of a device, as `read_device` takes them."""
+
+_FLEETS = """
+    SELECT
+        fleet_id, name, profile, fleet_time, wall_time, speed, version, promised_time,
+        steady_now() AS now, n AS pending
+    FROM fleets JOIN turns USING (fleet_id) JOIN status_counts USING (fleet_id)
+    WHERE sync_status_code = 202"""
+_FLEET = f"{_FLEETS} AND name = $1"
+_FLEETS_AT_WORK = f"""
+    SELECT fleet.*, first_due
+    FROM ({_FLEETS} AND n > 0 AND speed > 0) AS fleet CROSS JOIN LATERAL (
+        SELECT due_at AS first_due FROM devices
+        WHERE devices.fleet_id = fleet.fleet_id AND due_at IS NOT NULL
+        ORDER BY due_at LIMIT 1
+    ) AS first"""  # noqa: S608 - text of ours
+_DUE = f"""
+    SELECT {DEVICE} FROM devices
+    WHERE fleet_id = $1 AND due_at <= $2
+    ORDER BY due_at, device_id LIMIT $3"""  # noqa: S608 - columns of ours
+_LAST_DUE = """
+    SELECT due_at FROM devices
+    WHERE fleet_id = $1 AND due_at IS NOT NULL
+    ORDER BY due_at DESC LIMIT 1"""
+_FIRST_DUE = _LAST_DUE.replace(" DESC", "")
+# The limit has each looked up, however large the database takes the fleet to be.
+_DEVICES = f"""
+    SELECT {DEVICE}, steps, sticky, position
+    FROM unnest($2::bigint[]) AS wanted (id) CROSS JOIN LATERAL (
+        SELECT * FROM devices WHERE fleet_id = $1 AND device_id = id LIMIT 1
+    ) AS device LEFT JOIN scripts USING (fleet_id, device_id)"""  # noqa: S608 - columns of ours
+
+_profile = lru_cache(maxsize=256)(codec.read_profile)
+
+
+class LoadedDevices(dict[int, Device]):
+    """The devices that a unit of work is about; each one's position is its id."""
+
+    def position(self, device_id: int) -> int | None:
+        """Return the position of a device, or None if there is no such device."""
+        return device_id if device_id in self else None
+
+    def load(self, position: int) -> Device:
+        """Return the device at a position."""
+        return self[position]
+
+
+@dataclass(slots=True)
+class FleetSnapshot:
+    """A fleet as it was when it was read, at `real_time`, with some of its devices."""
+
+    fleet_id: int
+    name: str
+    version: int
+    profile: Profile
+    clock: Clock
+    promised_time: int
+    """The fleet time that a manual clock is on its way to, if it lies ahead."""
+    real_time: int
+    pending: int
+    devices: LoadedDevices = field(default_factory=LoadedDevices)
+    scripts: dict[int, Script] = field(default_factory=dict)
+    next_error_id: int = 1
+    """Error logs are numbered from 1 until the database knows what came before them."""
+
+    @property
+    def now(self) -> int:
+        """Fleet time as it was read."""
+        return self.clock.now(self.real_time)
+
+    @property
+    def is_on_its_way(self) -> bool:
+        """Whether a manual clock has still to reach the time that was promised."""
+        return self.clock.is_manual and self.now < self.promised_time
+
+
+def readable(name: str) -> str:
+    """Return the name of a fleet, if the database can read it. Raises NoSuchFleet."""
+    if name.isascii() and "\0" not in name:
+        return name
+    raise NoSuchFleet
+
+
+async def load_fleet(
+    database: Database, connection: Connection, name: str, device_ids: Sequence[int] = ()
+) -> FleetSnapshot:
+    """Read a fleet and, of these devices, those that it has. Raises NoSuchFleet."""
+    row = await connection.fetchrow(_FLEET, readable(name))
+    if row is None:
+        raise NoSuchFleet
+    fleet = _read_fleet(database, row)
+    if device_ids:
+        for *device, steps, sticky, position in await connection.fetch(
+            _DEVICES, fleet.fleet_id, device_ids
+        ):
+            device_id = device[0]
+            fleet.devices[device_id] = read_device(device)
+            if steps is not None:
+                fleet.scripts[device_id] = codec.read_script(steps, sticky, position)
+    return fleet
+
+
+async def fleets_at_work(
+    database: Database, connection: Connection
+) -> list[tuple[FleetSnapshot, int]]:
+    """Read the fleets whose time runs towards what is pending, and what is due first in each."""
+    return [
+        (_read_fleet(database, row[:-1]), row[-1])
+        for row in await connection.fetch(_FLEETS_AT_WORK)
+    ]
+
+
+async def load_due(
+    connection: Connection, fleet: FleetSnapshot, until: int, limit: int
+) -> list[Due]:
+    """Read the first devices of a fleet that are due up to `until`; return when, in order."""
+    due = []
+    for row in await connection.fetch(_DUE, fleet.fleet_id, until, limit):
+        device = fleet.devices[row["device_id"]] = read_device(row)
+        due.append(Due(row["due_at"], device.device_id))
+    return due
+
+
+async def first_due(connection: Connection, fleet: FleetSnapshot) -> int | None:
+    """Return the earliest fleet time at which a sync falls due."""
+    due: int | None = await connection.fetchval(_FIRST_DUE, fleet.fleet_id)
+    return due
+
+
+async def last_due(connection: Connection, fleet: FleetSnapshot) -> int | None:
+    """Return the latest fleet time at which a pending sync falls due."""
+    due: int | None = await connection.fetchval(_LAST_DUE, fleet.fleet_id)
+    return due
+
+
+def _read_fleet(database: Database, row: Iterable[Any]) -> FleetSnapshot:
+    fleet_id, name, profile, fleet_time, wall_time, speed, version, promised, now, pending = row
+    return FleetSnapshot(
+        fleet_id,
+        name,
+        version,
+        _profile(profile),
+        Clock(fleet_time, wall_time, speed),
+        promised,
+        database.real_time(now),
+        pending,
+    )

@@ -1,0 +1,40 @@
+"""Devices and accounts as rows of their tables, whatever the database."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from pisync.model.account import Account
+from pisync.model.device import Device, Pending
+from pisync.model.outcome import PENDING, Outcome
+
+DeviceRow = tuple[Any, ...]
+"""The columns of `tables.devices`, in its order, without the fleet's id."""
+
+_NOTHING = (None, None)
+
+
+def device_row(device: Device) -> DeviceRow:
+    """Return a device as a row."""
+    if device.pending is None:
+        return *device[:6], None, None, None
+    outcome, due_at = device.pending
+    return *device[:6], due_at, *(outcome or _NOTHING)
+
+
+def read_device(row: Iterable[Any]) -> Device:
+    """Return the device that is in a row."""
+    device_id, synced, status, error, attempted, attempt, due_at, code, message = row
+    if status != PENDING:
+        return Device(device_id, synced, status, error, attempted, attempt)
+    outcome = None if code is None else Outcome(code, message)
+    return Device(device_id, synced, status, error, attempted, attempt, Pending(outcome, due_at))
+
+
+def account_row(account: Account) -> tuple[Any, ...]:
+    """Return the columns of `tables.accounts`, in its order."""
+    return account.key, account.name, account.password_hash, " ".join(account.scopes)
+
+
+def read_scopes(written: str) -> tuple[str, ...]:
+    """Return the scopes in a row of an account."""
+    return tuple(written.split())

@@ -1,0 +1,138 @@
+"""Errors as clients see them: `{"message": …}`, with `errors` where fields are at fault."""
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+
+import orjson
+from aiohttp import hdrs, web
+
+from pisync.stores.base import (
+    AccountChanged,
+    AdminProtected,
+    ClockNotManual,
+    DefaultFleetProtected,
+    FleetReplaced,
+    NoSuchAccount,
+    NoSuchDevice,
+    NoSuchFleet,
+    NothingHeld,
+    StoreError,
+)
+
+Errors = Mapping[str, Sequence[str]]
+"""What is wrong, by field; a field within another is named by its path: `profile.delay.max`."""
+
+JSON_TYPE = "application/json; charset=utf-8"
+
+
+class Problem(Exception):
+    """A request that gets an error answer."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        errors: Errors | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.errors = errors
+        self.headers = headers or {}
+
+    @property
+    def body(self) -> bytes:
+        """The answer in the one shape."""
+        body: dict[str, object] = {"message": self.message}
+        if self.errors:
+            body["errors"] = self.errors
+        return orjson.dumps(body)
+
+    def response(self) -> web.Response:
+        """Return the answer."""
+        return web.Response(
+            status=self.status,
+            body=self.body,
+            headers={**self.headers, hdrs.CONTENT_TYPE: JSON_TYPE},
+        )
+
+
+def bad_request(message: str) -> Problem:
+    """Return the answer to what is no JSON, or no HTTP."""
+    return Problem(HTTPStatus.BAD_REQUEST, message)
+
+
+def unauthorized(message: str, *, token_sent: bool) -> Problem:
+    """Return the answer to a missing or bad token, with the challenge of RFC 6750."""
+    challenge = 'Bearer error="invalid_token"' if token_sent else "Bearer"
+    return Problem(HTTPStatus.UNAUTHORIZED, message, headers={hdrs.WWW_AUTHENTICATE: challenge})
+
+
+def not_found(message: str = "There is nothing at this path.") -> Problem:
+    """Return the answer to a path, a fleet or a device that is not there."""
+    return Problem(HTTPStatus.NOT_FOUND, message)
+
+
+def conflict(message: str) -> Problem:
+    """Return the answer to what the present state does not allow."""
+    return Problem(HTTPStatus.CONFLICT, message)
+
+
+def invalid(errors: Errors, message: str = "Some fields are not valid.") -> Problem:
+    """Return the answer to JSON, or a query, that the schema refuses."""
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, message, errors)
+
+
+def too_many(message: str, retry_after: float) -> Problem:
+    """Return the answer to a caller who must wait `retry_after` seconds."""
+    return Problem(HTTPStatus.TOO_MANY_REQUESTS, message, headers=_retry_after(retry_after))
+
+
+def unavailable(message: str, retry_after: float = 1) -> Problem:
+    """Return the answer to a call that may succeed in `retry_after` seconds."""
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, message, headers=_retry_after(retry_after))
+
+
+def _retry_after(seconds: float) -> dict[str, str]:
+    # Whole seconds (RFC 9110), and never 0: that would invite a busy loop.
+    return {hdrs.RETRY_AFTER: str(max(1, int(-(-seconds // 1))))}
+
+
+def of_http_exception(exc: web.HTTPException) -> Problem:
+    """Give an error of aiohttp's own the one shape, keeping the headers that matter."""
+    headers = {
+        name: value
+        for name, value in exc.headers.items()
+        if name not in (hdrs.CONTENT_TYPE, hdrs.CONTENT_LENGTH)
+    }
+    return Problem(exc.status, _MESSAGES.get(exc.status, f"{exc.reason}."), headers=headers)
+
+
+_MESSAGES: Mapping[int, str] = {
+    404: "There is nothing at this path.",
+    405: "This path does not support this method.",
+    413: "The body is too large.",
+    417: "This Expect header is not supported.",
+}
+
+
+def of_store_error(error: StoreError) -> Problem:
+    """Give what a store refuses its status; its docstring is the message."""
+    status = _STATUSES.get(type(error), HTTPStatus.SERVICE_UNAVAILABLE)
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        return unavailable(str(error))
+    return Problem(status, str(error))
+
+
+_STATUSES: Mapping[type[StoreError], HTTPStatus] = {
+    NoSuchFleet: HTTPStatus.NOT_FOUND,
+    NoSuchDevice: HTTPStatus.NOT_FOUND,
+    DefaultFleetProtected: HTTPStatus.CONFLICT,
+    ClockNotManual: HTTPStatus.CONFLICT,
+    NothingHeld: HTTPStatus.CONFLICT,
+    FleetReplaced: HTTPStatus.CONFLICT,
+    NoSuchAccount: HTTPStatus.NOT_FOUND,
+    AdminProtected: HTTPStatus.CONFLICT,
+    AccountChanged: HTTPStatus.CONFLICT,
+}

@@ -1,0 +1,239 @@
+"""Values as clients see them, and the answers that carry them."""
+
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from http import HTTPStatus
+from urllib.parse import urlencode
+
+import orjson
+from aiohttp import hdrs, web
+
+from pisync.model import timestamp
+from pisync.model.account import Account
+from pisync.model.clock import ClockView
+from pisync.model.device import Device, ErrorLog
+from pisync.model.draw import Draw
+from pisync.model.fleet import FleetView, Ledger, Stats
+from pisync.model.profile import ConstantDelay, Delay, LognormalDelay, Profile, UniformDelay
+from pisync.model.sync import ClockAdvance
+from pisync.model.timestamp import SECOND
+from pisync.simulation.lateness import LatenessView
+from pisync.simulation.simulator import BulkResult
+from pisync.web.contract.problems import (
+    JSON_TYPE,
+    Problem,
+)
+
+Json = Mapping[str, object]
+_REASONS = {each.value: each.phrase for each in HTTPStatus}
+Headers = Mapping[str, str]
+
+
+def answer(
+    value: object, status: int = HTTPStatus.OK, headers: Headers | None = None
+) -> web.Response:
+    """Return a value as JSON."""
+    return _answer(_json(value), status, headers)
+
+
+class Rendered:
+    """An answer: its body and headers, and the ETag of the body if it has one."""
+
+    __slots__ = ("_head", "body", "content_type", "headers", "status", "tag")
+
+    def __init__(
+        self,
+        body: bytes,
+        tag: str | None = None,
+        content_type: str = JSON_TYPE,
+        headers: Headers | None = None,
+        status: int = HTTPStatus.OK,
+    ) -> None:
+        self.body = body
+        self.tag = tag
+        self.content_type = content_type
+        self.headers = headers
+        self.status = status
+        self._head = b""
+
+    @classmethod
+    def of(
+        cls, value: object, headers: Headers | None = None, status: int = HTTPStatus.OK
+    ) -> "Rendered":
+        """Return a value as JSON."""
+        return cls(_json(value), headers=headers, status=status)
+
+    @classmethod
+    def tagged(cls, value: object, headers: Headers | None = None) -> "Rendered":
+        """Return a value as JSON, with an ETag."""
+        body = _json(value)
+        return cls(body, tag_of(body), headers=headers)
+
+    @classmethod
+    def problem(cls, problem: Problem) -> "Rendered":
+        """Return the answer to a request that has a problem."""
+        return cls(problem.body, headers=problem.headers, status=problem.status)
+
+    @property
+    def head(self) -> bytes:
+        """The lines of the answer's head that are the same whenever it is sent."""
+        if not self._head:
+            lines = [f"HTTP/1.1 {self.status} {_REASONS[self.status]}"]
+            if self.headers:
+                lines += [f"{name}: {value}" for name, value in self.headers.items()]
+            lines.append(f"Content-Type: {self.content_type}")
+            if self.tag is not None:
+                lines.append(f'{hdrs.ETAG}: "{self.tag}"')
+            lines.append(f"Content-Length: {len(self.body)}\r\n")
+            self._head = "\r\n".join(lines).encode()
+        return self._head
+
+    def answer(self, request: web.Request) -> web.Response:
+        """Return the answer, or 304 if the client's `If-None-Match` has the tag."""
+        if self.tag is None:
+            return _answer(self.body, self.status, self.headers, self.content_type)
+        known = request.if_none_match or ()
+        # An asterisk in quotes is a tag like others, and aiohttp does not tell the two apart.
+        if request.headers.get(hdrs.IF_NONE_MATCH) == "*" or any(
+            each.value == self.tag for each in known
+        ):
+            response = web.Response(status=HTTPStatus.NOT_MODIFIED, headers=self.headers)
+        else:
+            response = _answer(self.body, HTTPStatus.OK, self.headers, self.content_type)
+        response.headers[hdrs.ETAG] = f'"{self.tag}"'
+        return response
+
+
+def tag_of(body: bytes) -> str:
+    """Return the ETag of a body."""
+    return blake2b(body, digest_size=12).hexdigest()
+
+
+def _json(value: object) -> bytes:
+    # Status codes are keys where counts are by status.
+    return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
+
+
+def _answer(
+    body: bytes, status: int, headers: Headers | None, content_type: str = JSON_TYPE
+) -> web.Response:
+    response = web.Response(status=status, body=body, headers=headers)
+    response.headers[hdrs.CONTENT_TYPE] = content_type
+    return response
+
+
+def next_page(path: str, query: Mapping[str, object]) -> str:
+    """Return a `Link` to the page that follows; parts of the query that are None are left out."""
+    given = {name: value for name, value in query.items() if value is not None}
+    return f'<{path}?{urlencode(given, safe=",:")}>; rel="next"'
+
+
+def device(of: Device) -> Json:
+    """Return the five fields of a device."""
+    synced = of.last_sync_at
+    return {
+        "device_id": of.device_id,
+        "last_sync_at": None if synced is None else timestamp.render(synced),
+        "sync_status_code": of.sync_status_code,
+        "error_message": of.error_message,
+        "last_attempt_at": timestamp.render(of.last_attempt_at),
+    }
+
+
+def account(of: Account) -> Json:
+    """Return an account, without what is nobody's business."""
+    return {"username": of.name, "scopes": of.scopes, "disabled": of.disabled}
+
+
+def devices(of: Sequence[Device]) -> list[Json]:
+    """Return devices."""
+    return [device(each) for each in of]
+
+
+def error_log(of: ErrorLog) -> Json:
+    """Return an error log."""
+    return {**of._asdict(), "occurred_at": timestamp.render(of.occurred_at)}
+
+
+def stats(of: Stats) -> Json:
+    """Return a fleet's counts."""
+    return {
+        "devices": of.devices,
+        "pending": of.pending,
+        "by_status": of.by_status,
+        "attempts": of.attempts,
+        "succeeded": of.succeeded,
+        "failed": of.failed,
+        "error_logs": of.error_logs,
+    }
+
+
+def bulk_result(of: BulkResult) -> Json:
+    """Return what came of syncing many devices."""
+    return of._asdict()
+
+
+def profile(of: Profile) -> Json:
+    """Return a profile, the seed that was drawn for it included."""
+    return {
+        "seed": of.seed,
+        "outcomes": [{**each.outcome._asdict(), "weight": each.weight} for each in of.outcomes],
+        "delay": _delay(of.delay),
+        "when_pending": "refuse" if of.refuse_pending else "join",
+        "max_pending": of.max_pending,
+    }
+
+
+def _delay(of: Delay) -> Json:
+    match of:
+        case ConstantDelay(seconds):
+            return {"distribution": "constant", "seconds": seconds}
+        case UniformDelay(least, most):
+            return {"distribution": "uniform", "min": least, "max": most}
+        case LognormalDelay(median, sigma, most):
+            return {"distribution": "lognormal", "median": median, "sigma": sigma, "max": most}
+
+
+def clock(of: ClockView) -> Json:
+    """Return a fleet's clock."""
+    return {"mode": of.mode, "speed": of.speed, "now": timestamp.render(of.now)}
+
+
+def fleet(of: FleetView) -> Json:
+    """Return a fleet; `seed` is the effective one, as in its profile."""
+    return {
+        "name": of.name,
+        "devices": of.devices,
+        "seed": of.profile.seed,
+        "profile": profile(of.profile),
+        "clock": clock(of.clock),
+    }
+
+
+def moved(of: ClockAdvance) -> Json:
+    """Return a fleet's time after it was moved."""
+    return {"now": timestamp.render(of.now), "finished": of.finished}
+
+
+def forecast(of: Sequence[tuple[int, Draw]]) -> list[Json]:
+    """Return what attempts will do."""
+    return [
+        {"attempt": attempt, **drawn.outcome._asdict(), "delay": drawn.delay / SECOND}
+        for attempt, drawn in of
+    ]
+
+
+def ledger(of: Ledger, lateness: LatenessView) -> Json:
+    """Return what became of a fleet's syncs."""
+    return {
+        "accepted": of.accepted,
+        "joined": of.joined,
+        "refused": of.refused,
+        "succeeded": of.succeeded,
+        "failed": of.failed,
+        "pending": of.pending,
+        "held": of.held,
+        "error_logs": of.error_logs,
+        "lateness": lateness._asdict(),
+        "balanced": of.balanced,
+    }

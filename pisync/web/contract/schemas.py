@@ -1,0 +1,210 @@
+"""What clients may send for accounts, devices and errors, and what it becomes.
+
+The OpenAPI document is made from the same schemas.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from marshmallow import (
+    Schema,
+    ValidationError,
+    fields,
+    post_load,
+    pre_load,
+    validate,
+    validates_schema,
+)
+
+from pisync.auth.accounts import USERNAME
+from pisync.model.account import SCOPES
+from pisync.model.device import MAX_DEVICE_ID
+from pisync.model.outcome import FAILURES
+from pisync.model.password_policy import (
+    MAX_BYTES,
+    MIN_CHARACTERS,
+    Flaw,
+    flaw_of,
+)
+from pisync.stores.base import ErrorFilter
+from pisync.web.contract.fields import (
+    DeviceIds,
+    Flag,
+    QueryInt,
+    QueryStatuses,
+    Statuses,
+    Text,
+    Timestamp,
+)
+
+MAX_BULK = 10_000
+MAX_PAGE = 1_000
+
+DEVICE_ID = r"[1-9][0-9]{0,15}"
+"""A device's id as it stands in a path."""
+FLEET_NAME = r"[a-z0-9][a-z0-9-]{0,62}"
+
+
+class NoQuery(Schema):
+    """The query of a call that takes none."""
+
+
+# Accounts
+
+
+_PASSWORD_FLAWS = {
+    Flaw.NOT_UTF8: "Must be UTF-8.",
+    Flaw.HAS_NUL: "Must not contain NUL.",
+    Flaw.TOO_LONG: f"Must be at most {MAX_BYTES} bytes of UTF-8.",
+    Flaw.TOO_SHORT: f"Must be at least {MIN_CHARACTERS} characters long.",
+}
+
+
+def _follows_the_rule(password: str) -> None:
+    flaw = flaw_of(password)
+    if flaw:
+        raise ValidationError(_PASSWORD_FLAWS[flaw])
+
+
+_is_username = validate.Regexp(
+    rf"{USERNAME.pattern}\Z",
+    error="Must be 3 to 64 characters of A-Z a-z 0-9 . _ -, the first a letter or a digit.",
+)
+
+
+def _new_password() -> Text:
+    return Text(
+        required=True,
+        validate=_follows_the_rule,
+        metadata={
+            "description": f"At most {MAX_BYTES} bytes of UTF-8.",
+            "minLength": MIN_CHARACTERS,
+            "maxLength": MAX_BYTES,
+        },
+    )
+
+
+class RegisterBody(Schema):
+    """The username and password of a new account."""
+
+    username = Text(
+        required=True,
+        validate=_is_username,
+        metadata={"description": "Case is ignored: `Alice` and `alice` are one account."},
+    )
+    password = _new_password()
+
+
+class LoginBody(Schema):
+    """A username and a password. Those that no account can have fail like any other wrong ones."""
+
+    username = fields.String(required=True)
+    password = fields.String(required=True)
+
+
+class PasswordBody(Schema):
+    """The account's current password, and its new one."""
+
+    password = fields.String(required=True)
+    new_password = _new_password()
+
+
+def _page_size(default: int) -> QueryInt:
+    return QueryInt(
+        load_default=default,
+        validate=validate.Range(1, MAX_PAGE),
+        metadata={"description": "The most items on a page."},
+    )
+
+
+class AccountsQuery(Schema):
+    """The page of accounts to list."""
+
+    limit = _page_size(100)
+    after = Text(
+        load_default=None,
+        validate=_is_username,
+        metadata={"description": "List accounts whose name in lower case sorts after this."},
+    )
+
+
+class AccountBody(Schema):
+    """The changes to an account."""
+
+    disabled = Flag(metadata={"description": "If true, nobody can log in, and all tokens end."})
+    scopes = fields.List(
+        Text(validate=validate.OneOf(SCOPES)),
+        metadata={"description": "The scopes of the account's tokens."},
+    )
+
+    @pre_load
+    def _not_empty(self, data: Any, **_: object) -> Any:
+        if data == {}:
+            raise ValidationError("Give disabled, scopes, or both.")
+        return data
+
+    @post_load
+    def _each_once(self, data: dict[str, Any], **_: object) -> dict[str, Any]:
+        if "scopes" in data:
+            data["scopes"] = tuple(scope for scope in SCOPES if scope in data["scopes"])
+        return data
+
+
+# Devices and errors
+
+
+class DevicesQuery(Schema):
+    """The page of devices to list."""
+
+    limit = _page_size(100)
+    after = QueryInt(
+        load_default=0,
+        validate=validate.Range(0, MAX_DEVICE_ID),
+        metadata={"description": "List devices with a greater id."},
+    )
+    status = QueryStatuses(
+        load_default=None, metadata={"description": "List devices with one of these status codes."}
+    )
+
+
+class SyncBody(Schema):
+    """The devices to sync, by exactly one of these fields."""
+
+    device_ids = DeviceIds(MAX_BULK)
+    status = Statuses()
+    all = Flag(validate=validate.Equal(True, error="Must be true."))
+
+    @validates_schema(skip_on_field_errors=False)
+    def _exactly_one(self, data: Mapping[str, object], **_: object) -> None:
+        if len(data) > 1:
+            raise ValidationError("Give exactly one of device_ids, status and all.")
+
+    @pre_load
+    def _not_empty(self, data: Any, **_: object) -> Any:
+        if data == {}:
+            raise ValidationError("Give exactly one of device_ids, status and all.")
+        return data
+
+
+class ErrorsQuery(Schema):
+    """The error logs to list."""
+
+    limit = _page_size(50)
+    before = QueryInt(
+        validate=validate.Range(1, MAX_DEVICE_ID),
+        metadata={"description": "List error logs with a smaller id."},
+    )
+    device_id = QueryInt(
+        validate=validate.Range(1, MAX_DEVICE_ID),
+        metadata={"description": "List error logs of this device."},
+    )
+    status = QueryInt(
+        validate=validate.OneOf(FAILURES),
+        metadata={"description": "List error logs with this status code."},
+    )
+    since = Timestamp(metadata={"description": "List error logs from this fleet time on."})
+
+    @post_load
+    def _filter(self, data: dict[str, Any], **_: object) -> tuple[ErrorFilter, int]:
+        limit = data.pop("limit")
+        return ErrorFilter(**data), limit

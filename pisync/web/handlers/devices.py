@@ -1,0 +1,144 @@
+"""Devices: list and sync them."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import hdrs, web
+
+from pisync import keys
+from pisync.concurrency.queues import Busy
+from pisync.model.sync import SyncDecision
+from pisync.stores.base import (
+    DevicePage,
+    NoSuchDevice,
+)
+from pisync.web.contract import rendering
+from pisync.web.contract.headers import ATTEMPT_HEADER, TOTAL_HEADER
+from pisync.web.contract.problems import (
+    conflict,
+    unavailable,
+)
+from pisync.web.contract.rendering import Rendered
+from pisync.web.contract.request import (
+    device_of,
+    fleet_of,
+    parse_query,
+    read_json,
+)
+from pisync.web.contract.schemas import (
+    DevicesQuery,
+    NoQuery,
+    SyncBody,
+)
+from pisync.web.handlers.page_cache import PAGES
+
+BULK_LIMIT = 256 * 1024
+"""The largest body of a bulk sync, in bytes."""
+
+_BULK = SyncBody()
+
+
+async def list_devices(request: web.Request) -> web.Response:
+    """List devices by id, of all statuses or of some, a page at a time.
+
+    The header `Link` leads to the next page, if there is one.
+    """
+    page = await page_of(request.app, fleet_of(request), request.rel_url.raw_query_string)
+    return page.answer(request)
+
+
+async def page_of(app: web.Application, fleet: str, raw_query: str) -> Rendered:
+    """Return the page of a fleet's devices that a query asks for."""
+    query = parse_query(raw_query, DevicesQuery)
+    cache = app[PAGES]
+    asked = fleet, DevicesQuery, raw_query
+    page = await app[keys.STORE].devices(
+        fleet,
+        after=query["after"],
+        limit=query["limit"],
+        statuses=query["status"],
+        known=cache.version(asked),
+    )
+    rendered = cache.get(asked, page.version)
+    if rendered is None:
+        rendered = Rendered.tagged(rendering.devices(page.devices), _page_headers(page, query))
+        cache.put(asked, page.version, rendered)
+    return rendered
+
+
+def _page_headers(page: DevicePage, query: Mapping[str, Any]) -> dict[str, str]:
+    headers = {TOTAL_HEADER: str(page.total)}
+    if page.more:
+        limit, statuses = query["limit"], query["status"]
+        chosen = statuses and ",".join(map(str, sorted(statuses)))
+        last = page.devices[-1].device_id
+        headers[hdrs.LINK] = rendering.next_page(
+            "/devices", {"limit": limit, "after": last, "status": chosen}
+        )
+    return headers
+
+
+async def get_device(request: web.Request) -> web.Response:
+    """Return a device."""
+    return (await device_at(request.app, fleet_of(request), device_of(request))).answer(request)
+
+
+async def device_at(app: web.Application, fleet: str, device_id: int) -> Rendered:
+    """Return a device."""
+    return Rendered.tagged(rendering.device(await app[keys.STORE].device(fleet, device_id)))
+
+
+async def sync_device(request: web.Request) -> web.Response:
+    """Start a sync of a device, or join the attempt under way.
+
+    The answer shows the device as pending (202). After its delay, the attempt finishes exactly
+    once, and the device shows 200, 400, 404 or 500.
+    """
+    return (await start_sync(request.app, fleet_of(request), device_of(request))).answer(request)
+
+
+async def start_sync(app: web.Application, fleet: str, device_id: int) -> Rendered:
+    """Start a sync of a device, or join the one under way; return the device, pending."""
+    verdict, device = await app[keys.SIMULATOR].start(fleet, device_id)
+    if device is None:
+        raise NoSuchDevice
+    if verdict is SyncDecision.PENDING:
+        raise conflict("A sync of this device is already pending.")
+    if verdict is SyncDecision.FULL:
+        raise unavailable("The fleet has reached its limit of pending syncs. Try again.")
+    headers = {
+        hdrs.LOCATION: f"/devices/{device.device_id}",
+        ATTEMPT_HEADER: str(device.attempt),
+    }
+    return Rendered.of(rendering.device(device), headers, HTTPStatus.ACCEPTED)
+
+
+async def sync_devices(request: web.Request) -> web.Response:
+    """Start syncs of many devices: of those listed, of those with some status, or of all.
+
+    A repeated id counts once. The body may have up to 256 KiB. Calls for many devices take turns;
+    if too many wait, 503.
+    """
+    wanted = await read_json(request, _BULK, BULK_LIMIT)
+    simulator, fleet = request.app[keys.SIMULATOR], fleet_of(request)
+    try:
+        if "device_ids" in wanted:
+            result = await simulator.start_listed(fleet, wanted["device_ids"])
+        else:
+            result = await simulator.start_all(fleet, wanted.get("status"))
+    except Busy:
+        raise unavailable("Too many bulk syncs are waiting. Try again.") from None
+    return rendering.answer(rendering.bulk_result(result), HTTPStatus.ACCEPTED)
+
+
+async def get_stats(request: web.Request) -> web.Response:
+    """Return the counts of a fleet's devices, syncs and error logs."""
+    stats = await stats_of(request.app, fleet_of(request), request.rel_url.raw_query_string)
+    return stats.answer(request)
+
+
+async def stats_of(app: web.Application, fleet: str, raw_query: str) -> Rendered:
+    """Return a fleet's counts."""
+    parse_query(raw_query, NoQuery)
+    return Rendered.of(rendering.stats(await app[keys.STORE].stats(fleet)))

@@ -1,0 +1,168 @@
+"""Fleets, and the controls of the simulator."""
+
+import dataclasses
+import secrets
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import hdrs, web
+
+from pisync import keys
+from pisync.model.profile import MAX_SEED, Profile
+from pisync.stores.base import PastTheLastYear
+from pisync.web.contract import rendering
+from pisync.web.contract.fleet_schemas import (
+    AdvanceBody,
+    ClockBody,
+    FleetBody,
+    ForecastQuery,
+    OutcomeSchema,
+    ProfileBody,
+    ScriptBody,
+)
+from pisync.web.contract.problems import invalid
+from pisync.web.contract.request import (
+    device_of,
+    read_json,
+    read_query,
+)
+
+FLEET_LIMIT = 16 * 1024 * 1024
+"""The largest body that makes a fleet, in bytes."""
+
+_FLEET, _PROFILE, _CLOCK = FleetBody(), ProfileBody(), ClockBody()
+_ADVANCE, _SCRIPT, _OUTCOME = AdvanceBody(), ScriptBody(), OutcomeSchema()
+
+
+def new_profile(given: Mapping[str, Any]) -> Profile:
+    """Return a profile of what is given; a seed that is not is drawn."""
+    return Profile(**{"seed": secrets.randbelow(MAX_SEED + 1), **given})
+
+
+def _name(request: web.Request) -> str:
+    return request.match_info["fleet"]
+
+
+async def list_fleets(request: web.Request) -> web.Response:
+    """List all fleets by name."""
+    fleets = await request.app[keys.STORE].fleets()
+    return rendering.answer([rendering.fleet(each) for each in fleets])
+
+
+async def get_fleet(request: web.Request) -> web.Response:
+    """Return a fleet: its size, its profile with the effective seed, and its clock."""
+    return rendering.answer(rendering.fleet(await request.app[keys.STORE].fleet(_name(request))))
+
+
+async def put_fleet(request: web.Request) -> web.Response:
+    """Create or replace a fleet.
+
+    `devices` is a count or a list. Counted devices, and listed ones that leave fields out, start as
+    synced at the time of the call. The body may have up to 16 MiB.
+    """
+    body = await read_json(request, _FLEET, FLEET_LIMIT)
+    fleet, is_new = await request.app[keys.STORE].put_fleet(
+        _name(request), body["devices"], new_profile(body["profile"])
+    )
+    if is_new:
+        location = f"/admin/fleets/{fleet.name}"
+        return rendering.answer(
+            rendering.fleet(fleet), HTTPStatus.CREATED, {hdrs.LOCATION: location}
+        )
+    return rendering.answer(rendering.fleet(fleet))
+
+
+async def patch_fleet(request: web.Request) -> web.Response:
+    """Change a fleet's profile for attempts that start from now on."""
+    given = (await read_json(request, _PROFILE))["profile"]
+    fleet = await request.app[keys.STORE].change_profile(
+        _name(request), lambda profile: dataclasses.replace(profile, **given)
+    )
+    return rendering.answer(rendering.fleet(fleet))
+
+
+async def delete_fleet(request: web.Request) -> web.Response:
+    """Delete a fleet and its pending syncs. The fleet `default` can't be deleted."""
+    await request.app[keys.STORE].delete_fleet(_name(request))
+    return web.Response(status=HTTPStatus.NO_CONTENT)
+
+
+async def reset_fleet(request: web.Request) -> web.Response:
+    """Take a fleet back to its first state: data, attempt numbers, error log and clock.
+
+    Scripts and the ledger are cleared, too; the profile stays as it is now. After the answer, no
+    earlier sync finishes.
+    """
+    await request.app[keys.STORE].reset_fleet(_name(request))
+    return web.Response(status=HTTPStatus.NO_CONTENT)
+
+
+async def put_clock(request: web.Request) -> web.Response:
+    """Set how a fleet's time runs, from its present time on."""
+    speed = await read_json(request, _CLOCK)
+    return rendering.answer(
+        rendering.clock(await request.app[keys.STORE].set_clock(_name(request), speed))
+    )
+
+
+async def advance(request: web.Request) -> web.Response:
+    """Advance a manual clock, and finish every sync that falls due, in order."""
+    microseconds = await read_json(request, _ADVANCE)
+    try:
+        moved = await request.app[keys.SIMULATOR].advance(_name(request), microseconds)
+    except PastTheLastYear as refused:
+        raise invalid({"seconds": [str(refused)]}) from None
+    return rendering.answer(rendering.moved(moved))
+
+
+async def settle(request: web.Request) -> web.Response:
+    """Finish all pending syncs that are not held.
+
+    A manual clock moves to the last one's due time; a real clock does not change.
+    """
+    return rendering.answer(
+        rendering.moved(await request.app[keys.SIMULATOR].settle(_name(request)))
+    )
+
+
+async def put_script(request: web.Request) -> web.Response:
+    """Set the outcomes of a device's next attempts.
+
+    Each attempt takes one step of the script; after the last, the profile applies again. A step
+    without `delay` takes the profile's. A step with `hold` leaves the attempt pending until it is
+    released. `sticky`, in the last step only, repeats that step for ever.
+    """
+    script = await read_json(request, _SCRIPT)
+    await request.app[keys.STORE].set_script(_name(request), device_of(request), script)
+    return web.Response(status=HTTPStatus.NO_CONTENT)
+
+
+async def delete_script(request: web.Request) -> web.Response:
+    """End a device's script, so that its next attempts follow the profile."""
+    await request.app[keys.STORE].set_script(_name(request), device_of(request), None)
+    return web.Response(status=HTTPStatus.NO_CONTENT)
+
+
+async def release(request: web.Request) -> web.Response:
+    """Finish a held sync with the given outcome."""
+    outcome = await read_json(request, _OUTCOME)
+    device = await request.app[keys.STORE].release(_name(request), device_of(request), outcome)
+    return rendering.answer(rendering.device(device))
+
+
+async def forecast(request: web.Request) -> web.Response:
+    """Return what a device's attempts come to by seed and profile, ignoring scripts."""
+    query = read_query(request, ForecastQuery)
+    attempts = await request.app[keys.SIMULATOR].forecast(
+        _name(request), query["device_id"], query["attempts"], query["first"]
+    )
+    return rendering.answer(rendering.forecast(attempts))
+
+
+async def get_ledger(request: web.Request) -> web.Response:
+    """Return what became of every sync of a fleet, and whether the ledger balances."""
+    name, store = _name(request), request.app[keys.STORE]
+    fleet, ledger = await store.fleet(name), await store.ledger(name)
+    lateness = request.app[keys.SIMULATOR].lateness(name, fleet.generation)
+    return rendering.answer(rendering.ledger(ledger, lateness))

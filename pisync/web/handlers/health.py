@@ -1,0 +1,56 @@
+"""Health and metrics, for orchestrators and Prometheus."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import orjson
+from aiohttp import hdrs, web
+
+from pisync.keys import DRAINING, METRICS, STORE
+from pisync.stores.base import StoreUnavailable
+from pisync.telemetry.metrics import (
+    CONTENT_TYPE,
+    sample_lag,
+)
+from pisync.web.contract.problems import (
+    JSON_TYPE,
+    unavailable,
+)
+
+_OK = orjson.dumps({"status": "ok"})
+_READY = orjson.dumps({"status": "ready"})
+
+
+async def livez(_: web.Request) -> web.Response:
+    """Answer 200 if the process runs."""
+    return _json(_OK)
+
+
+async def readyz(request: web.Request) -> web.Response:
+    """Answer 200 if the service can serve: the store is reachable, and it is not stopping."""
+    if request.app[DRAINING].is_set():
+        raise unavailable("The server is shutting down.")
+    await request.app[STORE].ping()
+    return _json(_READY)
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """Return what is counted. While the store can't be reached, its gauge stays as it was."""
+    counted = request.app[METRICS]
+    with suppress(StoreUnavailable):
+        counted.pending(await request.app[STORE].pending())
+    return web.Response(body=counted.render(), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
+
+
+async def event_loop_lag(app: web.Application) -> AsyncIterator[None]:
+    """Sample the event loop's lag while the application runs (for `cleanup_ctx`)."""
+    sampler = asyncio.create_task(sample_lag(app[METRICS]))
+    yield
+    sampler.cancel()
+    with suppress(asyncio.CancelledError):
+        await sampler
+
+
+def _json(body: bytes) -> web.Response:
+    return web.Response(body=body, headers={hdrs.CONTENT_TYPE: JSON_TYPE})

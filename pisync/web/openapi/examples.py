@@ -1,0 +1,101 @@
+"""What a client might send, for the documentation."""
+
+from collections.abc import Mapping
+
+from marshmallow import Schema
+
+from pisync.web.contract.fleet_schemas import (
+    AdvanceBody,
+    ClockBody,
+    FleetBody,
+    OutcomeSchema,
+    ProfileBody,
+    ScriptBody,
+)
+from pisync.web.contract.schemas import (
+    AccountBody,
+    LoginBody,
+    PasswordBody,
+    RegisterBody,
+    SyncBody,
+)
+
+Examples = Mapping[str, object]
+
+_ALICE = {"username": "alice", "password": "correct horse"}
+
+BODIES: Mapping[type[Schema], Examples] = {
+    RegisterBody: {"An account": _ALICE},
+    LoginBody: {"An account": _ALICE},
+    PasswordBody: {
+        "A longer one": {"password": "correct horse", "new_password": "correct horse battery"}
+    },
+    AccountBody: {
+        "Disable": {"disabled": True},
+        "Make an admin": {"scopes": ["devices", "admin"]},
+    },
+    SyncBody: {
+        "Some devices": {"device_ids": [1, 2, 3]},
+        "Failed devices": {"status": [400, 404, 500]},
+        "All devices": {"all": True},
+    },
+    FleetBody: {
+        "A number of devices": {"devices": 1000},
+        "A list of devices": {
+            "devices": [
+                {"device_id": 1},
+                {
+                    "device_id": 2,
+                    "last_sync_at": None,
+                    "sync_status_code": 400,
+                    "error_message": "Storage Full",
+                    "last_attempt_at": "2026-11-22T07:40:12.000000Z",
+                },
+            ]
+        },
+        "With a profile": {
+            "devices": 100,
+            "profile": {
+                "seed": 7,
+                "outcomes": [
+                    {"sync_status_code": 200, "weight": 9},
+                    {"sync_status_code": 400, "error_message": "Storage Full", "weight": 1},
+                ],
+                "delay": {"distribution": "uniform", "min": 0.5, "max": 2},
+            },
+        },
+    },
+    ProfileBody: {
+        "Every sync fails": {
+            "profile": {
+                "outcomes": [
+                    {"sync_status_code": 500, "error_message": "Connection Timeout", "weight": 1}
+                ]
+            }
+        },
+        "Every sync takes a second": {
+            "profile": {"delay": {"distribution": "constant", "seconds": 1}}
+        },
+        "Refuse syncs of pending devices": {"profile": {"when_pending": "refuse"}},
+    },
+    ClockBody: {
+        "Manual": {"mode": "manual"},
+        "Real": {"mode": "real"},
+        "Real, ten times as fast": {"mode": "real", "speed": 10},
+    },
+    AdvanceBody: {"An hour": {"seconds": 3600}},
+    ScriptBody: {
+        "Fail twice": [
+            {"sync_status_code": 500, "error_message": "Storage Full", "delay": 1.5},
+            {"sync_status_code": 404, "error_message": "Server Not Reachable"},
+        ],
+        "Hold an attempt": [{"hold": True}],
+        "Fail for ever": [
+            {"sync_status_code": 500, "error_message": "Connection Timeout", "sticky": True}
+        ],
+    },
+    OutcomeSchema: {
+        "Success": {"sync_status_code": 200},
+        "Failure": {"sync_status_code": 400, "error_message": "Storage Full"},
+    },
+}

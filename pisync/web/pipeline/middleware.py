@@ -1,0 +1,171 @@
+"""Around every request: its id, its error answers, its metrics, its log line, its headers.
+
+One flat middleware and one signal handler, because each further layer costs every request several
+microseconds.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable
+from http import HTTPStatus
+from itertools import count
+from secrets import token_hex
+from time import perf_counter
+from typing import Final
+
+from aiohttp import hdrs, web
+from aiohttp.http import RawRequestMessage
+from aiohttp.typedefs import Handler, Middleware
+
+from pisync.keys import DRAINING, REQUEST_ID
+from pisync.stores.base import StoreError
+from pisync.telemetry.logs import (
+    get_event_logger,
+    get_logger,
+)
+from pisync.telemetry.metrics import Metrics
+from pisync.web.contract import problems
+from pisync.web.contract.problems import Problem
+
+UNMATCHED: Final = "unmatched"
+"""The route in metrics of a request that the router knows no place for."""
+
+CLIENT_GONE: Final = 499
+"""Nobody is sent this: metrics say by it that no answer was needed any more."""
+
+is_request_id = re.compile(r"[A-Za-z0-9._-]{1,128}").fullmatch
+
+# A request id tells requests apart; it need not be hard to guess. Random per process and counted
+# from there, it costs a tenth of one that is random as a whole.
+_process = token_hex(6)
+_numbers = count(1)
+
+_log = get_logger()
+
+Preflight = Callable[[web.Request], web.Response | None]
+"""Answers a request of a browser that asks whether it may call; None if it is none."""
+
+
+def new_request_id() -> str:
+    """Return an id that no other request has, here or on another replica."""
+    return f"{_process}-{next(_numbers):x}"
+
+
+def request_id_of(request: web.BaseRequest | RawRequestMessage) -> str:
+    """Return the id that the caller gave, if it is a good one, else a new one."""
+    given = request.headers.get(hdrs.X_REQUEST_ID)
+    return given if given is not None and is_request_id(given) else new_request_id()
+
+
+def route_of(request: web.Request) -> str:
+    """Return the template of a request's path: of those there are few, whatever is asked for."""
+    resource = request.match_info.route.resource
+    return UNMATCHED if resource is None else resource.canonical
+
+
+class RequestObserver:
+    """Counts and logs requests; finds the answer to one that an exception has ended.
+
+    `access_log` writes a line for each request.
+    """
+
+    def __init__(self, metrics: Metrics, *, access_log: bool) -> None:
+        self._metrics = metrics
+        self._log_access = get_event_logger("request") if access_log else None
+
+    def answered(
+        self, route: str, request: web.BaseRequest, status: int, began: float, request_id: str
+    ) -> None:
+        """Count, and log, a request that began at `began` (of `perf_counter`)."""
+        seconds = perf_counter() - began
+        self._metrics.request(route, request.method, status, seconds)
+        if self._log_access is not None:
+            self._log_access(
+                method=request.method,
+                path=request.rel_url.raw_path,
+                status=status,
+                seconds=round(seconds, 6),
+                request_id=request_id,
+            )
+
+    def problem_of(self, exc: Exception, request: web.BaseRequest, request_id: str) -> Problem:
+        """Return what to answer to a request that `exc` ended; log it unless it was meant.
+
+        Raises ConnectionError if nobody is there any more to be answered.
+        """
+        if request.transport is None or request.transport.is_closing():
+            raise ConnectionError from exc
+        if isinstance(exc, Problem):
+            return exc
+        if isinstance(exc, StoreError):
+            return problems.of_store_error(exc)
+        if isinstance(exc, web.HTTPException):
+            return problems.of_http_exception(exc)
+        _log.error("unexpected error", request_id=request_id, exc_info=exc)
+        return unexpected()
+
+
+REQUEST_OBSERVER = web.AppKey("REQUEST_OBSERVER", RequestObserver)
+"""For what is answered before any middleware."""
+
+
+def observe(observer: RequestObserver, *, preflight: Preflight | None = None) -> Middleware:
+    """Return the outermost middleware. What lies within it may raise whatever it likes.
+
+    `preflight` is asked before anything else, so that browsers need no token for it.
+    """
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        began = perf_counter()
+        request_id = request[REQUEST_ID] = request_id_of(request)
+        status = CLIENT_GONE
+        try:
+            response = (preflight and preflight(request)) or await handler(request)
+            status = response.status
+        except web.HTTPRedirection as exc:
+            status = exc.status
+            raise
+        except asyncio.CancelledError:
+            problem = given_up(request, request.app[DRAINING])
+            status = problem.status
+            response = problem.response()
+        except Exception as exc:
+            problem = observer.problem_of(exc, request, request_id)
+            status = problem.status
+            if request.writer.output_size:
+                # A part of another answer has been sent: its client sees it cut off.
+                raise ConnectionError from exc
+            response = problem.response()
+        finally:
+            observer.answered(route_of(request), request, status, began, request_id)
+        return response
+
+    return middleware
+
+
+def given_up(request: web.BaseRequest, draining: asyncio.Event) -> Problem:
+    """Return the answer to a request that is cancelled because the server can't wait any longer.
+
+    Raises CancelledError if it was for another reason, or can't be answered any more.
+    """
+    transport, task = request.transport, asyncio.current_task()
+    is_gone = transport is None or transport.is_closing() or request.writer.output_size
+    if is_gone or task is None or not draining.is_set():
+        raise asyncio.CancelledError
+    task.uncancel()  # or whatever waits in sending the answer would give up, too
+    return problems.unavailable("The server is shutting down. Try again.")
+
+
+def unexpected() -> Problem:
+    """Return the answer to a request that met a mistake of ours."""
+    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong on our side.")
+
+
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Give every answer, streams too, the headers that all have (`on_response_prepare`)."""
+    headers = response.headers
+    # What the middleware has not seen has no id yet: an Expect header that can't be met.
+    headers[hdrs.X_REQUEST_ID] = request.get(REQUEST_ID) or request_id_of(request)
+    headers[hdrs.X_CONTENT_TYPE_OPTIONS] = "nosniff"
+    headers.popall(hdrs.SERVER, None)

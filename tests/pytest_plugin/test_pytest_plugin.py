@@ -1,0 +1,277 @@
+"""The plugin as the suites of other projects meet it."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from pisync.client import FleetClient
+from pisync.in_process import (
+    SEED,
+    RunningServer,
+)
+from tests.support.paths import ROOT
+
+pytest_plugins = ["pytester"]
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """A project whose tests run in a process of their own, where a warning is an error."""
+    # What else is installed here would take longer to load than the tests take.
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p pisync -W error --strict-markers")
+    return pytester
+
+
+def test_gives_a_fleet_a_token_and_what_the_code_under_test_must_send(
+    pisync: FleetClient, pisync_server: RunningServer
+) -> None:
+    assert pisync.url == pisync_server.url
+    assert pisync.headers == {
+        "Authorization": f"Bearer {pisync.token}",
+        "Pisync-Fleet": pisync.fleet,
+    }
+    view = pisync.view()
+    assert (view.name, view.devices, view.seed) == (pisync.fleet, 10, SEED)
+
+
+@pytest.mark.pisync(devices=4, profile={"seed": 6})
+class TestMarker:
+    def test_says_what_the_fleet_is_made_of(self, pisync: FleetClient) -> None:
+        assert (pisync.view().devices, pisync.view().seed) == (4, 6)
+
+    @pytest.mark.pisync(devices=[{"device_id": 77}])
+    def test_closest_to_the_test_wins_argument_by_argument(self, pisync: FleetClient) -> None:
+        assert [each.device_id for each in pisync.devices()] == [77]
+        assert pisync.view().seed == 6
+
+
+@pytest.mark.parametrize(
+    ("marker", "complaint"),
+    [("device=3", "*unexpected keyword argument 'device'*"), ("3", "*no unnamed arguments: (3,)*")],
+)
+def test_a_marker_with_a_mistake_says_so(
+    project: pytest.Pytester, marker: str, complaint: str
+) -> None:
+    project.makepyfile(f"import pytest\n\n@pytest.mark.pisync({marker})\ndef test_it(pisync): pass")
+    result = project.runpytest_subprocess()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([complaint])
+
+
+def test_every_test_has_a_fleet_of_its_own_on_one_server(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        """
+        import pytest
+
+        seen = {}
+
+        @pytest.mark.parametrize("time", range(3))
+        def test_it(pisync, time):
+            assert pisync.stats().attempts == 0
+            pisync.sync_all()
+            seen[pisync.fleet] = pisync.url
+
+        def test_then(pisync_server):
+            assert len(seen) == 3
+            assert set(seen.values()) == {pisync_server.url}
+            for name in seen:
+                with pytest.raises(Exception, match="404: There is no such fleet"):
+                    pisync_server.client(name).view()
+        """
+    )
+    project.runpytest_subprocess().assert_outcomes(passed=4)
+
+
+def test_works_in_async_tests_and_threads_are_gone_at_the_end(project: pytest.Pytester) -> None:
+    project.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function")
+    project.makeconftest(
+        """
+        import threading
+
+        def pytest_unconfigure():
+            for thread in threading.enumerate():
+                if thread is not threading.main_thread():
+                    thread.join(5)
+                    assert not thread.is_alive(), thread
+        """
+    )
+    project.makepyfile(
+        """
+        async def test_it(pisync):
+            assert pisync.sync(1).attempt == 1
+        """
+    )
+    result = project.runpytest_subprocess("-p", "asyncio", "--asyncio-mode=auto")
+    result.assert_outcomes(passed=1)
+    assert result.ret == 0
+
+
+def test_works_with_xdist_one_server_a_worker(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.parametrize("time", range(6))
+        def test_it(pisync, time):
+            pisync.sync_all()
+            assert pisync.settle().finished == 10
+            assert pisync.ledger().balanced
+        """
+    )
+    result = project.runpytest_subprocess("-p", "xdist", "-n", "2")
+    result.assert_outcomes(passed=6)
+
+
+def test_what_the_server_logs_is_seen_in_pytests_logs_and_nowhere_else(
+    project: pytest.Pytester,
+) -> None:
+    project.makepyfile(
+        """
+        from dataclasses import replace
+
+        import pytest
+
+        def test_it(pisync, capfd, caplog):
+            caplog.set_level("INFO")
+            with pytest.raises(Exception, match="401"):
+                replace(pisync, token="no token").devices()
+            assert capfd.readouterr() == ("", "")
+            assert caplog.record_tuples[0][:2] == ("pisync", 20)
+            assert caplog.messages[0].startswith("event='token refused' reason=")
+        """
+    )
+    result = project.runpytest_subprocess("-s")
+    result.assert_outcomes(passed=1)
+    assert "draining" not in result.stdout.str() + result.stderr.str()
+
+
+def test_starts_nothing_and_imports_nothing_until_a_test_asks(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        """
+        import sys
+
+        def test_it():
+            ours = {name for name in sys.modules if name.partition(".")[0] == "pisync"}
+            assert ours == {"pisync", "pisync.pytest_plugin"}
+        """
+    )
+    project.runpytest_subprocess().assert_outcomes(passed=1)
+    statements = "import sys, pytest; had = {*sys.modules}; import pisync.pytest_plugin"
+    imported = subprocess.run(
+        [sys.executable, "-c", f"{statements}; print(*sorted({{*sys.modules}} - had))"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert imported.stdout.split() == ["pisync", "pisync.pytest_plugin"]
+
+
+def test_takes_no_fixture_names_but_two(project: pytest.Pytester) -> None:
+    shown = project.runpytest_subprocess("--fixtures", "-q").stdout.str()
+    ours = re.findall(r"^(\w+).* -- \S*pisync/pytest_plugin\.py", shown, re.MULTILINE)
+    assert ours == ["pisync_server", "pisync"]
+
+
+def run(
+    *command: str | Path, cwd: Path, environ: Mapping[str, str]
+) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        command, cwd=cwd, env=environ, check=False, capture_output=True, text=True
+    )
+
+
+@pytest.mark.timeout(600)  # it installs all that PiSync needs
+def test_a_project_that_has_nothing_else_installed_uses_it(tmp_path: Path) -> None:
+    built = run(
+        *(sys.executable, "-m", "hatchling", "build", "--target", "wheel", "-d", tmp_path),
+        cwd=ROOT,
+        environ=os.environ,
+    )
+    assert built.returncode == 0, built.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+
+    # What this run of the tests is told is not for that one.
+    ours = ("PYTEST_", "PYTHON", "COVERAGE_", "COV_", "PISYNC_", "VIRTUAL_ENV")
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    python = tmp_path / "venv/bin/python"
+    made = run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path, environ=environ)
+    assert made.returncode == 0, made.stderr
+    installed = run(
+        *(python, "-m", "pip", "install", "--quiet", f"{wheel}[pytest]"),
+        cwd=tmp_path,
+        environ=environ,
+    )
+    if "connection broken by" in installed.stderr and os.environ.get("CI") != "true":
+        pytest.skip("needs the package index: `pip install` could not reach it")
+    assert installed.returncode == 0, installed.stderr
+
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "test_retries.py").write_text(PROJECT)
+    tested = run(python, "-m", "pytest", "-W", "error", cwd=project, environ=environ)
+    assert "3 passed" in tested.stdout, tested.stdout + tested.stderr
+    assert tested.returncode == 0
+    assert tested.stderr == ""
+
+
+PROJECT = '''
+"""The tests of a project that syncs devices, and tries again when that fails."""
+
+import json
+import time
+from urllib.request import Request, urlopen
+
+import pytest
+
+from pisync.client import FleetClient
+
+
+def call(method, url, headers):
+    with urlopen(Request(url, method=method, headers=headers)) as answer:
+        return json.load(answer)
+
+
+def sync_with_retries(url, headers, device_id, tries):
+    """The code under test: it knows PiSync's HTTP API, and nothing of this fixture."""
+    for _ in range(tries):
+        device = call("POST", f"{url}/devices/{device_id}/sync", headers)
+        while device["sync_status_code"] == 202:
+            time.sleep(0.01)
+            device = call("GET", f"{url}/devices/{device_id}", headers)
+        if device["sync_status_code"] == 200:
+            return True
+    return False
+
+
+TIMEOUT = {"sync_status_code": 500, "error_message": "Connection Timeout", "delay": 0}
+
+
+def test_tries_again_after_failures(pisync: FleetClient):
+    pisync.script(7, [TIMEOUT, TIMEOUT, {"sync_status_code": 200, "delay": 0}])
+    assert sync_with_retries(pisync.url, pisync.headers, 7, tries=3)
+    assert [log.attempt for log in pisync.errors(device_id=7)] == [2, 1]
+
+
+def test_gives_up_in_the_end(pisync: FleetClient):
+    pisync.script(7, [{**TIMEOUT, "sticky": True}])
+    assert not sync_with_retries(pisync.url, pisync.headers, 7, tries=3)
+    assert pisync.ledger().failed == {500: {"Connection Timeout": 3}}
+
+
+@pytest.mark.pisync(devices=1000, profile={"seed": 20261122})
+def test_an_hour_of_syncs(pisync: FleetClient):
+    pisync.manual_clock()
+    for _ in range(6):
+        pisync.sync_all()
+        pisync.advance(600)
+    ledger = pisync.ledger()
+    assert ledger.balanced
+    assert ledger.accepted == 6000
+'''

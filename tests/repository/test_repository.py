@@ -1,0 +1,150 @@
+"""The repository itself: what is locked, vendored, shipped and run."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import pisync
+from pisync.config.settings_schema import VARIABLES
+from tests.support.paths import ROOT
+
+PACKAGE = ROOT / "pisync"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+LOCKS = [
+    *sorted(ROOT.glob("requirements*.txt")),
+    ROOT / "docker/locust/requirements.txt",
+    ROOT / "tests/fuzz/requirements.txt",
+]
+VENDORED = sorted(path for path in (PACKAGE / "web/vendor").iterdir() if path.is_dir())
+
+
+def locked(path: Path) -> dict[str, str]:
+    """Name to version, of every line of a lock file that is no comment and no hash."""
+    return {
+        canonicalize_name(match["name"]): match["version"]
+        for match in re.finditer(
+            r"^(?P<name>[\w.-]+)==(?P<version>\S+)", path.read_text(), re.MULTILINE
+        )
+    }
+
+
+@pytest.mark.parametrize("path", LOCKS, ids=lambda path: str(path.relative_to(ROOT)))
+class TestLock:
+    def test_names_no_place_that_packages_came_from(self, path: Path) -> None:
+        assert (
+            re.findall(r".*(?:://|--(?!hash=)|^-| @ |\.(?:org|com|io)\b).*", path.read_text()) == []
+        )
+
+    def test_holds_a_hash_for_every_package(self, path: Path) -> None:
+        entries = re.sub(r"^\s*#.*\n", "", path.read_text(), flags=re.MULTILINE)
+        assert len(locked(path)) > 0
+        for entry in re.split(r"\n(?=\S)", entries.strip()):
+            assert re.fullmatch(
+                r"[\w.-]+==\S+( ; [^\\]+)?( \\\n    --hash=sha256:[0-9a-f]{64})+", entry
+            )
+
+
+def test_the_locks_agree_with_each_other() -> None:
+    runtime, build, dev = (
+        locked(ROOT / f"requirements{suffix}.txt") for suffix in ("", "-build", "-dev")
+    )
+    assert runtime.items() <= dev.items()
+    assert {name: build[name] for name in build.keys() & dev.keys()}.items() <= dev.items()
+
+
+@pytest.mark.parametrize(
+    ("declared", "lock"),
+    [
+        (PROJECT["dependencies"], "requirements.txt"),
+        (PROJECT["optional-dependencies"]["dev"], "requirements-dev.txt"),
+        (PROJECT["optional-dependencies"]["pytest"], "requirements-dev.txt"),
+    ],
+    ids=["runtime", "dev", "pytest"],
+)
+def test_a_lock_holds_what_the_project_declares(declared: list[str], lock: str) -> None:
+    versions = locked(ROOT / lock)
+    for requirement in map(Requirement, declared):
+        assert requirement.specifier.contains(versions[canonicalize_name(requirement.name)])
+
+
+def test_a_start_does_not_find_rich() -> None:
+    # structlog would import it: see docs/decisions/0006-load-without-rich.md.
+    assert "rich" not in locked(ROOT / "requirements.txt")
+
+
+@pytest.mark.parametrize("folder", VENDORED, ids=lambda path: path.name)
+def test_what_is_vendored_has_its_licence_and_version_beside_it(folder: Path) -> None:
+    assert (folder / "LICENSE").stat().st_size > 500
+    assert re.search(r"\d+\.\d+\.\d+", (folder / "VERSION").read_text())
+
+
+def test_nothing_is_vendored_outside_a_folder_of_its_own() -> None:
+    assert VENDORED
+    assert [path for path in (PACKAGE / "web/vendor").iterdir() if path.is_file()] == []
+
+
+def test_one_version_is_named_everywhere() -> None:
+    label = re.search(r'image\.version="(.+?)"', (ROOT / "Dockerfile").read_text())
+    assert label
+    assert PROJECT["version"] == pisync.__version__ == label[1]
+
+
+def test_the_wheel_ships_types_pages_vendored_files_and_their_licences(tmp_path: Path) -> None:
+    hatchling = [
+        sys.executable,
+        "-m",
+        "hatchling",
+        "build",
+        "--target",
+        "wheel",
+        "-d",
+        str(tmp_path),
+    ]
+    subprocess.run(hatchling, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.iterdir()
+    shipped = set(zipfile.ZipFile(wheel).namelist())
+    wanted = {path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    assert {str(path.relative_to(ROOT)) for path in wanted} <= shipped
+    assert "pisync/py.typed" in shipped
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in shipped)
+
+
+def test_the_compose_file_hands_every_setting_on() -> None:
+    handed_on = re.findall(
+        r"^ +(PISYNC_\w+):", (ROOT / "docker-compose.yml").read_text(), re.MULTILINE
+    )
+    settings = {variable.names[0] for variable in VARIABLES}
+    # Where it listens inside the container is the image's business.
+    assert handed_on == sorted(settings - {"PISYNC_HOST", "PISYNC_PORT"})
+
+
+def test_make_help_lists_every_target() -> None:
+    targets = re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    phony = re.findall(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    # A make above this one would hand it its own options.
+    environment = {name: value for name, value in os.environ.items() if "MAKE" not in name}
+    shown = subprocess.run(
+        ["make"],
+        cwd=ROOT,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert re.findall(r"^  make ([\w-]+) +\S", shown, re.MULTILINE) == targets == phony
+    assert {"run", "test", "check", "format", "lock", "image", "up", "down", "clean"} < {*targets}
+
+
+def test_ci_runs_the_checks_and_then_the_tests() -> None:
+    script = (ROOT / ".ci/run").read_text()
+    assert os.access(ROOT / ".ci/run", os.X_OK)
+    calls = re.findall(r"^make (check|test)\b", script, re.MULTILINE)
+    assert calls == ["check", "test"]

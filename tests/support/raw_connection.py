@@ -1,0 +1,196 @@
+"""HTTP byte by byte: what a well-behaved client could not send."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+import orjson
+import pytest
+import structlog
+from aiohttp import web
+from multidict import CIMultiDict
+from structlog.testing import LogCapture
+
+from pisync.keys import DRAINING, METRICS
+from pisync.telemetry.logs import processors
+from pisync.telemetry.metrics import Metrics
+from pisync.web.pipeline.middleware import (
+    REQUEST_OBSERVER,
+    RequestObserver,
+    add_headers,
+    observe,
+)
+from pisync.web.transport.admission import (
+    NORMAL,
+    Limits,
+)
+from pisync.web.transport.serve import (
+    Timeouts,
+    serve,
+)
+
+SOON = 20.0
+"""Seconds that anything here may take; what is not meant to happen, never does."""
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Wait for something that happens without saying so."""
+    async with asyncio.timeout(SOON):
+        while not is_so():  # noqa: ASYNC110 - see above
+            await asyncio.sleep(0.005)
+
+
+async def settle() -> None:
+    """Let both ends of connections, which are in this process, do what they have to do."""
+    for _ in range(25):
+        await asyncio.sleep(0.002)
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: CIMultiDict[str]
+    body: bytes
+
+    def json(self) -> Any:
+        return orjson.loads(self.body)
+
+    def assert_problem(self, status: int, *, head: bool = False) -> None:
+        """Assert that this is an error answer in the one shape, with the headers that all have."""
+        assert self.status == status, self.body
+        assert self.headers["Content-Type"] == "application/json; charset=utf-8"
+        assert re.fullmatch(r"[A-Za-z0-9._-]{1,128}", self.headers["X-Request-ID"])
+        assert self.headers["X-Content-Type-Options"] == "nosniff"
+        assert "Server" not in self.headers
+        if head:
+            assert self.body == b""
+        else:
+            assert set(self.json()) == {"message"}
+
+
+class RawConnection:
+    """A connection to a server."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def send(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
+    def end(self) -> None:
+        """Send no more; what is answered can still be read."""
+        with suppress(OSError):  # who has answered and hung up already
+            self._writer.write_eof()
+
+    async def answer(self, *, head: bool = False) -> Answer:
+        """Read one answer; `head` says that it is one to HEAD, and has no body."""
+        async with asyncio.timeout(SOON):
+            start, *lines = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            headers = CIMultiDict(
+                (name, value.strip()) for name, _, value in (line.partition(":") for line in lines)
+            )
+            length = 0 if head else int(headers.get("Content-Length", 0))
+            body = await self._reader.readexactly(length)
+        return Answer(int(start.split()[1]), headers, body)
+
+    async def rest(self) -> bytes:
+        """Read until the server closes."""
+        async with asyncio.timeout(SOON):
+            try:
+                return await self._reader.read()
+            except ConnectionResetError:
+                return b""
+
+    async def seconds_until_closed(self) -> float:
+        """Read until the server closes, and say how long that took."""
+        began = monotonic()
+        await self.rest()
+        return monotonic() - began
+
+
+@asynccontextmanager
+async def raw_connection(port: int) -> AsyncIterator[RawConnection]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield RawConnection(reader, writer)
+    finally:
+        writer.close()
+
+
+def observed(*routes: web.RouteDef, access_log: bool = False) -> web.Application:
+    """An application with these routes, observed as the whole one is."""
+    metrics = Metrics()
+    observer = RequestObserver(metrics, access_log=access_log)
+    app = web.Application(middlewares=[observe(observer)])
+    app[METRICS] = metrics
+    app[REQUEST_OBSERVER] = observer
+    app[DRAINING] = asyncio.Event()
+    app.on_response_prepare.append(add_headers)
+    app.add_routes(routes)
+    return app
+
+
+Lines = list[MutableMapping[str, Any]]
+
+
+def listen_to(monkeypatch: pytest.MonkeyPatch, module: str) -> Lines:
+    """Return the list into which all that a module logs goes from now on."""
+    capture = LogCapture()
+    logger = structlog.wrap_logger(None, processors=[capture])
+    monkeypatch.setattr(f"{module}._log", logger)
+    return capture.entries
+
+
+@contextmanager
+def capture_logs() -> Iterator[Lines]:
+    """Catch all that is logged meanwhile."""
+    capture, usual = LogCapture(), [*processors]
+    processors[:] = [capture]
+    try:
+        yield capture.entries
+    finally:
+        processors[:] = usual
+
+
+@dataclass(frozen=True)
+class Serving:
+    port: int
+    task: asyncio.Task[None]
+
+
+HASTE = Timeouts(grace=0.0, under_way=0.5)
+
+
+@asynccontextmanager
+async def serving(
+    app: web.Application, patience: Timeouts = HASTE, limits: Limits = NORMAL
+) -> AsyncIterator[Serving]:
+    """Serve `app` on a free port, and stop at the end unless it has stopped."""
+    ports: asyncio.Queue[int] = asyncio.Queue()
+    task = asyncio.create_task(
+        serve(
+            app,
+            host="127.0.0.1",
+            port=0,
+            started=lambda addresses: ports.put_nowait(addresses[0][1]),
+            patience=patience,
+            limits=limits,
+        )
+    )
+    first = asyncio.create_task(ports.get())
+    await asyncio.wait({task, first}, return_when=asyncio.FIRST_COMPLETED)
+    if task.done():
+        first.cancel()
+        await task
+    try:
+        yield Serving(await first, task)
+    finally:
+        app[DRAINING].set()
+        if not task.done():
+            await task

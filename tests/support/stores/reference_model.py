@@ -1,0 +1,149 @@
+"""What a fleet should be: a twin of it, made of nothing but records and written for plainness."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from pisync.model.device import Device, Pending
+from pisync.model.draw import draw
+from pisync.model.outcome import Outcome
+from pisync.model.profile import Profile
+from pisync.model.script import Step
+from pisync.model.sync import (
+    SyncDecision,
+    SyncResult,
+)
+from pisync.model.timestamp import LATEST
+
+
+@dataclass
+class ReferenceModel:
+    """A fleet that is told what is done to the one in the store. Its clock stands still."""
+
+    profile: Profile
+    now: int
+    generation: int
+    first: Sequence[Device]
+    first_errors: Sequence[tuple[object, ...]]
+    devices: dict[int, Device] = field(init=False)
+    scripts: dict[int, tuple[list[Step], bool]] = field(default_factory=dict)
+    errors: list[tuple[object, ...]] = field(init=False)
+    """Error logs, without their ids."""
+    finished: list[tuple[int, int]] = field(default_factory=list)
+    """Device and attempt of each end."""
+    failed: Counter[Outcome] = field(default_factory=Counter)
+    accepted: int = 0
+    joined: int = 0
+    refused: int = 0
+    succeeded: int = 0
+
+    def __post_init__(self) -> None:
+        self.devices = {device.device_id: device for device in self.first}
+        self.errors = list(self.first_errors)
+
+    @property
+    def pending(self) -> list[Device]:
+        return [each for each in self.devices.values() if each.sync_status_code == 202]
+
+    @property
+    def held(self) -> list[Device]:
+        return [each for each in self.pending if due_of(each) is None]
+
+    def due_until(self, until: int) -> list[Device]:
+        """Return the devices that are due until then, in due order."""
+        waiting = [each for each in self.pending if due_of(each) is not None]
+        return sorted((each for each in waiting if due_at(each) <= until), key=due_at)
+
+    # What is done
+
+    def begin(self, device_ids: Iterable[int]) -> list[SyncResult]:
+        return [self._begin(each) for each in device_ids]
+
+    def _begin(self, device_id: int) -> SyncResult:
+        device = self.devices.get(device_id)
+        if device is None:
+            return SyncResult(SyncDecision.UNKNOWN, None)
+        if device.sync_status_code == 202:
+            return SyncResult(self.join(), device)
+        if len(self.pending) >= self.profile.max_pending:
+            self.refused += 1
+            return SyncResult(SyncDecision.FULL, device)
+        return SyncResult(SyncDecision.STARTED, self.start(device_id))
+
+    def join(self) -> SyncDecision:
+        if self.profile.refuse_pending:
+            self.refused += 1
+            return SyncDecision.PENDING
+        self.joined += 1
+        return SyncDecision.JOINED
+
+    def start(self, device_id: int) -> Device:
+        device = self.devices[device_id]
+        attempt = device.attempt + 1
+        outcome, delay = self._plan(device_id, attempt)
+        due = None if delay is None else min(self.now + delay, LATEST)
+        self.accepted += 1
+        self.devices[device_id] = Device(
+            device_id,
+            device.last_sync_at,
+            202,
+            None,
+            max(self.now, device.last_attempt_at),
+            attempt,
+            Pending(outcome, due),
+        )
+        return self.devices[device_id]
+
+    def _plan(self, device_id: int, attempt: int) -> tuple[Outcome | None, int | None]:
+        outcome, delay = draw(self.profile, device_id, attempt)
+        if device_id not in self.scripts:
+            return outcome, delay
+        steps, sticky = self.scripts[device_id]
+        step = steps[0]
+        if len(steps) > 1:
+            del steps[0]
+        elif not sticky:
+            del self.scripts[device_id]
+        if step.outcome is None:
+            return None, None
+        return step.outcome, delay if step.delay is None else step.delay
+
+    def finish(self, device: Device, outcome: Outcome | None = None) -> None:
+        """Let an attempt come to what was planned, or to an outcome that it is released with."""
+        assert device.pending is not None
+        due = due_of(device) if outcome is None else self.now
+        outcome = outcome or device.pending.outcome
+        assert outcome is not None
+        assert due is not None
+        code, message = outcome
+        at = device.last_attempt_at
+        synced = at if code == 200 else device.last_sync_at
+        self.devices[device.device_id] = device._replace(
+            last_sync_at=synced, sync_status_code=code, error_message=message, pending=None
+        )
+        self.finished.append((device.device_id, device.attempt))
+        if code == 200:
+            self.succeeded += 1
+        else:
+            self.failed[outcome] += 1
+            self.errors.append((device.device_id, device.attempt, code, message, max(due, at)))
+
+    def move(self, until: int) -> int:
+        """Let time pass until then; return how many syncs finished."""
+        due = self.due_until(until)
+        for device in due:
+            self.finish(device)
+        self.now = until
+        return len(due)
+
+
+def due_of(device: Device) -> int | None:
+    """Return when a pending device is due, or None if it is held."""
+    assert device.pending is not None
+    return device.pending.due_at
+
+
+def due_at(device: Device) -> int:
+    due = due_of(device)
+    assert due is not None
+    return due

@@ -1,0 +1,676 @@
+"""Fleets: made, looked at, changed, reset and deleted by an admin."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from yarl import URL
+
+from tests.conftest import Api
+from tests.support.documented import DOCUMENT
+from tests.support.fleet_lab import (
+    FULL,
+    HOLD,
+    SUCCESS,
+    TIMEOUT,
+    FleetLab,
+    Json,
+    MakeFleetLab,
+)
+
+EARLY = "2026-11-22T07:40:12.000000Z"
+LATE = "2026-11-22T08:00:00.000000Z"
+FUTURE = "9999-12-31T23:59:59.999999Z"
+DEFAULT_PROFILE = {
+    "outcomes": [
+        {"sync_status_code": 200, "error_message": None, "weight": 70},
+        {"sync_status_code": 400, "error_message": "Authentication Failure", "weight": 6},
+        {"sync_status_code": 400, "error_message": "Storage Full", "weight": 6},
+        {"sync_status_code": 404, "error_message": "Server Not Reachable", "weight": 6},
+        {"sync_status_code": 500, "error_message": "Connection Timeout", "weight": 6},
+        {"sync_status_code": 500, "error_message": "Unknown Sync Error", "weight": 6},
+    ],
+    "delay": {"distribution": "lognormal", "median": 2, "sigma": 0.5, "max": 10},
+    "when_pending": "join",
+}
+
+
+def path(name: str) -> str:
+    return f"/admin/fleets/{name}"
+
+
+# Who may
+
+
+ADMIN_CALLS: tuple[tuple[str, str, Any], ...] = (
+    ("GET", "/admin/fleets", None),
+    ("GET", path("lab"), None),
+    ("PUT", path("lab"), {"devices": 1}),
+    ("PATCH", path("lab"), {"profile": {"seed": 1}}),
+    ("DELETE", path("lab"), None),
+    ("POST", path("lab/reset"), None),
+    ("PUT", path("lab/clock"), {"mode": "real"}),
+    ("POST", path("lab/advance"), {"seconds": 1}),
+    ("POST", path("lab/settle"), None),
+    ("PUT", path("lab/devices/1/script"), [SUCCESS]),
+    ("DELETE", path("lab/devices/1/script"), None),
+    ("POST", path("lab/devices/1/release"), SUCCESS),
+    ("GET", path("lab/forecast?device_id=1"), None),
+    ("GET", path("lab/ledger"), None),
+)
+
+
+async def test_every_admin_call_takes_the_scope_admin(
+    api: Api, lab: FleetLab, subtests: pytest.Subtests
+) -> None:
+    await lab.sync(1)
+    before = [await lab.devices(), await lab.stats(), (await lab.api.get(lab.path)).json]
+    for method, where, body in ADMIN_CALLS:
+        with subtests.test(method=method, path=where):
+            (await api.as_("devices").call(method, where, json=body)).assert_problem(403)
+            (await api.call(method, where, json=body)).assert_problem(401)
+    assert [await lab.devices(), await lab.stats(), (await lab.api.get(lab.path)).json] == before
+
+
+async def test_the_scope_admin_does_not_include_devices(api: Api, lab: FleetLab) -> None:
+    admin = api.as_("admin")
+    assert (await admin.get(lab.path)).status == 200
+    for where in ("/devices", "/devices/1", "/errors", "/stats"):
+        (await admin.get(where)).assert_problem(403)
+    (await admin.post("/devices/1/sync")).assert_problem(403)
+
+
+async def test_a_fleet_that_is_not_there_is_404(admin: Api, subtests: pytest.Subtests) -> None:
+    for method, where, body in ADMIN_CALLS[1:]:
+        if (method, where) == ("PUT", path("lab")):
+            continue
+        with subtests.test(method=method, path=where):
+            (await admin.call(method, where, json=body)).assert_problem(404)
+
+
+# Names
+
+
+@pytest.mark.parametrize("name", ["0", "a", "a-", "9-lives", "a" * 63, "default"])
+async def test_names_that_a_fleet_may_have(admin: Api, name: str) -> None:
+    made = await admin.put(path(name), {"devices": 2})
+    assert made.status == (200 if name == "default" else 201)
+    assert (await admin.get(path(name))).json["name"] == name
+    assert len((await admin.on(name).get("/devices")).json) == 2
+
+
+async def test_another_name_is_404_in_a_path_and_in_the_header(
+    admin: Api, subtests: pytest.Subtests
+) -> None:
+    for name in ("-a", "A", "Default", "a" * 64, "a_b", "a.b", "a%20b", "%C3%A9", "%00", "a%0A"):
+        with subtests.test(name):
+            for method, below, body in (("PUT", "", {"devices": 1}), ("GET", "/ledger", None)):
+                url: Any = URL(f"/admin/fleets/{name}{below}", encoded=True)
+                (await admin.call(method, url, json=body)).assert_problem(404)
+    for name in ("-a", "A", "DEFAULT", "a" * 64, "", "default,default", "é"):
+        with subtests.test(header=name):
+            for where in ("/devices", "/devices/1", "/errors", "/stats"):
+                (await admin.on(name).get(where)).assert_problem(404)
+            (await admin.on(name).post("/devices/1/sync")).assert_problem(404)
+    assert len((await admin.get("/admin/fleets")).json) == 1
+
+
+# Looking
+
+
+async def test_a_fleet_tells_its_profile_seed_and_clock(lab: FleetLab) -> None:
+    fleet = (await lab.api.get(lab.path)).json
+    assert fleet["name"] == "lab"
+    assert fleet["devices"] == 10
+    assert fleet["seed"] == fleet["profile"]["seed"] == 7
+    assert set(fleet["profile"]) == {"seed", "outcomes", "delay", "when_pending", "max_pending"}
+    assert set(fleet["clock"]) == {"mode", "speed", "now"}
+
+
+async def test_the_list_has_every_fleet_as_it_is_by_itself(
+    new_lab: MakeFleetLab, admin: Api
+) -> None:
+    for name in ("b", "c", "a"):
+        await new_lab(name)
+        await admin.put(path(f"{name}/clock"), {"mode": "manual"})
+    await admin.put(path("default/clock"), {"mode": "manual"})
+    fleets = (await admin.get("/admin/fleets")).json
+    assert [each["name"] for each in fleets] == ["a", "b", "c", "default"]
+    for fleet in fleets:
+        assert (await admin.get(path(fleet["name"]))).json == fleet
+
+
+# Making
+
+
+async def test_a_new_fleet_is_201_and_a_replaced_one_200(admin: Api) -> None:
+    for status in (201, 200, 200):
+        answer = await admin.put(path("new"), {"devices": 3})
+        assert answer.status == status
+        assert answer.json["devices"] == 3
+        assert answer.json["name"] == "new"
+    await admin.delete(path("new"))
+    assert (await admin.put(path("new"), {"devices": 3})).status == 201
+
+
+async def test_a_fleet_without_a_profile_has_the_default_one(admin: Api) -> None:
+    for body in ({"devices": 1}, {"devices": 1, "profile": {}}):
+        profile = (await admin.put(path("new"), body)).json["profile"]
+        assert type(profile["seed"]) is int
+        assert 0 <= profile["seed"] < 2**53
+        assert {**profile, **DEFAULT_PROFILE} == profile
+
+
+async def test_a_seed_that_is_not_given_is_drawn_and_shown(admin: Api) -> None:
+    seeds = set()
+    for _ in range(5):
+        made = (await admin.put(path("new"), {"devices": 1})).json
+        assert made["seed"] == made["profile"]["seed"]
+        assert (await admin.get(path("new"))).json["seed"] == made["seed"]
+        seeds.add(made["seed"])
+    assert len(seeds) == 5
+
+
+async def test_a_profile_comes_back_as_it_was_given(admin: Api) -> None:
+    for delay in (
+        {"distribution": "constant", "seconds": 0},
+        {"distribution": "constant", "seconds": 86_400},
+        {"distribution": "uniform", "min": 0.25, "max": 0.25},
+        {"distribution": "uniform", "min": 0, "max": 86_400},
+        {"distribution": "lognormal", "median": 0, "sigma": 0, "max": 0},
+        {"distribution": "lognormal", "median": 3.5, "sigma": 100, "max": 1},
+    ):
+        profile = {
+            "seed": 2**53 - 1,
+            "outcomes": [
+                {**SUCCESS, "error_message": None, "weight": 0},
+                {**FULL, "weight": 1.5},
+                {**FULL, "weight": 1e308},
+                {**TIMEOUT, "weight": 5e-324},
+            ],
+            "delay": delay,
+            "when_pending": "refuse",
+            "max_pending": 0,
+        }
+        made = await admin.put(path("new"), {"devices": 1, "profile": profile})
+        assert made.json["profile"] == profile
+        assert (await admin.get(path("new"))).json["profile"] == profile
+
+
+BAD_PROFILES: tuple[tuple[Json, str], ...] = (
+    ({"seed": -1}, "seed"),
+    ({"seed": 2**53}, "seed"),
+    ({"outcomes": []}, "outcomes"),
+    ({"outcomes": {}}, "outcomes"),
+    ({"outcomes": None}, "outcomes"),
+    ({"outcomes": [SUCCESS]}, "outcomes.0.weight"),
+    ({"outcomes": [{"weight": 1}]}, "outcomes.0.sync_status_code"),
+    ({"outcomes": [{**SUCCESS, "weight": 0}]}, "outcomes"),
+    ({"outcomes": [{**SUCCESS, "weight": 0}, {**FULL, "weight": 0.0}]}, "outcomes"),
+    ({"outcomes": [{**SUCCESS, "weight": 1}, {**FULL, "weight": -1}]}, "outcomes.1.weight"),
+    ({"outcomes": [{"sync_status_code": 202, "weight": 1}]}, "outcomes.0.sync_status_code"),
+    ({"outcomes": [{"sync_status_code": 201, "weight": 1}]}, "outcomes.0.sync_status_code"),
+    ({"outcomes": [{"sync_status_code": 500, "weight": 1}]}, "outcomes.0.error_message"),
+    (
+        {"outcomes": [{"sync_status_code": 500, "error_message": None, "weight": 1}]},
+        "outcomes.0.error_message",
+    ),
+    ({"outcomes": [{**SUCCESS, "error_message": "no", "weight": 1}]}, "outcomes.0.error_message"),
+    ({"outcomes": [{**SUCCESS, "error_message": "", "weight": 1}]}, "outcomes.0.error_message"),
+    ({"outcomes": [{**FULL, "error_message": "", "weight": 1}]}, "outcomes.0.error_message"),
+    ({"outcomes": [{**FULL, "error_message": "x" * 201, "weight": 1}]}, "outcomes.0.error_message"),
+    ({"outcomes": [{**SUCCESS, "weight": 1, "typo": 1}]}, "outcomes.0.typo"),
+    ({"delay": None}, "delay"),
+    ({"delay": 5}, "delay"),
+    ({"delay": {}}, "delay.distribution"),
+    ({"delay": {"seconds": 5}}, "delay.distribution"),
+    ({"delay": {"distribution": "normal"}}, "delay.distribution"),
+    ({"delay": {"distribution": "Constant", "seconds": 1}}, "delay.distribution"),
+    ({"delay": {"distribution": ["constant"], "seconds": 1}}, "delay.distribution"),
+    ({"delay": {"distribution": "constant"}}, "delay.seconds"),
+    ({"delay": {"distribution": "constant", "seconds": -0.1}}, "delay.seconds"),
+    ({"delay": {"distribution": "constant", "seconds": 86_400.1}}, "delay.seconds"),
+    ({"delay": {"distribution": "constant", "seconds": 1, "max": 2}}, "delay.max"),
+    ({"delay": {"distribution": "uniform", "min": 2, "max": 1}}, "delay.max"),
+    ({"delay": {"distribution": "uniform", "min": 0, "max": 86_401}}, "delay.max"),
+    ({"delay": {"distribution": "uniform", "min": -1, "max": 1}}, "delay.min"),
+    ({"delay": {"distribution": "uniform", "max": 1}}, "delay.min"),
+    ({"delay": {"distribution": "lognormal", "median": -1, "sigma": 1, "max": 9}}, "delay.median"),
+    ({"delay": {"distribution": "lognormal", "median": 1, "sigma": -1, "max": 9}}, "delay.sigma"),
+    ({"delay": {"distribution": "lognormal", "median": 1, "sigma": 1, "max": 1e5}}, "delay.max"),
+    ({"delay": {"distribution": "lognormal", "median": 1, "max": 9}}, "delay.sigma"),
+    ({"when_pending": "wait"}, "when_pending"),
+    ({"when_pending": None}, "when_pending"),
+    ({"max_pending": -1}, "max_pending"),
+    ({"max_pending": 1.5}, "max_pending"),
+    ({"typo": 1}, "typo"),
+)
+
+
+async def test_a_bad_profile_is_refused_its_field_named_and_the_fleet_unchanged(
+    lab: FleetLab, subtests: pytest.Subtests
+) -> None:
+    await lab.sync(1)
+    before = [(await lab.api.get(lab.path)).json, await lab.stats()]
+    for profile, field in BAD_PROFILES:
+        with subtests.test(profile=profile):
+            patched = await lab.api.patch(lab.path, {"profile": profile})
+            patched.assert_problem(422, f"profile.{field}")
+            body = {"devices": 3, "profile": profile}
+            (await lab.api.put(lab.path, body)).assert_problem(422, f"profile.{field}")
+            (await lab.api.put(path("other"), body)).assert_problem(422, f"profile.{field}")
+    assert [(await lab.api.get(lab.path)).json, await lab.stats()] == before
+    (await lab.api.get(path("other"))).assert_problem(404)
+
+
+async def test_a_body_that_makes_no_fleet_is_refused(admin: Api, subtests: pytest.Subtests) -> None:
+    for body, field in (
+        ({}, "devices"),
+        ({"profile": {}}, "devices"),
+        ({"devices": -1}, "devices"),
+        ({"devices": 5_000_001}, "devices"),
+        ({"devices": "10"}, "devices"),
+        ({"devices": 10.0}, "devices"),
+        ({"devices": True}, "devices"),
+        ({"devices": None}, "devices"),
+        ({"devices": {"device_id": 1}}, "devices"),
+        ({"devices": 1, "profile": None}, "profile"),
+        ({"devices": 1, "profile": []}, "profile"),
+        ({"devices": 1, "name": "new"}, "name"),
+        ({"devices": 1, "clock": {"mode": "manual"}}, "clock"),
+        ({"devices": [1]}, "devices.0"),
+        ({"devices": [None]}, "devices.0"),
+        ({"devices": [[]]}, "devices.0"),
+        ({"devices": [{}]}, "devices.0.device_id"),
+        ({"devices": [{"device_id": 1}, {"device_id": 1}]}, "devices"),
+        ({"devices": [{"device_id": 2}, {"device_id": 1}, {"device_id": 2}]}, "devices"),
+        ({"devices": [{"device_id": 1, "attempt": 1}]}, "devices.0.attempt"),
+    ):
+        with subtests.test(body=body):
+            (await admin.put(path("new"), body)).assert_problem(422, field)
+    (await admin.get(path("new"))).assert_problem(404)
+
+
+# Devices that are listed
+
+# What is given, and what it makes; ... is the moment at which the fleet was made.
+AGREEING: tuple[tuple[Json, tuple[Any, ...]], ...] = (
+    ({}, (..., 200, None, ...)),
+    ({"sync_status_code": 200}, (..., 200, None, ...)),
+    ({"error_message": None}, (..., 200, None, ...)),
+    ({"last_sync_at": EARLY}, (EARLY, 200, None, EARLY)),
+    ({"last_attempt_at": EARLY}, (EARLY, 200, None, EARLY)),
+    ({"last_sync_at": EARLY, "last_attempt_at": EARLY}, (EARLY, 200, None, EARLY)),
+    (
+        {"last_sync_at": EARLY, "sync_status_code": 200, "error_message": None},
+        (EARLY, 200, None, EARLY),
+    ),
+    (FULL, (None, 400, "Storage Full", ...)),
+    ({**FULL, "last_sync_at": None}, (None, 400, "Storage Full", ...)),
+    ({**FULL, "last_sync_at": EARLY}, (EARLY, 400, "Storage Full", ...)),
+    ({**FULL, "last_attempt_at": EARLY}, (None, 400, "Storage Full", EARLY)),
+    (
+        {**FULL, "last_sync_at": EARLY, "last_attempt_at": LATE},
+        (EARLY, 400, "Storage Full", LATE),
+    ),
+    (
+        {**FULL, "last_sync_at": LATE, "last_attempt_at": LATE},
+        (LATE, 400, "Storage Full", LATE),
+    ),
+    (
+        {**FULL, "last_sync_at": None, "last_attempt_at": LATE},
+        (None, 400, "Storage Full", LATE),
+    ),
+    ({**FULL, "last_sync_at": FUTURE}, (FUTURE, 400, "Storage Full", FUTURE)),
+    ({"sync_status_code": 404, "error_message": "x" * 200}, (None, 404, "x" * 200, ...)),
+    (TIMEOUT, (None, 500, "Connection Timeout", ...)),
+)
+DISAGREEING: tuple[tuple[Json, str], ...] = (
+    ({"device_id": 0}, "device_id"),
+    ({"device_id": -1}, "device_id"),
+    ({"device_id": 2**53}, "device_id"),
+    ({"device_id": "1"}, "device_id"),
+    ({"device_id": True}, "device_id"),
+    ({"device_id": None}, "device_id"),
+    ({"sync_status_code": 202}, "sync_status_code"),
+    ({"sync_status_code": 201}, "sync_status_code"),
+    ({"sync_status_code": None}, "sync_status_code"),
+    ({"sync_status_code": "200"}, "sync_status_code"),
+    ({"sync_status_code": 500}, "error_message"),
+    ({"sync_status_code": 500, "error_message": None}, "error_message"),
+    ({"sync_status_code": 500, "error_message": ""}, "error_message"),
+    ({"sync_status_code": 500, "error_message": "x" * 201}, "error_message"),
+    ({"sync_status_code": 200, "error_message": "no"}, "error_message"),
+    ({"error_message": "no"}, "error_message"),
+    ({"last_sync_at": None}, "last_sync_at"),
+    ({"last_sync_at": None, "last_attempt_at": EARLY}, "last_sync_at"),
+    ({"last_sync_at": EARLY, "last_attempt_at": LATE}, "last_sync_at"),
+    ({"last_sync_at": LATE, "last_attempt_at": EARLY}, "last_sync_at"),
+    ({**FULL, "last_sync_at": LATE, "last_attempt_at": EARLY}, "last_sync_at"),
+    ({"last_attempt_at": None}, "last_attempt_at"),
+    ({**FULL, "last_attempt_at": None}, "last_attempt_at"),
+    ({"last_attempt_at": 1_763_800_000}, "last_attempt_at"),
+)
+
+
+async def test_fields_that_agree_make_a_device_and_the_rest_follows(
+    admin: Api, subtests: pytest.Subtests
+) -> None:
+    for given, made in AGREEING:
+        with subtests.test(given=given):
+            body = {"devices": [{"device_id": 7, **given}, {"device_id": 9}]}
+            assert (await admin.put(path("new"), body)).status in (200, 201)
+            device, other = (await admin.on("new").get("/devices")).json
+            moment = other["last_attempt_at"]
+            at = tuple(moment if each is ... else each for each in made)
+            assert tuple(device.values()) == (7, *at)
+
+
+async def test_fields_that_disagree_are_named(admin: Api, subtests: pytest.Subtests) -> None:
+    for given, field in DISAGREEING:
+        with subtests.test(given=given):
+            body = {"devices": [{"device_id": 5}, {"device_id": 7, **given}]}
+            answer = await admin.put(path("new"), body)
+            answer.assert_problem(422, f"devices.1.{field}")
+    (await admin.get(path("new"))).assert_problem(404)
+
+
+async def test_several_bad_devices_are_named_at_once(admin: Api) -> None:
+    devices = [{"device_id": each} for each in range(1, 3_001)]
+    devices[1_500]["device_id"] = devices[1_501]["device_id"] = 0
+    answer = await admin.put(path("new"), {"devices": devices})
+    answer.assert_problem(422, "devices.1500.device_id", "devices.1501.device_id")
+
+
+async def test_a_long_list_of_bad_devices_has_a_short_answer(admin: Api) -> None:
+    answer = await admin.put(path("new"), {"devices": [1] * 100_000})
+    assert answer.status == 422
+    assert len(answer.body) < 100_000
+
+
+async def test_listed_devices_sync_like_others(new_lab: MakeFleetLab) -> None:
+    lab = await new_lab(devices=[{"device_id": 10**15, **FULL, "last_attempt_at": EARLY}])
+    started = await lab.sync(10**15)
+    assert started.headers["Pisync-Attempt"] == "1"
+    await lab.settle()
+    assert (await lab.device(10**15))["last_sync_at"] == started.json["last_attempt_at"]
+    await lab.reset()
+    assert (await lab.device(10**15))["last_attempt_at"] == EARLY
+
+
+async def test_an_empty_fleet_is_a_fleet(new_lab: MakeFleetLab) -> None:
+    empty: list[int | list[Json]] = [0, []]
+    for devices in empty:
+        lab = await new_lab(devices=devices)
+        assert await lab.devices() == []
+        assert (await lab.stats())["devices"] == 0
+        assert await lab.sync_all() == {"started": 0, "joined": 0, "refused": 0, "not_found": []}
+        assert (await lab.settle())["finished"] == 0
+        await lab.reset()
+        assert (await lab.ledger())["balanced"]
+
+
+async def test_what_replaces_a_fleet_takes_nothing_over(lab: FleetLab) -> None:
+    await lab.script(1, {**FULL, "delay": 0}, HOLD)
+    await lab.sync(1)
+    await lab.settle()
+    await lab.sync(1)
+    await lab.sync_all()
+    made = await lab.api.put(lab.path, {"devices": 4, "profile": {"delay": DELAY_NONE}})
+    assert made.status == 200
+    assert made.json["clock"]["mode"] == "real"
+    assert [each["sync_status_code"] for each in await lab.devices()] == [200] * 4
+    assert await lab.errors() == []
+    ledger = await lab.ledger()
+    assert (ledger["accepted"], ledger["pending"], ledger["held"]) == (0, 0, 0)
+    assert (await lab.sync(1)).headers["Pisync-Attempt"] == "1"
+    await lab.finished()
+
+
+DELAY_NONE = {"distribution": "constant", "seconds": 0}
+
+
+# Changing
+
+
+async def test_a_patch_changes_what_it_names_and_nothing_else(lab: FleetLab) -> None:
+    before = (await lab.api.get(lab.path)).json["profile"]
+    changes: tuple[Json, ...] = (
+        {"seed": 8},
+        {"outcomes": [{**TIMEOUT, "weight": 2}]},
+        {"delay": {"distribution": "uniform", "min": 1, "max": 2}},
+        {"when_pending": "refuse"},
+        {"max_pending": 3},
+        {"seed": 9, "max_pending": 4},
+        {},
+    )
+    expected = dict(before)
+    for change in changes:
+        answer = await lab.api.patch(lab.path, {"profile": change})
+        assert answer.status == 200
+        expected |= change
+        assert answer.json["profile"] == expected
+        assert answer.json == (await lab.api.get(lab.path)).json
+        assert answer.json["seed"] == expected["seed"]
+
+
+async def test_a_patch_is_for_attempts_that_start_from_now_on(lab: FleetLab) -> None:
+    await lab.sync(1)
+    await lab.change(outcomes=[{**TIMEOUT, "weight": 1}], delay={**DELAY_NONE, "seconds": 3})
+    await lab.sync(2)
+    assert (await lab.advance(3))["finished"] == 1
+    assert (await lab.device(2))["sync_status_code"] == 500
+    assert (await lab.device(1))["sync_status_code"] == 202
+    assert (await lab.advance(7))["finished"] == 1
+    assert (await lab.device(1))["sync_status_code"] == 200
+
+
+async def test_a_patch_without_a_profile_is_refused(lab: FleetLab) -> None:
+    for body, field in (
+        ({}, "profile"),
+        ({"profile": None}, "profile"),
+        ({"profile": 1}, "profile"),
+        ({"profile": {}, "devices": 3}, "devices"),
+    ):
+        (await lab.api.patch(lab.path, body)).assert_problem(422, field)
+
+
+# Deleting
+
+
+async def test_a_deleted_fleet_is_gone_with_its_pending_syncs(new_lab: MakeFleetLab) -> None:
+    lab = await new_lab(mode="real", delay={**DELAY_NONE, "seconds": 0.05})
+    await lab.sync_all()
+    answer = await lab.api.delete(lab.path)
+    assert (answer.status, answer.body) == (204, b"")
+    for call in (lab.api.get(lab.path), lab.api.get("/devices"), lab.sync(1)):
+        (await call).assert_problem(404)
+    (await lab.api.delete(lab.path)).assert_problem(404)
+    again = await new_lab(mode="real")
+    await asyncio.sleep(0.1)
+    stats = await again.stats()
+    assert (stats["attempts"], stats["succeeded"], stats["pending"]) == (0, 0, 0)
+
+
+async def test_the_default_fleet_can_not_be_deleted(admin: Api) -> None:
+    before = (await admin.get("/devices")).json
+    (await admin.delete(path("default"))).assert_problem(409)
+    assert (await admin.get("/devices")).json == before
+
+
+# Resetting
+
+
+async def test_a_reset_takes_a_fleet_back_to_its_first_state(new_lab: MakeFleetLab) -> None:
+    devices = [
+        {"device_id": 1},
+        {"device_id": 2, **FULL, "last_sync_at": EARLY},
+        {"device_id": 3, **TIMEOUT, "last_attempt_at": EARLY},
+    ]
+    lab = await new_lab(devices=devices, outcomes=[{**TIMEOUT, "weight": 1}])
+    first = await lab.devices()
+    await lab.script(3, HOLD)
+    for _ in range(3):
+        await lab.sync_all()
+        await lab.advance(100)
+    await lab.reset()
+    assert await lab.devices() == first
+    assert await lab.errors() == []
+    assert (await lab.api.get(lab.path)).json["clock"]["mode"] == "real"
+    ledger = await lab.ledger()
+    lateness = ledger.pop("lateness")
+    assert ledger == {
+        "accepted": 0,
+        "joined": 0,
+        "refused": 0,
+        "succeeded": 0,
+        "failed": {},
+        "pending": 0,
+        "held": 0,
+        "error_logs": 0,
+        "balanced": True,
+    }
+    assert lateness == {"p50": 0, "p99": 0, "max": 0}
+    await lab.clock("manual")
+    assert (await lab.sync(1)).headers["Pisync-Attempt"] == "1"
+    await lab.settle()
+    (log,) = await lab.errors()
+    assert log["error_id"] == 1
+
+
+async def test_a_reset_of_the_default_fleet_brings_its_error_logs_back(admin: Api) -> None:
+    lab = FleetLab(admin, path("default"))
+    first = [await lab.devices(), await lab.errors(), await lab.stats()]
+    await lab.change(outcomes=[{**TIMEOUT, "weight": 1}], delay=DELAY_NONE)
+    await lab.sync_all()
+    await lab.finished()
+    assert await lab.stats() != first[2]
+    await lab.reset()
+    assert [await lab.devices(), await lab.errors(), await lab.stats()] == first
+
+
+async def test_a_reset_keeps_the_profile_as_it_is_now(lab: FleetLab) -> None:
+    changed = (await lab.change(seed=99, max_pending=5))["profile"]
+    await lab.reset()
+    assert (await lab.api.get(lab.path)).json["profile"] == changed
+
+
+async def test_a_reset_ends_scripts(lab: FleetLab) -> None:
+    await lab.script(1, {**TIMEOUT, "sticky": True})
+    await lab.reset()
+    await lab.clock("manual")
+    await lab.sync(1)
+    await lab.settle()
+    assert (await lab.device(1))["sync_status_code"] == 200
+
+
+async def test_nothing_that_was_pending_at_a_reset_finishes_or_is_counted_later(
+    new_lab: MakeFleetLab,
+) -> None:
+    lab = await new_lab(
+        devices=400,
+        mode="real",
+        outcomes=[{**TIMEOUT, "weight": 1}],
+        delay={"distribution": "uniform", "min": 0, "max": 0.05},
+    )
+
+    async def keep_syncing(first: int) -> None:
+        while True:
+            for device_id in range(first, 401, 8):
+                await lab.sync(device_id)
+
+    for _ in range(5):
+        clients = [asyncio.create_task(keep_syncing(first)) for first in range(1, 9)]
+        bulk = asyncio.create_task(lab.api.post("/devices/sync", {"all": True}))
+        await asyncio.sleep(0.03)
+        for client in clients:
+            client.cancel()
+        await asyncio.gather(*clients, return_exceptions=True)
+        await bulk
+        assert (await lab.stats())["attempts"] > 0
+        await lab.reset()
+        assert (await lab.stats())["attempts"] == 0
+        await asyncio.sleep(0.06)
+        stats = await lab.stats()
+        assert stats["by_status"]["200"] == 400
+        assert (stats["pending"], stats["attempts"], stats["failed"]) == (0, 0, 0)
+        assert await lab.errors() == []
+
+
+async def test_a_reset_in_the_midst_of_syncs_leaves_no_half_counted_state(
+    new_lab: MakeFleetLab,
+) -> None:
+    lab = await new_lab(
+        devices=1_000, mode="real", delay={"distribution": "uniform", "min": 0, "max": 0.02}
+    )
+    for _ in range(3):
+        await asyncio.gather(
+            lab.api.post("/devices/sync", {"all": True}),
+            lab.reset(),
+            *(lab.sync(each) for each in range(1, 50)),
+            lab.reset(),
+            lab.api.post("/devices/sync", {"status": [200]}),
+        )
+        await lab.finished()
+        stats, ledger = await lab.stats(), await lab.ledger()
+        assert ledger["balanced"]
+        assert ledger["accepted"] == stats["attempts"] == stats["succeeded"]
+        assert stats["by_status"]["200"] == 1_000
+
+
+async def test_resets_at_once_all_happen(new_lab: MakeFleetLab) -> None:
+    lab = await new_lab(devices=2_000)
+    await lab.sync_all()
+    await asyncio.gather(*(lab.reset() for _ in range(20)))
+    assert (await lab.stats())["pending"] == 0
+
+
+async def test_a_profile_that_changes_during_a_reset_stays_changed(new_lab: MakeFleetLab) -> None:
+    lab = await new_lab(devices=200_000)
+    for seed in range(100, 105):
+        resetting = asyncio.create_task(lab.reset())
+        await lab.change(seed=seed)
+        await resetting
+        assert (await lab.api.get(lab.path)).json["seed"] == seed
+
+
+async def test_what_moves_a_clock_does_not_reach_a_fleet_that_is_reset_meanwhile(
+    new_lab: MakeFleetLab,
+) -> None:
+    lab = await new_lab(devices=3_000, outcomes=[{**TIMEOUT, "weight": 1}])
+    await lab.sync_all()
+    calls = [
+        asyncio.create_task(lab.api.post(f"{lab.path}/{call}", body))
+        for call, body in (
+            ("advance", {"seconds": 5}),
+            ("advance", {"seconds": 5}),
+            ("settle", None),
+        )
+    ]
+    await asyncio.sleep(0.01)
+    await lab.reset()
+    for answer in await asyncio.gather(*calls):
+        assert answer.status in (200, 409)
+    assert await lab.errors() == []
+    assert (await lab.stats())["attempts"] == 0
+    assert (await lab.api.get(lab.path)).json["clock"]["mode"] == "real"
+
+
+async def test_a_clock_that_waits_for_a_move_is_not_set_on_a_fleet_that_is_deleted_meanwhile(
+    new_lab: MakeFleetLab,
+) -> None:
+    lab = await new_lab(devices=8_000)
+    await lab.sync_all()
+    moving = asyncio.create_task(lab.api.post(f"{lab.path}/settle"))
+    while (await lab.stats())["pending"] == 8_000:
+        pass
+    setting = asyncio.create_task(lab.api.put(f"{lab.path}/clock", {"mode": "manual"}))
+    await asyncio.sleep(0.01)
+    assert (await lab.api.delete(lab.path)).status == 204
+    answer = await setting
+    assert (answer.status, answer.json) == (
+        409,
+        {"message": "The fleet was reset, replaced or deleted meanwhile."},
+    )
+    assert "409" in DOCUMENT["paths"]["/admin/fleets/{fleet}/clock"]["put"]["responses"]
+    assert (await moving).status == 409
