@@ -175,7 +175,7 @@ def test_starts_nothing_and_imports_nothing_until_a_test_asks(project: pytest.Py
 
 def test_takes_no_fixture_names_but_two(project: pytest.Pytester) -> None:
     shown = project.runpytest_subprocess("--fixtures", "-q").stdout.str()
-    ours = re.findall(r"^(\w+).* -- \S*pisync/pytest_plugin\.py", shown, re.MULTILINE)
+    ours = re.findall(r"^(\w+).* -- \S*pisync/pytest_plugin/__init__\.py", shown, re.MULTILINE)
     assert ours == ["pisync_server", "pisync"]
 
 

@@ -354,7 +354,7 @@ _KILLED_BEFORE_A_TABLE = f"""
 import os, sys
 from pathlib import Path
 from alembic import op
-from pisync.stores.journal import Journal
+from pisync.stores.embedded.sqlite_file import SqliteFile
 from tests.conftest import ManualTime
 
 table, path = sys.argv[1:]
@@ -366,5 +366,5 @@ def create(name, *columns):
     return create_table(name, *columns)
 
 op.create_table = create
-Journal(Path(path), ManualTime(), 1)
+SqliteFile(Path(path), ManualTime(), 1)
 """

@@ -131,7 +131,7 @@ def test_a_move_of_time_is_written_as_its_schema_writes_it(moved: ClockAdvance) 
     shown = written(rendering.moved(moved))
     assert shown == schemas.MovedSchema().dump(moved)
     assert ClockAdvance(**schemas.MovedSchema().load(shown)) == moved
-    assert faults(shown, "ClockAdvance") == []
+    assert faults(shown, "Moved") == []
 
 
 @given(clocks)

@@ -40,7 +40,7 @@ def check(seed: int) -> None:
         run = subprocess.run(
             [
                 Path(sys.executable).with_name("schemathesis"),
-                "--config-file=tests/schemathesis.toml",
+                "--config-file=tests/support/schemathesis.toml",
                 "--no-color",
                 "run",
                 f"--seed={seed}",

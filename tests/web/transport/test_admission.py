@@ -311,7 +311,7 @@ async def test_one_connection_too_many_is_told_so_and_closed() -> None:
 async def test_more_than_a_refused_request_closes_the_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pisync.web.transport.admission.Gate.lets_in", lambda _: False)
+    monkeypatch.setattr("pisync.web.transport.admission.AdmissionControl.lets_in", lambda _: False)
     monkeypatch.setattr("pisync.web.transport.serve.HOLD_SECONDS", 2.0)
     async with serving(create_app(SETTINGS)) as server, raw_connection(server.port) as connection:
         await connection.send(GET + b"\r\n")
@@ -331,7 +331,9 @@ async def test_a_request_under_way_is_never_refused(monkeypatch: pytest.MonkeyPa
         came += 1
         return came == 1
 
-    monkeypatch.setattr("pisync.web.transport.admission.Gate.lets_in", lets_in_the_first)
+    monkeypatch.setattr(
+        "pisync.web.transport.admission.AdmissionControl.lets_in", lets_in_the_first
+    )
     async with serving(create_app(SETTINGS)) as server, raw_connection(server.port) as connection:
         await connection.send(
             POST + b"Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{"
@@ -361,7 +363,7 @@ async def test_at_overload_what_lies_behind_a_request_is_refused_too(
 ) -> None:
     is_first = iter([True])
     monkeypatch.setattr(
-        "pisync.web.transport.admission.Gate.lets_in", lambda _: next(is_first, False)
+        "pisync.web.transport.admission.AdmissionControl.lets_in", lambda _: next(is_first, False)
     )
     second = GET.replace(b"GET", b"HEAD") + b"X-Request-ID: two\r\n\r\n"
     async with serving(create_app(SETTINGS)) as server, raw_connection(server.port) as connection:
@@ -380,7 +382,7 @@ async def test_at_overload_what_lies_behind_a_request_and_is_no_http_is_400(
 ) -> None:
     is_first = iter([True])
     monkeypatch.setattr(
-        "pisync.web.transport.admission.Gate.lets_in", lambda _: next(is_first, False)
+        "pisync.web.transport.admission.AdmissionControl.lets_in", lambda _: next(is_first, False)
     )
 
     async def waits(_: web.Request) -> web.Response:

@@ -57,7 +57,6 @@ UNUSUAL = (
     ("GET /devices", "Authorization: Basic {token}\r\n"),
     ("GET /devices", TOKEN + TOKEN),
     ("GET /devices", TOKEN + "If-None-Match: *\r\n"),
-    ("GET /devices", TOKEN + "Pisync-Fleet: a\r\nPisync-Fleet: b\r\n"),
     ("GET /devices/0", TOKEN),
     ("GET /devices/3/", TOKEN),
     ("GET /devices/3?x=1", TOKEN),
