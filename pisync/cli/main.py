@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -28,6 +29,12 @@ from pisync.cli.options import (
     secret_of,
     setting_options,
     settings_from,
+)
+from pisync.cli.ready_file import (
+    CannotWriteReadyFile,
+    only_while_serving,
+    ready_file_path,
+    write_ready_file,
 )
 from pisync.config.settings import (
     Settings,
@@ -59,11 +66,17 @@ def main() -> None:
 
 
 @main.command()
+@click.option(
+    "--ready-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    callback=ready_file_path,
+    help="file to write the server's URL and pid to, as JSON, once it accepts connections",
+)
 @setting_options()
-def serve(**options: str | None) -> None:
+def serve(ready_file: Path | None, **options: str | None) -> None:
     """Run the service.
 
-    Every option is an environment variable, too; the option wins.
+    Every option with a name in brackets is an environment variable, too; the option wins.
     """
     from pisync.app import CannotStart, create_app, profile_mistakes
     from pisync.telemetry import logs
@@ -79,11 +92,14 @@ def serve(**options: str | None) -> None:
         log.warning("bcrypt cost is low", cost=settings.bcrypt_cost)
     try:
         app = create_app(settings)
-        with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
-            runner.run(_serve(app, settings))
+        with (
+            only_while_serving(ready_file),
+            asyncio.Runner(loop_factory=_fastest_loop()) as runner,
+        ):
+            runner.run(_serve(app, settings, ready_file))
     except CannotStart as exc:
         leave_with(EXIT_USAGE, str(exc))
-    except (_CannotListen, UncompiledParser) as exc:
+    except (_CannotListen, CannotWriteReadyFile, UncompiledParser) as exc:
         leave_with(EXIT_FAILURE, str(exc))
     log.info("stopped")
     if threading.active_count() > 1:
@@ -113,7 +129,7 @@ class _CannotListen(Exception):
     """The address is in use, not this machine's, or reserved for privileged users."""
 
 
-async def _serve(app: "web.Application", settings: Settings) -> None:
+async def _serve(app: "web.Application", settings: Settings, ready_file: Path | None) -> None:
     from pisync.web.transport.admission import Limits
     from pisync.web.transport.serve import serve
 
@@ -130,6 +146,8 @@ async def _serve(app: "web.Application", settings: Settings) -> None:
     await asyncio.wait((serving, listening), return_when=asyncio.FIRST_COMPLETED)
     if listening.done():
         await _announce(app, listening.result())
+        if ready_file is not None:
+            write_ready_file(ready_file, listening.result())
         # What a start has made stays: looking through it again and again held up requests under
         # load, for 40 ms each time.
         gc.freeze()
