@@ -116,6 +116,14 @@ def end(process: subprocess.Popen[Any]) -> None:
     assert process.poll() is not None
 
 
+def handles(pid: int, number: signal.Signals) -> bool:
+    """Say whether a process has a handler for a signal."""
+    (caught,) = re.findall(
+        r"^SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE
+    )
+    return bool(int(caught, 16) >> (number - 1) & 1)
+
+
 @contextmanager
 def serving(*arguments: str, **variables: str) -> Iterator[Server]:
     variables = {"PISYNC_PORT": "0", "PISYNC_BCRYPT_COST": "4"} | variables
@@ -321,6 +329,33 @@ class TestServe:
             assert server.stop(number) == 0
             assert time.monotonic() - began < 8
             assert server.events("stopped")
+
+    @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux for handlers")
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda each: each.name)
+    @pytest.mark.parametrize("seconds", [0, 0.1, 0.2, 0.4, 0.8])
+    def test_a_signal_during_the_start_ends_it_well(
+        self, number: signal.Signals, seconds: float
+    ) -> None:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pisync", "serve", "--bcrypt-cost", "4"],
+            cwd=ROOT,
+            env=environment(PISYNC_PORT="0"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        try:
+            # Python itself handles SIGINT from earlier on.
+            while not handles(process.pid, signal.SIGTERM):
+                assert process.poll() is None
+                time.sleep(0.001)
+            time.sleep(seconds)
+            process.send_signal(number)
+            output, _ = process.communicate(timeout=8)
+            assert process.returncode == 0, output
+            assert "Traceback" not in output
+        finally:
+            end(process)
 
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has such a device")
     @pytest.mark.parametrize("streams", [">&- 2>&- <&-", ">&-", ">/dev/full", ">/dev/full 2>&1"])

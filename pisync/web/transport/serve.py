@@ -42,6 +42,8 @@ from pisync.web.transport.raw_response import RawResponse
 # Connections that may wait to be accepted: a load test begins with thousands at once. The kernel
 # cuts it to its own limit.
 _BACKLOG: Final = 4096
+_CANCEL_SECONDS: Final = 1.0
+"""For a start to end that was cancelled."""
 
 _log = get_logger()
 
@@ -101,19 +103,46 @@ async def serve(
 
     with _on_signal(stop):
         try:
-            await runner.setup()
-            site = web.TCPSite(runner, host, port, backlog=_BACKLOG)
-            await site.start()
-            started([(address[0], address[1]) for address in runner.addresses])
-            await draining.wait()
-            _log.info("draining")
-            await _wait(hurry, patience.grace)
+            if await _completes(_start(runner, host, port), unless=draining):
+                started([(address[0], address[1]) for address in runner.addresses])
+                await draining.wait()
+                _log.info("draining")
+                await _wait(hurry, patience.grace)
+            else:
+                _log.info("stopped before the start was complete")
         finally:
             try:
                 async with asyncio.timeout(patience.cleanup):
                     await runner.cleanup()
             except TimeoutError:
                 _log.error("gave up a part of stopping", seconds=patience.cleanup)
+
+
+async def _start(runner: "Runner", host: str, port: int) -> None:
+    await runner.setup()
+    await web.TCPSite(runner, host, port, backlog=_BACKLOG).start()
+
+
+async def _completes(work: Coroutine[Any, Any, None], *, unless: asyncio.Event) -> bool:
+    """Do `work`, or cancel it once an event is set; say whether it completed.
+
+    Raises:
+        Exception: What `work` raises, unless it was cancelled.
+    """
+    working = asyncio.create_task(work)
+    stopping = asyncio.create_task(unless.wait())
+    try:
+        await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            await working
+            return True
+    finally:
+        stopping.cancel()
+        working.cancel()
+        await asyncio.wait((working,), timeout=_CANCEL_SECONDS)
+        if working.done() and not working.cancelled():
+            working.exception()  # else asyncio would log it
+    return False
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:
@@ -133,13 +162,15 @@ def _on_signal(stop: Callable[[], None]) -> Iterator[None]:
         yield
         return
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    for number in before:
         loop.add_signal_handler(number, stop)
     try:
         yield
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number, handler in before.items():
             loop.remove_signal_handler(number)
+            signal.signal(number, handler)
 
 
 class Runner(web.AppRunner):

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -543,6 +543,49 @@ async def test_a_second_signal_skips_the_waiting(grace: float, handlers: Handler
         signal.raise_signal(signal.SIGINT)
         assert_given_up(await connection.answer())
         await asyncio.wait_for(running.task, SOON)
+
+
+async def test_a_signal_ends_a_start_that_waits() -> None:
+    happened: list[str] = []
+
+    async def hanging(_: web.Application) -> AsyncIterator[None]:
+        happened.append("waits")
+        try:
+            await asyncio.sleep(NEVER)
+            yield
+        finally:
+            happened.append("ended")
+
+    app = observed()
+    app.cleanup_ctx.append(hanging)
+    task = asyncio.create_task(
+        serve(app, host="127.0.0.1", port=0, started=lambda _: None, patience=UNHURRIED)
+    )
+    await until(lambda: happened == ["waits"])
+    signal.raise_signal(signal.SIGTERM)
+    await asyncio.wait_for(task, SOON)
+    assert happened == ["waits", "ended"]
+
+
+async def test_a_signal_ends_a_start_that_cannot_be_cancelled() -> None:
+    waits = asyncio.Event()
+
+    async def stubborn(_: web.Application) -> None:
+        waits.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(NEVER)
+        await asyncio.sleep(NEVER)
+
+    app = observed()
+    app.on_startup.append(stubborn)
+    before = monotonic()
+    task = asyncio.create_task(
+        serve(app, host="127.0.0.1", port=0, started=lambda _: None, patience=HASTE)
+    )
+    await waits.wait()
+    signal.raise_signal(signal.SIGTERM)
+    await asyncio.wait_for(task, SOON)
+    assert monotonic() - before < PROMISED
 
 
 async def test_after_the_end_signals_do_what_they_did_before(handlers: Handlers) -> None:
