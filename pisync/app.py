@@ -15,10 +15,7 @@ from pisync.auth.accounts import Accounts
 from pisync.auth.passwords import Passwords
 from pisync.auth.revocations import RevocationFeed
 from pisync.auth.tokens import Tokens
-from pisync.clocks import (
-    MachineClocks,
-    SystemClocks,
-)
+from pisync.clocks import SYSTEM_CLOCKS, MachineClocks
 from pisync.config.jwt_secret import (
     NoSecret,
     kept_secret,
@@ -81,20 +78,25 @@ def profile_mistakes(given: Mapping[str, object]) -> dict[str, list[str]]:
     return {}
 
 
-def create_app(settings: Settings, *, time: MachineClocks | None = None) -> web.Application:
-    """Return the application that these settings ask for; `time` is the machine's unless given.
+def create_app(settings: Settings, *, clocks: MachineClocks = SYSTEM_CLOCKS) -> web.Application:
+    """Return the application that these settings ask for.
 
-    Raises CannotStart.
+    Raises:
+        CannotStart: The settings ask for what can't be had.
     """
     metrics = Metrics()
-    store = _store(settings, time or SystemClocks())
+    store = _store(settings, clocks)
     tokens = Tokens(
-        _secret(settings), settings.token_ttl, previous_secret=settings.jwt_secret_previous
+        _secret(settings),
+        settings.token_ttl,
+        previous_secret=settings.jwt_secret_previous,
+        clocks=clocks,
     )
     cors = Cors(settings.cors_origins) if settings.cors_origins else None
 
     app = web.Application()
     app[keys.SETTINGS] = settings
+    app[keys.CLOCKS] = clocks
     app[keys.METRICS] = metrics
     app[keys.TOKENS] = tokens
     app[keys.STORE] = store
@@ -129,7 +131,7 @@ def _openapi_document() -> Mapping[str, object]:
     return document()
 
 
-def _store(settings: Settings, time: MachineClocks) -> Store:
+def _store(settings: Settings, clocks: MachineClocks) -> Store:
     first: FirstData = first_fleet() if settings.devices is None else Generated(settings.devices)
     profile = new_profile(ProfileSchema().load(settings.profile))
     # Imported only where they are used: with their libraries, these take longer than all the rest.
@@ -139,10 +141,10 @@ def _store(settings: Settings, time: MachineClocks) -> Store:
         return PostgresStore(settings.store, first, profile, max_error_logs=settings.error_logs)
     path = sqlite_path(settings.store)
     if path is None:
-        return MemoryStore(first, profile, time, max_error_logs=settings.error_logs)
+        return MemoryStore(first, profile, clocks, max_error_logs=settings.error_logs)
     from pisync.stores.embedded.sqlite import SqliteStore  # noqa: PLC0415
 
-    return SqliteStore(path, first, profile, time, max_error_logs=settings.error_logs)
+    return SqliteStore(path, first, profile, clocks, max_error_logs=settings.error_logs)
 
 
 def _add_traces(app: web.Application, endpoint: str) -> None:
@@ -199,7 +201,13 @@ async def _accounts(app: web.Application) -> AsyncIterator[None]:
     settings = app[keys.SETTINGS]
     passwords = Passwords(settings.bcrypt_cost, app[keys.METRICS])
     restrictions = RevocationFeed(app[keys.STORE], app[keys.TOKENS].restrict)
-    accounts = Accounts(app[keys.STORE], passwords, settings.login_failures, restrictions)
+    accounts = Accounts(
+        app[keys.STORE],
+        passwords,
+        settings.login_failures,
+        restrictions,
+        clocks=app[keys.CLOCKS],
+    )
     app[keys.ACCOUNTS] = accounts
     app[keys.DRAWN_ADMIN_PASSWORD] = await accounts.start(
         # Which of several replicas should print it?

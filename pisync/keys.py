@@ -10,6 +10,7 @@ from pisync.auth.tokens import (
     Claims,
     Tokens,
 )
+from pisync.clocks import MachineClocks
 from pisync.config.settings import Settings
 from pisync.simulation.events import Broker
 from pisync.simulation.simulator import Simulator
@@ -21,6 +22,7 @@ Front = Callable[[RequestHandler], RequestHandler]
 """Returns a handler that handles some requests itself, and hands the others on."""
 
 SETTINGS = web.AppKey("SETTINGS", Settings)
+CLOCKS: web.AppKey[MachineClocks] = web.AppKey("CLOCKS")
 STORE: web.AppKey[Store] = web.AppKey("STORE", Store)
 BROKER = web.AppKey("BROKER", Broker)
 SIMULATOR = web.AppKey("SIMULATOR", Simulator)

@@ -16,6 +16,7 @@ from pytest_aiohttp.plugin import AiohttpClient
 
 from pisync import keys
 from pisync.app import create_app
+from pisync.clocks import SYSTEM_CLOCKS
 from pisync.config.settings import Settings
 from pisync.stores.postgres import (
     begin_queue,
@@ -171,7 +172,9 @@ async def make_api(aiohttp_client: AiohttpClient, server_type: type[TestServer])
     """Start an application with settings that differ so from those of all tests."""
 
     async def make(*, time: ManualTime | None = None, **settings: Any) -> Api:
-        app: web.Application = create_app(replace(SETTINGS, **settings), time=time)
+        app: web.Application = create_app(
+            replace(SETTINGS, **settings), clocks=time or SYSTEM_CLOCKS
+        )
         return Api(await aiohttp_client(server_type(app)))
 
     return make

@@ -3,7 +3,6 @@
 import asyncio
 import re
 import secrets
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -11,6 +10,7 @@ from functools import partial
 from pisync.auth.login_throttle import LoginThrottle
 from pisync.auth.passwords import Passwords
 from pisync.auth.revocations import RevocationFeed
+from pisync.clocks import SYSTEM_CLOCKS, MachineClocks
 from pisync.concurrency.queues import (
     Busy,
     Queues,
@@ -22,7 +22,6 @@ from pisync.model.account import (
     account_key,
 )
 from pisync.model.password_policy import is_hashable
-from pisync.model.timestamp import SECOND
 from pisync.stores.base import (
     AccountChanged,
     AccountPage,
@@ -56,8 +55,7 @@ class Accounts:
     """The accounts of a store.
 
     `failures` says how many logins may fail in how many seconds; None for any number. Restrictions
-    that are made here are in force when the call returns, if `restrictions` tells of them. `now`
-    gives seconds since 1970.
+    that are made here are in force when the call returns, if `restrictions` tells of them.
     """
 
     def __init__(
@@ -67,13 +65,13 @@ class Accounts:
         failures: tuple[int, float] | None,
         restrictions: RevocationFeed | None = None,
         *,
-        now: Callable[[], float] = time.time,
+        clocks: MachineClocks = SYSTEM_CLOCKS,
     ) -> None:
         self._store = store
         self._passwords = passwords
-        self._throttle = LoginThrottle(store, *failures) if failures else None
+        self._throttle = LoginThrottle(store, *failures, clocks=clocks) if failures else None
         self._restrictions = restrictions or RevocationFeed(store, lambda _: None)
-        self._now = now
+        self._clocks = clocks
         self._names = Queues(at_once=1)
         self._admin_settled: asyncio.Task[None] | None = None
 
@@ -170,13 +168,13 @@ class Accounts:
                 disabled=account.disabled if disabled is None else disabled,
                 scopes=account.scopes if scopes is None else tuple(scopes),
             )
-            return account if changed == account else changed.with_tokens_ended(self._wall())
+            return account if changed == account else changed.with_tokens_ended(self._clocks.wall())
 
         return await self._change(_changeable(username), change)
 
     async def delete(self, username: str) -> None:
         """Delete an account, and end its tokens. Raises NoSuchAccount or AdminStays."""
-        await self._store.delete_account(_changeable(username), self._wall())
+        await self._store.delete_account(_changeable(username), self._clocks.wall())
         await self._restrictions.catch_up()
 
     # Within
@@ -192,12 +190,11 @@ class Accounts:
         def change(present: Account) -> Account:
             if present.password_hash != account.password_hash:
                 raise AccountChanged
-            return replace(present, password_hash=password_hash).with_tokens_ended(self._wall())
+            return replace(present, password_hash=password_hash).with_tokens_ended(
+                self._clocks.wall()
+            )
 
         return await self._change(account.key, change)
-
-    def _wall(self) -> int:
-        return round(self._now() * SECOND)
 
     async def _find(self, username: str, password: str) -> Account | None:
         """Return the account with this name and password, after the same time if there is none."""

@@ -6,10 +6,12 @@ from contextlib import suppress
 from hashlib import blake2b
 from typing import TypeVar
 
+from pisync.clocks import SYSTEM_CLOCKS, MachineClocks
 from pisync.concurrency.queues import (
     Busy,
     Queues,
 )
+from pisync.model.timestamp import from_seconds
 from pisync.stores.base import (
     LoginDecision,
     Store,
@@ -38,10 +40,13 @@ class LoginThrottle:
     failing, others wait for them to end.
     """
 
-    def __init__(self, store: Store, limit: int, window: float) -> None:
+    def __init__(
+        self, store: Store, limit: int, window: float, *, clocks: MachineClocks = SYSTEM_CLOCKS
+    ) -> None:
         self._store = store
         self._limit = limit
         self._window = window
+        self._now = clocks.monotonic
         # Without queues, all who wait would ask the store again whenever a guess ends.
         self._queues = Queues(limit)
         self._ended = asyncio.Event()
@@ -68,8 +73,7 @@ class LoginThrottle:
         return result
 
     async def _wait_for_permit(self, keys: tuple[bytes, ...]) -> None:
-        now = asyncio.get_running_loop().time
-        deadline = now() + _PATIENCE
+        deadline = self._now() + from_seconds(_PATIENCE)
         while True:
             # Taken before asking: a guess may end while the store answers.
             ended = self._ended
@@ -78,7 +82,7 @@ class LoginThrottle:
                 return
             if permit.decision is LoginDecision.REFUSED:
                 raise TooManyFailures(permit.retry_after)
-            if now() > deadline:
+            if self._now() > deadline:
                 raise Busy
             with suppress(TimeoutError):
                 async with asyncio.timeout(_ANOTHER_LOOK):

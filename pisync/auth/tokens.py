@@ -1,7 +1,6 @@
 """Tokens: how they are made, and what makes one good besides its signature and its time."""
 
 import re
-import time
 from base64 import urlsafe_b64decode
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import jwt
 import orjson
 
+from pisync.clocks import SYSTEM_CLOCKS, MachineClocks
 from pisync.model.account import (
     TokenRevocation,
     account_key,
@@ -63,7 +63,7 @@ class Tokens:
     """Issues tokens, and remembers whether those shown lately were good.
 
     `secret` has 32 bytes or more. `previous_secret` still verifies tokens, but signs none. `ttl` is
-    in seconds; `now` gives seconds since 1970.
+    in seconds.
     """
 
     def __init__(
@@ -72,12 +72,12 @@ class Tokens:
         ttl: int,
         *,
         previous_secret: str | None = None,
-        now: Callable[[], float] = time.time,
+        clocks: MachineClocks = SYSTEM_CLOCKS,
     ) -> None:
         self.secret = secret
         self.previous_secret = previous_secret
         self._ttl = ttl
-        self._now = now
+        self._clocks = clocks
         self._accepted = _Latest[str, Claims]()
         # By digest: else callers could fill the memory with long tokens of their own making.
         self._refused = _Latest[bytes, str]()
@@ -167,6 +167,10 @@ class Tokens:
             yield
         finally:
             self._watched.discard((claims, end))
+
+    def _now(self) -> float:
+        """Return seconds since 1970."""
+        return self._clocks.wall() / SECOND
 
     def _are_refused(self, claims: Claims) -> bool:
         restriction = self._restrictions.get(account_key(claims.subject))

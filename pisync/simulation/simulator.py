@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
+from pisync.clocks import SYSTEM_CLOCKS, MachineClocks
 from pisync.concurrency.queues import Queues
 from pisync.model.draw import Draw, draw
 from pisync.model.sync import (
@@ -53,11 +54,17 @@ class BulkResult(NamedTuple):
 class Simulator:
     """Begins and finishes attempts in a store; as its observer, counts them and tells of them."""
 
-    def __init__(self, store: Store, metrics: Metrics, broker: Broker) -> None:
+    def __init__(
+        self,
+        store: Store,
+        metrics: Metrics,
+        broker: Broker,
+        clocks: MachineClocks = SYSTEM_CLOCKS,
+    ) -> None:
         self._store = store
         self._metrics = metrics
         self._broker = broker
-        self._alarm = Alarm()
+        self._alarm = Alarm(clocks)
         self._lateness: defaultdict[tuple[str, int], Lateness] = defaultdict(Lateness)
         """By name and generation of the fleet."""
         self._under_way: set[asyncio.Task[Any]] = set()

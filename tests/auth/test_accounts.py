@@ -496,14 +496,15 @@ async def test_a_new_password_takes_the_place_of_the_old_and_begins_a_generation
 
 async def test_generations_grow_though_the_clock_steps_back() -> None:
     async with bench() as b:
-        times = iter([2000.0, 1000.0, 3000.0])
-        accounts = Accounts(b.store, Passwords(4), None, now=lambda: next(times))
+        clocks = ManualTime()
+        times = [2_000_000_000, 1_000_000_000, 3_000_000_000]
+        accounts = Accounts(b.store, Passwords(4), None, clocks=clocks)
         await accounts.register("alice", RIGHT)
         passwords = [RIGHT, *(f"password {n}" for n in range(3))]
-        since = [
-            (await accounts.change_password("alice", *pair, HERE)).tokens_since
-            for pair in pairwise(passwords)
-        ]
+        since = []
+        for clocks.wall_time, pair in zip(times, pairwise(passwords), strict=True):
+            changed = await accounts.change_password("alice", *pair, HERE)
+            since.append(changed.tokens_since)
         assert since == [2_000_000_000, 2_000_000_001, 3_000_000_000]
 
 

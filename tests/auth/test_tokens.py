@@ -1,5 +1,4 @@
 import math
-import time
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +16,9 @@ from pisync.auth.tokens import (
     Tokens,
     claims_of,
 )
+from pisync.clocks import SYSTEM_CLOCKS
 from pisync.model.account import TokenRevocation
+from tests.conftest import ManualTime
 
 SECRET = "a secret that only tests know, long enough"
 GOOD: Mapping[str, object] = {
@@ -28,22 +29,15 @@ GOOD: Mapping[str, object] = {
 }
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.seconds = time.time()
-
-    def __call__(self) -> float:
-        return self.seconds
+@pytest.fixture
+def clock() -> ManualTime:
+    # PyJWT, which decodes some of the tokens here, goes by the machine's clock.
+    return ManualTime(SYSTEM_CLOCKS.wall())
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def tokens(clock: Clock) -> Tokens:
-    return Tokens(SECRET, 3600, now=clock)
+def tokens(clock: ManualTime) -> Tokens:
+    return Tokens(SECRET, 3600, clocks=clock)
 
 
 def without(claim: str) -> dict[str, object]:
@@ -56,10 +50,12 @@ def with_header(header: object) -> str:
     return f"{encoded.decode().rstrip('=')}.e30.c2lnbmF0dXJl"
 
 
-def test_a_token_says_whose_it_is_what_it_opens_and_how_long(tokens: Tokens, clock: Clock) -> None:
-    clock.seconds = int(clock.seconds) + 0.9
+def test_a_token_says_whose_it_is_what_it_opens_and_how_long(
+    tokens: Tokens, clock: ManualTime
+) -> None:
+    clock.wall_time += 900_000 - clock.wall_time % 1_000_000
     token = tokens.issue("Alice", ("devices", "admin"))
-    now = int(clock.seconds)
+    now = clock.wall_time // 1_000_000
     assert jwt.get_unverified_header(token) == {"alg": "HS256", "typ": "JWT"}
     assert jwt.decode(token, SECRET, ["HS256"], issuer="pisync") == {
         "sub": "Alice",
@@ -178,14 +174,16 @@ def test_a_header_may_have_a_type_and_a_key_id(tokens: Tokens, extra: dict[str, 
     tokens.check_form(with_header({"alg": "HS256", **extra}))
 
 
-def test_an_accepted_token_is_remembered_until_it_expires(tokens: Tokens, clock: Clock) -> None:
+def test_an_accepted_token_is_remembered_until_it_expires(
+    tokens: Tokens, clock: ManualTime
+) -> None:
     token = tokens.issue("Alice", ["devices"], ttl=10)
     assert tokens.remembered(token) is None
-    claims = tokens.accept(token, {**GOOD, "exp": clock.seconds + 10})
+    claims = tokens.accept(token, {**GOOD, "exp": clock.wall_time / 1e6 + 10})
     assert tokens.remembered(token) is claims
-    clock.seconds = claims.expires_at - 0.001
+    clock.wall_time = round(claims.expires_at * 1e6) - 1000
     assert tokens.remembered(token) is claims
-    clock.seconds = claims.expires_at
+    clock.wall_time += 1000
     assert tokens.remembered(token) is None
 
 
@@ -218,13 +216,13 @@ def test_only_the_last_tokens_are_remembered(tokens: Tokens) -> None:
         tokens.check_form(with_header({"alg": "HS256", "kid": "2"}))
 
 
-def test_an_accounts_token_says_its_generation(tokens: Tokens, clock: Clock) -> None:
+def test_an_accounts_token_says_its_generation(tokens: Tokens, clock: ManualTime) -> None:
     def generation(token: str) -> float:
         return claims_of(jwt.decode(token, SECRET, ["HS256"])).generation
 
     assert generation(tokens.issue("Alice", [], generation=7)) == 7
     assert generation(tokens.issue("Alice", [], generation=0)) == 0
-    assert generation(tokens.issue("a service", [])) == int(clock.seconds) * 1_000_000
+    assert generation(tokens.issue("a service", [])) == clock.wall_time // 1_000_000 * 1_000_000
 
 
 @pytest.mark.parametrize("odd", [None, "7", True, [7], 7.0])

@@ -5,9 +5,10 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from pisync.simulation.alarm import (
-    NEAREST,
+    MIN_DELAY,
     Alarm,
 )
+from tests.conftest import ManualTime
 
 TICK = 0.002
 """How much too early a timer of an event loop may be."""
@@ -98,7 +99,7 @@ async def test_takes_a_moment_even_for_what_is_overdue(
     alarm: Alarm, ring: Ring, seconds: float
 ) -> None:
     alarm.set(seconds)
-    assert NEAREST - TICK <= await ring() <= NEAREST + PATIENCE
+    assert MIN_DELAY - TICK <= await ring() <= MIN_DELAY + PATIENCE
 
 
 @pytest.mark.parametrize("seconds", [math.inf, 1e300, 1e10])
@@ -119,3 +120,13 @@ async def test_leaves_at_most_one_timer_behind(alarm: Alarm, ring: Ring) -> None
     loop = asyncio.get_running_loop()
     waiting = [each for each in loop._scheduled if not each.cancelled()]  # type: ignore[attr-defined]  # noqa: SLF001 - nothing else tells
     assert waiting == []
+
+
+async def test_rings_soon_after_the_machine_has_slept_past_its_moment() -> None:
+    clocks = ManualTime()
+    alarm = Alarm(clocks)
+    alarm.set(7200)
+    assert await is_silent(alarm, 0.02)
+    clocks.pass_seconds(7200)  # the event loop's own time has not moved
+    async with asyncio.timeout(PATIENCE):
+        await alarm.wait()

@@ -5,17 +5,18 @@ nothing comes between a check and what follows from it. Those whose name ends in
 change in a batch, on top of what earlier jobs entered there; it is true once the batch is applied.
 """
 
-import time
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import takewhile
 
+from pisync.clocks import SYSTEM_CLOCKS, MachineClocks
 from pisync.model.account import (
     Account,
     TokenRevocation,
 )
+from pisync.model.timestamp import SECOND
 from pisync.stores.base import (
     AccountPage,
     LoginDecision,
@@ -39,11 +40,11 @@ class _Tally:
 class AccountState:
     """Accounts by key, and tallies of guesses that are forgotten with their window.
 
-    `seconds` is a clock that never steps back.
+    Windows run by the monotonic clock of `clocks`.
     """
 
-    def __init__(self, seconds: Callable[[], float] = time.monotonic) -> None:
-        self._seconds = seconds
+    def __init__(self, clocks: MachineClocks = SYSTEM_CLOCKS) -> None:
+        self._clocks = clocks
         self._accounts: dict[str, Account] = {}
         self._keys: list[str] = []
         """The accounts' keys, sorted."""
@@ -53,6 +54,9 @@ class AccountState:
         self._tallies: dict[bytes, _Tally] = {}
         self._windows: list[tuple[float, bytes]] = []
         """When each open window ends, and its key: a heap."""
+
+    def _now(self) -> float:
+        return self._clocks.monotonic() / SECOND
 
     def add_account(self, account: Account) -> bool:
         """Add an account unless one with its key is there; say whether it was added."""
@@ -140,7 +144,7 @@ class AccountState:
 
     def acquire_login_permit(self, keys: Sequence[bytes], limit: int, window: float) -> LoginPermit:
         """Ask whether a password may be tried, counted under each of `keys`."""
-        now = self._seconds()
+        now = self._now()
         self._close_windows(now)
         found = [tally for key in keys if (tally := self._tallies.get(key))]
         blocked = [tally.ends - now for tally in found if tally.failures >= limit]
@@ -156,7 +160,7 @@ class AccountState:
 
     def record_login(self, keys: Sequence[bytes], *, failed: bool) -> None:
         """End a guess that was allowed; count it under each of `keys` if it failed."""
-        now = self._seconds()
+        now = self._now()
         self._close_windows(now)
         for key in keys:
             tally = self._tallies[key]
@@ -167,13 +171,13 @@ class AccountState:
 
     def failures(self, keys: Sequence[bytes]) -> dict[bytes, tuple[int, float]]:
         """Return the failures under each of `keys` with any, and the seconds left of its window."""
-        now = self._seconds()
+        now = self._now()
         found = ((key, tally) for key in keys if (tally := self._tallies.get(key)))
         return {key: (each.failures, each.ends - now) for key, each in found if each.failures}
 
     def restore(self, key: bytes, failures: int, left: float) -> None:
         """Restore the failures under a key whose window has `left` seconds left."""
-        ends = self._seconds() + left
+        ends = self._now() + left
         self._tallies[key] = _Tally(left, failures=failures, ends=ends)
         heappush(self._windows, (ends, key))
 

@@ -76,7 +76,7 @@ class MemoryStore:
         # Ids of another process's events must not be taken for this one's.
         self._process = token_hex(4)
         self._changes = count(1)
-        self._accounts = AccountState(lambda: time.monotonic() / SECOND)
+        self._accounts = AccountState(time)
 
     async def open(self, observer: StoreObserver) -> None:
         self._observer = observer

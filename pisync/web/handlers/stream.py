@@ -1,7 +1,6 @@
 """The event stream: server-sent events, as defined by the HTML standard."""
 
 import asyncio
-import time
 
 import orjson
 from aiohttp import hdrs, web
@@ -9,6 +8,7 @@ from aiohttp_sse import EventSourceResponse
 
 from pisync import keys
 from pisync.model.device import Device
+from pisync.model.timestamp import SECOND
 from pisync.simulation.events import (
     Event,
     Overrun,
@@ -80,7 +80,7 @@ async def _stream(
         return
     # A reader that takes nothing leaves the sender stuck in a write: only this frees it.
     subscription.on_overrun = transport.abort
-    left = request[keys.CLAIMS].expires_at - time.time()
+    left = request[keys.CLAIMS].expires_at - request.app[keys.CLOCKS].wall() / SECOND
     try:
         async with asyncio.timeout(left):
             while (batch := await _next(response, subscription)) is not None:

@@ -8,26 +8,19 @@ from pisync.stores.base import (
     LoginPermit,
 )
 from pisync.stores.embedded.accounts import AccountState
+from tests.conftest import ManualTime
 
 ACCOUNT, ADDRESS, OTHER = b"account", b"address", b"other"
 BOTH = (ACCOUNT, ADDRESS)
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def __call__(self) -> float:
-        return self.seconds
+@pytest.fixture
+def clock() -> ManualTime:
+    return ManualTime()
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def accounts(clock: Clock) -> AccountState:
+def accounts(clock: ManualTime) -> AccountState:
     return AccountState(clock)
 
 
@@ -98,37 +91,37 @@ def test_a_guess_that_must_wait_counts_nowhere(accounts: AccountState) -> None:
 
 
 def test_the_window_starts_with_its_first_failure_and_stays_fixed(
-    accounts: AccountState, clock: Clock
+    accounts: AccountState, clock: ManualTime
 ) -> None:
     for _ in range(3):
         fail(accounts)
-        clock.seconds += 10
+        clock.pass_seconds(10)
     assert ask(accounts).retry_after == 30.0
-    clock.seconds += 29.9
+    clock.pass_seconds(29.9)
     assert ask(accounts).retry_after == pytest.approx(0.1)
-    clock.seconds += 0.1
+    clock.pass_seconds(0.1)
     for _ in range(3):
         fail(accounts)
     assert ask(accounts) == (LoginDecision.REFUSED, 60.0)
 
 
 def test_the_longer_of_two_blocks_says_when_to_come_back(
-    accounts: AccountState, clock: Clock
+    accounts: AccountState, clock: ManualTime
 ) -> None:
     for _ in range(3):
         fail(accounts, ACCOUNT)
-    clock.seconds += 40
+    clock.pass_seconds(40)
     for _ in range(3):
         fail(accounts, ADDRESS)
     assert ask(accounts) == (LoginDecision.REFUSED, 60.0)
 
 
 def test_a_guess_that_outlives_its_window_counts_in_the_next(
-    accounts: AccountState, clock: Clock
+    accounts: AccountState, clock: ManualTime
 ) -> None:
     fail(accounts)
     ask(accounts)
-    clock.seconds += 100
+    clock.pass_seconds(100)
     accounts.record_login(BOTH, failed=True)
     fail(accounts)
     fail(accounts)
@@ -136,7 +129,7 @@ def test_a_guess_that_outlives_its_window_counts_in_the_next(
 
 
 def test_windows_of_different_lengths_end_each_in_its_time(
-    accounts: AccountState, clock: Clock
+    accounts: AccountState, clock: ManualTime
 ) -> None:
     for key, window in ((ACCOUNT, 100.0), (ADDRESS, 10.0), (OTHER, 50.0)):
         accounts.acquire_login_permit((key,), 1, window)
@@ -152,24 +145,26 @@ def test_windows_of_different_lengths_end_each_in_its_time(
         )
         for key in {ACCOUNT, ADDRESS, OTHER} - blocked[-1]:
             accounts.record_login((key,), failed=False)
-        clock.seconds += 40
+        clock.pass_seconds(40)
     assert blocked == [{ACCOUNT, ADDRESS, OTHER}, {ACCOUNT, OTHER}, {ACCOUNT}, set()]
 
 
-def test_random_names_are_forgotten_with_their_window(accounts: AccountState, clock: Clock) -> None:
+def test_random_names_are_forgotten_with_their_window(
+    accounts: AccountState, clock: ManualTime
+) -> None:
     for number in range(1000):
         fail(accounts, b"name %d" % number)
-        clock.seconds += 1
+        clock.pass_seconds(1)
     assert kept(accounts) <= 61
     ask(accounts, OTHER)
     accounts.record_login((OTHER,), failed=False)
-    clock.seconds += 60
+    clock.pass_seconds(60)
     ask(accounts, OTHER)
     accounts.record_login((OTHER,), failed=False)
     assert kept(accounts) == 0
 
 
-def test_no_order_of_guesses_gets_more_failures_than_the_limit(clock: Clock) -> None:
+def test_no_order_of_guesses_gets_more_failures_than_the_limit(clock: ManualTime) -> None:
     # Every way to ask and to end, seven moves long.
     for moves in itertools.product(("ask", "fail", "succeed"), repeat=7):
         accounts = AccountState(clock)

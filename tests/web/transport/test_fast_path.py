@@ -68,7 +68,7 @@ UNUSUAL = (
 
 
 def an_app(*, with_hot_path: bool) -> web.Application:
-    app = create_app(SETTINGS, time=ManualTime())
+    app = create_app(SETTINGS, clocks=ManualTime())
     if not with_hot_path:
         del app._state[keys.FRONT]  # noqa: SLF001 - applications let no key go
     return app
