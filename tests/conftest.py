@@ -23,10 +23,8 @@ from pisync.stores.postgres import (
     database,
 )
 from pisync.web.transport.admission import NORMAL
-from pisync.web.transport.serve import (
-    Runner,
-    Timeouts,
-)
+from pisync.web.transport.server import make_runner
+from pisync.web.transport.timeouts import Timeouts
 
 # Every run tries the same examples, and none fails because the machine is busy.
 hypothesis.settings.register_profile("pisync", derandomize=True, deadline=None)
@@ -157,7 +155,7 @@ class ShippedServer(TestServer):
     """Serves as PiSync does: with the hot path in front of the application."""
 
     async def _make_runner(self, **_: Any) -> BaseRunner:
-        return Runner(self.app, asyncio.Event(), Timeouts(grace=0.0, under_way=0.5), NORMAL)
+        return make_runner(self.app, asyncio.Event(), Timeouts(grace=0.0, under_way=0.5), NORMAL)
 
 
 @pytest.fixture(params=[ShippedServer, TestServer], ids=["hot", "ordinary"])

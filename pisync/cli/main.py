@@ -7,7 +7,6 @@ at once.
 
 import asyncio
 import errno
-import gc
 import logging
 import os
 import sys
@@ -141,6 +140,7 @@ async def _serve(app: "web.Application", settings: Settings, ready_file: Path | 
             port=settings.port,
             started=listening.set_result,
             limits=Limits(settings.max_connections, settings.max_requests),
+            owns_process=True,
         )
     )
     await asyncio.wait((serving, listening), return_when=asyncio.FIRST_COMPLETED)
@@ -148,12 +148,6 @@ async def _serve(app: "web.Application", settings: Settings, ready_file: Path | 
         await _announce(app, listening.result())
         if ready_file is not None:
             write_ready_file(ready_file, listening.result())
-        # What a start has made stays: looking through it again and again held up requests under
-        # load, for 40 ms each time.
-        gc.freeze()
-        # Requests make many objects and few cycles: to look for those after every 700 objects took
-        # a fifth of the rate of bulk syncs.
-        gc.set_threshold(20_000)
     try:
         await serving
     except OSError as exc:

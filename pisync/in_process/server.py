@@ -24,10 +24,8 @@ from pisync.model.account import (
 )
 from pisync.web.transport.addresses import url
 from pisync.web.transport.admission import Limits
-from pisync.web.transport.serve import (
-    Timeouts,
-    serve,
-)
+from pisync.web.transport.serve import serve
+from pisync.web.transport.timeouts import Timeouts
 
 # A free port, hashes that cost a millisecond, and tokens that outlive a day in the debugger.
 SETTINGS: Final = Settings(port=0, bcrypt_cost=4, token_ttl=86_400)
@@ -35,7 +33,7 @@ SEED: Final = 1
 """The seed of a fleet that names none: so that a test that passes today passes tomorrow."""
 
 # Nobody routes new callers here, so there is nobody to wait for.
-_PATIENCE = Timeouts(grace=0)
+_TIMEOUTS = Timeouts(grace=0)
 
 _fleet_numbers = count(1)
 
@@ -98,7 +96,7 @@ def running_server(settings: Settings = SETTINGS) -> Iterator[RunningServer]:
                     host=settings.host,
                     port=settings.port,
                     started=started,
-                    patience=_PATIENCE,
+                    timeouts=_TIMEOUTS,
                     limits=Limits(settings.max_connections, settings.max_requests),
                 )
             )

@@ -19,6 +19,7 @@ ROOMS = (
     ("pisync.stores.embedded", "pisync.stores.postgres"),
     ("pisync.auth", "pisync.simulation"),
     ("pisync.keys",),
+    ("pisync.web.transport.aiohttp_internals",),
     ("pisync.web.contract",),
     ("pisync.web.pipeline",),
     ("pisync.web.handlers",),

@@ -28,10 +28,8 @@ from pisync.web.transport.admission import (
     NORMAL,
     Limits,
 )
-from pisync.web.transport.serve import (
-    Timeouts,
-    serve,
-)
+from pisync.web.transport.serve import serve
+from pisync.web.transport.timeouts import Timeouts
 
 SOON = 20.0
 """Seconds that anything here may take; what is not meant to happen, never does."""
@@ -169,7 +167,7 @@ HASTE = Timeouts(grace=0.0, under_way=0.5)
 
 @asynccontextmanager
 async def serving(
-    app: web.Application, patience: Timeouts = HASTE, limits: Limits = NORMAL
+    app: web.Application, timeouts: Timeouts = HASTE, limits: Limits = NORMAL
 ) -> AsyncIterator[Serving]:
     """Serve `app` on a free port, and stop at the end unless it has stopped."""
     ports: asyncio.Queue[int] = asyncio.Queue()
@@ -179,7 +177,7 @@ async def serving(
             host="127.0.0.1",
             port=0,
             started=lambda addresses: ports.put_nowait(addresses[0][1]),
-            patience=patience,
+            timeouts=timeouts,
             limits=limits,
         )
     )

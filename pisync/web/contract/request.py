@@ -21,6 +21,7 @@ from pisync.web.contract.problems import (
     bad_request,
     invalid,
 )
+from pisync.web.transport.aiohttp_internals import is_unpacked
 
 BODY_LIMIT = 64 * 1024
 """The largest body, in bytes, where a call sets no other limit."""
@@ -88,7 +89,7 @@ def _unpacker(request: web.Request, limit: int) -> Callable[[bytes], bytes]:
     Our server leaves that to who wants to have the body; aiohttp's own, in whose place it stands,
     has done it already: it unpacks what nobody reads, too, and serves nobody else meanwhile.
     """
-    if getattr(request.protocol, "unpacks_bodies", True):
+    if is_unpacked(request):
         return bytes
     coding = ",".join(request.headers.getall(hdrs.CONTENT_ENCODING, ())).strip().lower()
     if coding in ("", "identity"):

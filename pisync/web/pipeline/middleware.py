@@ -6,7 +6,7 @@ microseconds.
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from itertools import count
 from secrets import token_hex
@@ -14,7 +14,6 @@ from time import perf_counter
 from typing import Final
 
 from aiohttp import hdrs, web
-from aiohttp.http import RawRequestMessage
 from aiohttp.typedefs import Handler, Middleware
 
 from pisync.keys import DRAINING, REQUEST_ID
@@ -26,9 +25,10 @@ from pisync.telemetry.logs import (
 from pisync.telemetry.metrics import Metrics
 from pisync.web.contract import problems
 from pisync.web.contract.problems import Problem
+from pisync.web.transport.aiohttp_internals import answer_has_begun
 
 UNMATCHED: Final = "unmatched"
-"""The route in metrics of a request that the router knows no place for."""
+"""Metric label for requests that match no route."""
 
 CLIENT_GONE: Final = 499
 """Nobody is sent this: metrics say by it that no answer was needed any more."""
@@ -51,10 +51,10 @@ def new_request_id() -> str:
     return f"{_process}-{next(_numbers):x}"
 
 
-def request_id_of(request: web.BaseRequest | RawRequestMessage) -> str:
-    """Return the id that the caller gave, if it is a good one, else a new one."""
-    given = request.headers.get(hdrs.X_REQUEST_ID)
-    return given if given is not None and is_request_id(given) else new_request_id()
+def request_id_of(headers: Mapping[str, str]) -> str:
+    """Return the id that the caller sent, if it is a good one, else a new one."""
+    sent = headers.get(hdrs.X_REQUEST_ID)
+    return sent if sent is not None and is_request_id(sent) else new_request_id()
 
 
 def route_of(request: web.Request) -> str:
@@ -88,10 +88,11 @@ class RequestObserver:
                 request_id=request_id,
             )
 
-    def problem_of(self, exc: Exception, request: web.BaseRequest, request_id: str) -> Problem:
-        """Return what to answer to a request that `exc` ended; log it unless it was meant.
+    def problem_of(self, exc: BaseException, request: web.BaseRequest, request_id: str) -> Problem:
+        """Return the answer to a request that `exc` ended; log `exc` unless it was meant.
 
-        Raises ConnectionError if nobody is there any more to be answered.
+        Raises:
+            ConnectionError: Nobody is there any more to be answered.
         """
         if request.transport is None or request.transport.is_closing():
             raise ConnectionError from exc
@@ -118,7 +119,7 @@ def observe(observer: RequestObserver, *, preflight: Preflight | None = None) ->
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         began = perf_counter()
-        request_id = request[REQUEST_ID] = request_id_of(request)
+        request_id = request[REQUEST_ID] = request_id_of(request.headers)
         status = CLIENT_GONE
         try:
             response = (preflight and preflight(request)) or await handler(request)
@@ -127,13 +128,13 @@ def observe(observer: RequestObserver, *, preflight: Preflight | None = None) ->
             status = exc.status
             raise
         except asyncio.CancelledError:
-            problem = given_up(request, request.app[DRAINING])
+            problem = cancelled(request, request.app[DRAINING])
             status = problem.status
             response = problem.response()
         except Exception as exc:
             problem = observer.problem_of(exc, request, request_id)
             status = problem.status
-            if request.writer.output_size:
+            if answer_has_begun(request):
                 # A part of another answer has been sent: its client sees it cut off.
                 raise ConnectionError from exc
             response = problem.response()
@@ -144,13 +145,14 @@ def observe(observer: RequestObserver, *, preflight: Preflight | None = None) ->
     return middleware
 
 
-def given_up(request: web.BaseRequest, draining: asyncio.Event) -> Problem:
+def cancelled(request: web.BaseRequest, draining: asyncio.Event) -> Problem:
     """Return the answer to a request that is cancelled because the server can't wait any longer.
 
-    Raises CancelledError if it was for another reason, or can't be answered any more.
+    Raises:
+        CancelledError: It was for another reason, or can't be answered any more.
     """
     transport, task = request.transport, asyncio.current_task()
-    is_gone = transport is None or transport.is_closing() or request.writer.output_size
+    is_gone = transport is None or transport.is_closing() or answer_has_begun(request)
     if is_gone or task is None or not draining.is_set():
         raise asyncio.CancelledError
     task.uncancel()  # or whatever waits in sending the answer would give up, too
@@ -166,6 +168,6 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     """Give every answer, streams too, the headers that all have (`on_response_prepare`)."""
     headers = response.headers
     # What the middleware has not seen has no id yet: an Expect header that can't be met.
-    headers[hdrs.X_REQUEST_ID] = request.get(REQUEST_ID) or request_id_of(request)
+    headers[hdrs.X_REQUEST_ID] = request.get(REQUEST_ID) or request_id_of(request.headers)
     headers[hdrs.X_CONTENT_TYPE_OPTIONS] = "nosniff"
     headers.popall(hdrs.SERVER, None)

@@ -14,8 +14,7 @@ from collections.abc import Awaitable, Callable
 from time import perf_counter
 from typing import Any, Final, NamedTuple
 
-from aiohttp import hdrs, web
-from aiohttp.http import HttpVersion11
+from aiohttp import HttpVersion11, hdrs, web
 
 from pisync.keys import DRAINING, TOKENS, RequestHandler
 from pisync.model.account import DEVICES
@@ -33,7 +32,7 @@ from pisync.web.pipeline.auth import (
 from pisync.web.pipeline.middleware import (
     CLIENT_GONE,
     RequestObserver,
-    given_up,
+    cancelled,
     request_id_of,
 )
 from pisync.web.transport.raw_response import write
@@ -97,21 +96,21 @@ class FastPath:
     async def _refuse(
         self, request: web.BaseRequest, call: Call, flaw: str, began: float
     ) -> web.StreamResponse:
-        request_id = request_id_of(request)
+        request_id = request_id_of(request.headers)
         self._log_refusal(reason=flaw, request_id=request_id)
         self._observer.answered(call.route, request, _REFUSAL.status, began, request_id)
-        return await write(request.writer, _REFUSAL, request_id, close=False)
+        return await write(request, _REFUSAL, request_id, close=False)
 
     async def _answer(
         self, request: web.BaseRequest, call: Call, fleet: str, argument: Any, began: float
     ) -> web.StreamResponse:
-        request_id = request_id_of(request)
+        request_id = request_id_of(request.headers)
         status = CLIENT_GONE
         try:
             rendered = await call.answer(self._app, fleet, argument)
             status = rendered.status
         except asyncio.CancelledError:
-            rendered = Rendered.problem(given_up(request, self._draining))
+            rendered = Rendered.problem(cancelled(request, self._draining))
             status = rendered.status
         except Exception as exc:  # noqa: BLE001 - whatever it was, it gets an answer
             rendered = Rendered.problem(self._observer.problem_of(exc, request, request_id))
@@ -119,7 +118,7 @@ class FastPath:
         finally:
             self._observer.answered(call.route, request, status, began, request_id)
         close = self._draining.is_set()
-        return await write(request.writer, rendered, request_id, close=close)
+        return await write(request, rendered, request_id, close=close)
 
 
 def _is_unusual(request: web.BaseRequest) -> bool:

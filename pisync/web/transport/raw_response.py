@@ -5,10 +5,11 @@ from functools import lru_cache
 from time import time
 from typing import Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 
 from pisync.web.contract.rendering import Rendered
+from pisync.web.transport.aiohttp_internals import writer_of
 
 _COPIED: Final = 32 * 1024
 """Bytes: a larger body is written by itself, since to copy it costs more than a second call."""
@@ -17,41 +18,71 @@ _LAST: Final = b"\r\nX-Content-Type-Options: nosniff\r\n\r\n"
 _LAST_AND_CLOSE: Final = b"\r\nConnection: close" + _LAST
 
 
-class RawResponse(web.StreamResponse):
+class WrittenResponse(web.StreamResponse):
     """Stands for an answer that has been written: there is nothing left to send."""
 
     def __init__(self, *, keep_alive: bool) -> None:
         super().__init__()
-        self._keep_alive = keep_alive
+        self._keeps_alive = keep_alive
 
-    async def prepare(self, _request: web.BaseRequest) -> None:
-        """Do nothing."""
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the connection is kept."""
+        return self._keeps_alive
 
-    async def write_eof(self, _data: bytes = b"") -> None:
-        """Do nothing."""
 
-
-_SENT: Final = RawResponse(keep_alive=True)
-_SENT_LAST: Final = RawResponse(keep_alive=False)
+_WRITTEN: Final = WrittenResponse(keep_alive=True)
+_WRITTEN_LAST: Final = WrittenResponse(keep_alive=False)
 
 
 async def write(
-    writer: AbstractStreamWriter, rendered: Rendered, request_id: str, *, close: bool
-) -> RawResponse:
+    request: web.BaseRequest, rendered: Rendered, request_id: str, *, close: bool
+) -> WrittenResponse:
     """Write an answer, the connection's last if `close`; wait while the client does not keep up.
 
-    Raises ConnectionError if it has gone.
+    Raises:
+        ConnectionError: The client has gone.
     """
+    writer = writer_of(request)
     last = _LAST_AND_CLOSE if close else _LAST
     head = b"".join((rendered.head, _date(int(time())), request_id.encode(), last))
-    if len(rendered.body) <= _COPIED:
+    if request.method == hdrs.METH_HEAD:
+        await writer.write_eof(head)
+    elif len(rendered.body) <= _COPIED:
         await writer.write_eof(head + rendered.body)
     else:
         await writer.write(head)
         await writer.write_eof(rendered.body)
-    return _SENT_LAST if close else _SENT
+    return _WRITTEN_LAST if close else _WRITTEN
 
 
 @lru_cache(maxsize=2)
 def _date(second: int) -> bytes:
     return f"Date: {formatdate(second, usegmt=True)}\r\nX-Request-ID: ".encode()
+
+
+class ErrorResponse(web.StreamResponse):
+    """An error answer that no middleware and no signal sees: it has all its headers."""
+
+    def __init__(self, rendered: Rendered, request_id: str, *, close: bool) -> None:
+        super().__init__(status=rendered.status)
+        self._rendered = rendered
+        self._request_id = request_id
+        self._closes = close
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the connection is kept."""
+        return not self._closes
+
+    def force_close(self) -> None:
+        """Close the connection behind the answer."""
+        self._closes = True
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Write the answer."""
+        await write(request, self._rendered, self._request_id, close=self._closes)
+        return None
+
+    async def write_eof(self, _data: bytes = b"") -> None:
+        """Do nothing: all has been written."""

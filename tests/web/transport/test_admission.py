@@ -312,7 +312,7 @@ async def test_more_than_a_refused_request_closes_the_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("pisync.web.transport.admission.AdmissionControl.lets_in", lambda _: False)
-    monkeypatch.setattr("pisync.web.transport.serve.HOLD_SECONDS", 2.0)
+    monkeypatch.setattr("pisync.web.transport.connection.HOLD_SECONDS", 2.0)
     async with serving(create_app(SETTINGS)) as server, raw_connection(server.port) as connection:
         await connection.send(GET + b"\r\n")
         await settle()

@@ -8,7 +8,7 @@ from typing import TypeVar
 import pytest
 
 from pisync.app import create_app
-from pisync.web.transport.serve import Timeouts
+from pisync.web.transport.timeouts import Timeouts
 from tests.conftest import SETTINGS
 from tests.support.raw_connection import (
     RawConnection,
@@ -21,13 +21,13 @@ from tests.support.stalls import Stalls
 GOOD = b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"
 _Answered = TypeVar("_Answered")
 
-PATIENCE = Timeouts(idle=0.4, grace=0.0, under_way=0.5)
+TIMEOUTS = Timeouts(idle=0.4, grace=0.0, under_way=0.5)
 
 
 @pytest.fixture
 async def server() -> AsyncIterator[Serving]:
     """A whole server that waits for no one longer than 0.4 s."""
-    async with serving(create_app(SETTINGS), PATIENCE) as running:
+    async with serving(create_app(SETTINGS), TIMEOUTS) as running:
         yield running
 
 

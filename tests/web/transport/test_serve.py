@@ -19,10 +19,8 @@ from pisync import keys
 from pisync.app import create_app
 from pisync.web.contract.request import BODY_SECONDS
 from pisync.web.pipeline.middleware import REQUEST_OBSERVER
-from pisync.web.transport.serve import (
-    Timeouts,
-    serve,
-)
+from pisync.web.transport.serve import serve
+from pisync.web.transport.timeouts import Timeouts
 from tests.conftest import SETTINGS
 from tests.support.raw_connection import (
     HASTE,
@@ -117,16 +115,16 @@ async def until_refused(port: int) -> None:
 
 
 def test_it_waits_as_long_as_is_promised() -> None:
-    patience = Timeouts()
-    assert patience.idle == 75
+    timeouts = Timeouts()
+    assert timeouts.idle == 75
     assert BODY_SECONDS == 30
-    assert patience.grace + patience.cleanup < PROMISED
+    assert timeouts.grace + timeouts.cleanup < PROMISED
 
 
 async def test_it_says_where_it_listens() -> None:
     app, heard = observed(), asyncio.get_running_loop().create_future()
     task = asyncio.create_task(
-        serve(app, host="127.0.0.1", port=0, started=heard.set_result, patience=HASTE)
+        serve(app, host="127.0.0.1", port=0, started=heard.set_result, timeouts=HASTE)
     )
     [(host, port)] = await heard
     assert host == "127.0.0.1"
@@ -214,7 +212,7 @@ async def test_thousands_may_connect_at_once(handlers: Handlers) -> None:
 async def test_bad_http_is_one_short_line_in_the_log(
     handlers: Handlers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines = listen_to(monkeypatch, "pisync.web.transport.serve")
+    lines = listen_to(monkeypatch, "pisync.web.transport.connection")
     async with serving(handlers.app) as running, raw_connection(running.port) as connection:
         await connection.send(b"GET /?password=hunter2 HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
         answer = await connection.answer()
@@ -261,7 +259,7 @@ async def test_an_error_outside_the_middleware_is_answered_and_logged(
     async def fails(_: web.Request) -> NoReturn:
         raise error
 
-    lines = listen_to(monkeypatch, "pisync.web.transport.serve")
+    lines = listen_to(monkeypatch, "pisync.web.pipeline.middleware")
     app = web.Application()
     app[keys.METRICS] = observed()[keys.METRICS]
     app[REQUEST_OBSERVER] = observed()[REQUEST_OBSERVER]
@@ -318,7 +316,7 @@ async def test_hanging_up_and_broken_bodies_are_no_news(
         raise ValueError
 
     caplog.set_level(logging.WARNING)
-    lines = listen_to(monkeypatch, "pisync.web.transport.serve")
+    lines = listen_to(monkeypatch, "pisync.web.transport.connection")
     lines_of_requests = listen_to(monkeypatch, "pisync.web.pipeline.middleware")
     handlers.app.add_routes([web.get("/fails", fails)])
     async with serving(handlers.app, replace(HASTE, unread=0.2)) as running:
@@ -559,7 +557,7 @@ async def test_a_signal_ends_a_start_that_waits() -> None:
     app = observed()
     app.cleanup_ctx.append(hanging)
     task = asyncio.create_task(
-        serve(app, host="127.0.0.1", port=0, started=lambda _: None, patience=UNHURRIED)
+        serve(app, host="127.0.0.1", port=0, started=lambda _: None, timeouts=UNHURRIED)
     )
     await until(lambda: happened == ["waits"])
     signal.raise_signal(signal.SIGTERM)
@@ -580,7 +578,7 @@ async def test_a_signal_ends_a_start_that_cannot_be_cancelled() -> None:
     app.on_startup.append(stubborn)
     before = monotonic()
     task = asyncio.create_task(
-        serve(app, host="127.0.0.1", port=0, started=lambda _: None, patience=HASTE)
+        serve(app, host="127.0.0.1", port=0, started=lambda _: None, timeouts=HASTE)
     )
     await waits.wait()
     signal.raise_signal(signal.SIGTERM)

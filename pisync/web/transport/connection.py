@@ -1,0 +1,122 @@
+"""A connection: what it lets in, and how what no middleware sees is answered."""
+
+import asyncio
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import hdrs, web
+
+from pisync.telemetry.logs import get_logger
+from pisync.web.contract import problems
+from pisync.web.contract.problems import Problem
+from pisync.web.contract.rendering import Rendered
+from pisync.web.pipeline.middleware import UNMATCHED, request_id_of
+from pisync.web.transport.admission import HOLD_SECONDS, Refusal, is_probe, last_refusal, refusal
+from pisync.web.transport.aiohttp_internals import HttpProcessingError, LineTooLong, Protocol
+from pisync.web.transport.raw_response import ErrorResponse, WrittenResponse
+
+if TYPE_CHECKING:
+    from pisync.web.transport.server import Server
+
+_log = get_logger()
+
+
+class Connection(Protocol):
+    """One connection, whose every error answer has the one shape."""
+
+    __slots__ = ("_head_begun", "_refusal", "_server")
+
+    def __init__(self, server: "Server", **kwargs: Any) -> None:
+        super().__init__(server, **kwargs)
+        self._server = server
+        self._head_begun = False
+        """Whether a part of a request's head has arrived."""
+        self._refusal: Refusal | None = None
+        """What is about to be answered to a request that was turned away."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Accept the connection; over the limit, answer 503 and close."""
+        super().connection_made(transport)
+        if len(self._server.connections) > self._server.max_connections:
+            self._turn_away(b"")
+
+    def request_arrived(self, data: bytes) -> None:
+        """Parse what has arrived, unless it begins a request and there are too many."""
+        if self._refusal is not None:
+            # Whoever does not wait for the answer gets no other.
+            self._refusal = refusal(b"", cors=self._server.cors)
+        elif self._server.admission.lets_in() or is_probe(data):
+            self._head_begun = not self.parse(data)
+        else:
+            self._turn_away(data)
+
+    def _turn_away(self, data: bytes) -> None:
+        self._server.metrics.turned_away()
+        self._refusal = refusal(data, whole=not self._head_begun, cors=self._server.cors)
+        asyncio.get_running_loop().call_later(HOLD_SECONDS, self._refuse)
+
+    def _refuse(self) -> None:
+        transport, refused = self.transport, self._refusal
+        self._refusal = None
+        if transport is None or refused is None:
+            return
+        if transport.get_write_buffer_size():
+            # Don't buffer answers for a client that does not read.
+            transport.abort()
+            return
+        transport.write(refused.answer)
+        if not refused.keep:
+            transport.close()
+
+    async def give_way(self) -> None:
+        """Let others have their turn before the request that waits behind an answered one.
+
+        Without that a client who does not wait for answers would be the only one to be served: from
+        Python 3.12 on aiohttp handles what has arrived on a connection in one go. At overload that
+        request is turned away as any other, and those behind it are never looked at.
+        """
+        if self._server.admission.lets_in():
+            await asyncio.sleep(0)
+            return
+        request, transport = self.next_request, self.transport
+        if request is None or transport is None:
+            return  # what is no request gets its own answer
+        self._server.metrics.turned_away()
+        origin = request.headers.get(hdrs.ORIGIN)
+        request_id = request_id_of(request.headers)
+        transport.write(last_refusal(request.method, request_id, origin, self._server.cors))
+        self.close()
+
+    def answer_ready(
+        self, request: web.BaseRequest, response: web.StreamResponse
+    ) -> web.StreamResponse | None:
+        """Return the answer to send; one that no middleware saw gets the one shape here."""
+        self._server.admission.answered()
+        if isinstance(response, WrittenResponse):
+            return None
+        if isinstance(response, web.HTTPException):
+            response = self.error_answer(request, response)
+        if self._server.draining.is_set():
+            response.force_close()
+        return response
+
+    def error_answer(
+        self, request: web.BaseRequest, exc: BaseException | None
+    ) -> web.StreamResponse:
+        """Return the answer to what is no HTTP, or to an error that no middleware handled."""
+        observer, request_id = self._server.observer, request_id_of(request.headers)
+        if isinstance(exc, HttpProcessingError):
+            # Its text repeats what was sent, which may hold a password: its type says enough.
+            _log.info("bad request", reason=type(exc).__name__, request_id=request_id)
+            problem = _problem_of(exc)
+        else:
+            problem = observer.problem_of(exc or TimeoutError(), request, request_id)
+        observer.answered(UNMATCHED, request, problem.status, perf_counter(), request_id)
+        close = not isinstance(exc, web.HTTPException)
+        return ErrorResponse(Rendered.problem(problem), request_id, close=close)
+
+
+def _problem_of(exc: HttpProcessingError) -> Problem:
+    if isinstance(exc, LineTooLong):
+        return problems.bad_request("The request line or a header is too long.")
+    return problems.bad_request("This is not a valid HTTP request.")
