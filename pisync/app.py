@@ -38,7 +38,11 @@ from pisync.web.handlers.page_cache import (
     PageCache,
 )
 from pisync.web.handlers.pages import OPENAPI
-from pisync.web.pipeline.auth import guard
+from pisync.web.pipeline.auth import (
+    GUARD,
+    Guard,
+    guarding,
+)
 from pisync.web.pipeline.cors import (
     CORS,
     Cors,
@@ -111,7 +115,8 @@ def create_app(settings: Settings, *, clocks: MachineClocks = SYSTEM_CLOCKS) -> 
     access = add_routes(app)
     app[REQUEST_OBSERVER] = observer = RequestObserver(metrics, access_log=settings.access_log)
     app.middlewares.append(observe(observer, preflight=cors.preflight if cors else None))
-    app.middlewares.append(guard(tokens, access))
+    app[GUARD] = guard = Guard(tokens)
+    app.middlewares.append(guarding(guard, access))
     app.on_response_prepare.append(add_headers)
     if cors:
         app[CORS] = cors
@@ -200,7 +205,7 @@ async def _resolve(app: web.Application) -> AsyncIterator[None]:
 async def _accounts(app: web.Application) -> AsyncIterator[None]:
     settings = app[keys.SETTINGS]
     passwords = Passwords(settings.bcrypt_cost, app[keys.METRICS])
-    restrictions = RevocationFeed(app[keys.STORE], app[keys.TOKENS].restrict)
+    restrictions = RevocationFeed(app[keys.STORE], app[keys.TOKENS].revoke)
     accounts = Accounts(
         app[keys.STORE],
         passwords,

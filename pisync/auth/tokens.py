@@ -1,12 +1,13 @@
-"""Tokens: how they are made, and what makes one good besides its signature and its time."""
+"""Tokens: how they are made, and what makes one good besides its signature."""
 
+import math
 import re
 from base64 import urlsafe_b64decode
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import blake2b
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import jwt
 import orjson
@@ -26,20 +27,46 @@ GENERATION = "gen"
 Unlike `iat` it needs no clocks that agree, and tells apart tokens of the same second.
 """
 
+LEEWAY: Final = 30.0
+"""Seconds that `iat` and `nbf` may lie in the future: clocks differ. `exp` has no leeway."""
+ALWAYS: Final = -math.inf
+
 REMEMBERED = 10_000
 """How many good tokens are remembered, and as many bad ones."""
 
-_LONGEST = 8192
+_MAX_LENGTH = 8192
 _FORM = re.compile(r"([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 # Other header parameters point at keys, or change what a token means.
 _HEADERS = frozenset({"alg", "typ", "kid"})
+_is_subject = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,256}").fullmatch
 
 _Key = TypeVar("_Key", bound=Hashable)
 _Value = TypeVar("_Value")
 
 
+class Flaw(NamedTuple):
+    """What is wrong with a token.
+
+    `reason`, for the log, repeats nothing of the token. `description` is for whoever sent it, and
+    there is one only where the signature is right. `since` is the moment (seconds since 1970) from
+    which on the token is refused, since a clock may be wrong; None if the flaw may go away.
+    """
+
+    reason: str
+    description: str | None = None
+    since: float | None = ALWAYS
+
+
 class InvalidToken(Exception):
-    """A token is not accepted. The text says why, and repeats nothing of the token."""
+    """A token is not accepted."""
+
+    def __init__(self, flaw: Flaw) -> None:
+        super().__init__(flaw.reason)
+        self.flaw = flaw
+
+
+def _flawed_claim(description: str, *, since: float | None = ALWAYS) -> InvalidToken:
+    return InvalidToken(Flaw(description, description, since))
 
 
 class Claims(NamedTuple):
@@ -54,9 +81,9 @@ class Claims(NamedTuple):
     expires_at: float
     generation: float = 0.0
 
-    def are_refused_by(self, restriction: TokenRevocation) -> bool:
-        """Say whether a restriction on the subject's tokens is one on this token."""
-        return restriction.disabled or self.generation < restriction.tokens_since
+    def are_revoked_by(self, revocation: TokenRevocation) -> bool:
+        """Return whether a revocation of the subject's tokens is one of this token."""
+        return revocation.disabled or self.generation < revocation.tokens_since
 
 
 class Tokens:
@@ -80,8 +107,8 @@ class Tokens:
         self._clocks = clocks
         self._accepted = _Latest[str, Claims]()
         # By digest: else callers could fill the memory with long tokens of their own making.
-        self._refused = _Latest[bytes, str]()
-        self._restrictions: dict[str, TokenRevocation] = {}
+        self._refused = _Latest[bytes, Flaw]()
+        self._revocations: dict[str, TokenRevocation] = {}
         self._watched: set[tuple[Claims, Callable[[], object]]] = set()
 
     def issue(
@@ -113,54 +140,74 @@ class Tokens:
         claims = self._accepted.get(token)
         return claims if claims is not None and self._now() < claims.expires_at else None
 
-    def flaw(self, token: str) -> str | None:
-        """Return why a token was refused before, for good; None if it was not."""
-        return self._refused.get(_digest(token))
+    def flaw(self, token: str) -> Flaw | None:
+        """Return why a token was refused before, if that still holds."""
+        flaw = self._refused.get(_digest(token))
+        if flaw is None or flaw.since is None or self._now() < flaw.since:
+            return None
+        return flaw
 
     def check_form(self, token: str) -> None:
-        """Raise InvalidToken if a token has the wrong form, or was refused before."""
-        reason = self.flaw(token) or _flaw_of_form(token)
-        if reason:
-            raise InvalidToken(reason)
+        """Check what can be checked without a secret.
+
+        Raises:
+            InvalidToken: The token has the wrong form, or was refused before.
+        """
+        flaw = self.flaw(token) or _flaw_of_form(token)
+        if flaw is not None:
+            raise InvalidToken(flaw)
 
     def accept(self, token: str, payload: object) -> Claims:
-        """Return the claims of a token whose signature and times are good, and remember it.
+        """Return the claims of a token whose signature is right, and remember it.
 
-        Raises InvalidToken if claims are missing or have the wrong type, which is remembered; or
-        if a restriction refuses it, which is not, as it may be lifted.
+        Raises:
+            InvalidToken: Claims are missing or wrong, or the token has expired, which is
+                remembered; or its time has not come yet, or it was revoked, which is not, as that
+                may change.
         """
         try:
             claims = claims_of(payload)
-        except InvalidToken as flaw:
-            self.refuse(token, str(flaw))
+            self._check_times(payload, claims)
+        except InvalidToken as refusal:
+            self.refuse(token, refusal.flaw)
             raise
-        if self._are_refused(claims):
-            raise InvalidToken("account disabled, or token ended")
         self._accepted.keep(token, claims)
         return claims
 
-    def refuse(self, token: str, reason: str) -> None:
-        """Remember a token as bad, for a reason that will not go away."""
-        self._accepted.pop(token, None)
-        self._refused.keep(_digest(token), reason)
+    def _check_times(self, payload: Any, claims: Claims) -> None:
+        now = self._now()
+        if now >= claims.expires_at:
+            raise _flawed_claim("The token has expired", since=claims.expires_at)
+        for claim in ("iat", "nbf"):
+            if _time(payload, claim, default=ALWAYS) > now + LEEWAY:
+                raise _flawed_claim(f"{claim} lies in the future", since=None)
+        if self._are_revoked(claims):
+            raise _flawed_claim("The account is disabled, or its tokens were ended", since=None)
 
-    def restrict(self, restrictions: Iterable[TokenRevocation]) -> None:
-        """From now on refuse what these refuse; each replaces the one with its key."""
-        changed = {each.key: each for each in restrictions}
+    def refuse(self, token: str, flaw: Flaw) -> None:
+        """Remember what is wrong with a token, unless that may go away."""
+        self._accepted.pop(token, None)
+        if flaw.since is not None:
+            self._refused.keep(_digest(token), flaw)
+
+    def revoke(self, revocations: Iterable[TokenRevocation]) -> None:
+        """From now on refuse the tokens that these revoke; each replaces the one with its key."""
+        changed = {revocation.key: revocation for revocation in revocations}
         if not changed:
             return
-        self._restrictions |= changed
+        self._revocations |= changed
         # Those that are remembered are not looked at again.
-        for token in [each for each, claims in self._accepted.items() if self._are_refused(claims)]:
+        revoked = [token for token, claims in self._accepted.items() if self._are_revoked(claims)]
+        for token in revoked:
             del self._accepted[token]
         for claims, end in [*self._watched]:
-            if self._are_refused(claims):
+            if self._are_revoked(claims):
                 end()
 
     @contextmanager
     def watched(self, claims: Claims, end: Callable[[], object]) -> Iterator[None]:
         """Call `end` when a token with these claims is refused, for as long as this is entered."""
-        if self._are_refused(claims):
+        if self._are_revoked(claims):
             end()
         self._watched.add((claims, end))
         try:
@@ -172,36 +219,51 @@ class Tokens:
         """Return seconds since 1970."""
         return self._clocks.wall() / SECOND
 
-    def _are_refused(self, claims: Claims) -> bool:
-        restriction = self._restrictions.get(account_key(claims.subject))
-        return restriction is not None and claims.are_refused_by(restriction)
+    def _are_revoked(self, claims: Claims) -> bool:
+        revocation = self._revocations.get(account_key(claims.subject))
+        return revocation is not None and claims.are_revoked_by(revocation)
 
 
 def claims_of(payload: object) -> Claims:
-    """Return the claims of a token's payload; raises InvalidToken if one is wrong.
+    """Return the claims of a token's payload, whatever the time is.
 
     Scopes that are missing, or not a list of strings, count as none.
+
+    Raises:
+        InvalidToken: A claim is missing or wrong.
     """
     if not isinstance(payload, Mapping):
-        raise InvalidToken("no claims")
+        raise _flawed_claim("The payload is not an object")
     if payload.get("iss") != ISSUER:
-        raise InvalidToken("iss is not pisync")
+        raise _flawed_claim(f"iss is not {ISSUER}")
     subject = payload.get("sub")
-    if not isinstance(subject, str) or not subject:
-        raise InvalidToken("sub is not a name")
-    return Claims(
-        subject, _scopes(payload.get("scopes")), _expiry(payload.get("exp")), _generation(payload)
-    )
+    if not isinstance(subject, str) or not _is_subject(subject):
+        raise _flawed_claim("sub is not a name of 1 to 256 characters")
+    if "aud" in payload and not _names_us(payload["aud"]):
+        raise _flawed_claim(f"aud does not name {ISSUER}")
+    # Whole seconds, as PyJWT compares them: being remembered must not lengthen a token's life.
+    expires_at = float(int(_time(payload, "exp")))
+    return Claims(subject, _scopes(payload.get("scopes")), expires_at, _generation(payload))
 
 
-def _expiry(exp: object) -> float:
-    if isinstance(exp, bool) or not isinstance(exp, int | float):
-        raise InvalidToken("exp is not a number")
-    try:
-        # Whole seconds, as PyJWT compares them: being remembered must not lengthen a token's life.
-        return float(int(exp))
-    except (OverflowError, ValueError):
-        raise InvalidToken("exp is not a time") from None
+def payload_of(token: str) -> object:
+    """Return what a token says, without a look at its signature; None if it is not JSON."""
+    return _decode(token.split(".")[1])
+
+
+def _names_us(audience: object) -> bool:
+    return audience == ISSUER or (isinstance(audience, list) and ISSUER in audience)
+
+
+def _time(payload: Mapping[str, Any], claim: str, *, default: float | None = None) -> float:
+    if default is not None and claim not in payload:
+        return default
+    seconds = payload.get(claim)
+    if not isinstance(seconds, bool) and isinstance(seconds, int | float):
+        with suppress(OverflowError):
+            if math.isfinite(seconds):
+                return float(seconds)
+    raise _flawed_claim(f"{claim} is not a time")
 
 
 def _generation(payload: Mapping[str, Any]) -> float:
@@ -220,20 +282,20 @@ def _scopes(scopes: object) -> frozenset[str]:
     return frozenset(scopes)
 
 
-def _flaw_of_form(token: str) -> str | None:
-    """Say what is wrong with a token's shape or header, before a library believes either."""
-    if len(token) > _LONGEST:
-        return "too long"
+def _flaw_of_form(token: str) -> Flaw | None:
+    """Return what is wrong with a token's shape or header, before a library believes either."""
+    if len(token) > _MAX_LENGTH:
+        return Flaw("too long")
     form = _FORM.fullmatch(token)
     if form is None:
-        return "not three parts of base64url"
+        return Flaw("not three parts of base64url")
     header = _decode(form[1])
     if not isinstance(header, dict):
-        return "header is not an object"
+        return Flaw("header is not an object")
     if header.get("alg") != ALGORITHM:
-        return "alg is not HS256"
+        return Flaw("alg is not HS256")
     if not header.keys() <= _HEADERS:
-        return "header has more than alg, typ and kid"
+        return Flaw("header has more than alg, typ and kid")
     return None
 
 

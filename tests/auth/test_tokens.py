@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pisync.auth.tokens import (
+    LEEWAY,
     REMEMBERED,
     Claims,
+    Flaw,
     InvalidToken,
     Tokens,
     claims_of,
@@ -190,10 +192,39 @@ def test_an_accepted_token_is_remembered_until_it_expires(
 def test_a_refused_token_is_remembered(tokens: Tokens) -> None:
     token = tokens.issue("Alice", ["devices"])
     tokens.accept(token, GOOD)
-    tokens.refuse(token, "expired")
+    tokens.refuse(token, Flaw("no good"))
     assert tokens.remembered(token) is None
-    with pytest.raises(InvalidToken, match="expired"):
+    with pytest.raises(InvalidToken, match="no good"):
         tokens.check_form(token)
+
+
+def test_a_token_that_expired_by_a_clock_that_was_wrong_is_good_when_that_is_right(
+    tokens: Tokens, clock: ManualTime
+) -> None:
+    token = tokens.issue("Alice", ["devices"], ttl=10)
+    payload = jwt.decode(token, options={"verify_signature": False})
+    clock.wall_time += 20_000_000
+    for _ in range(2):
+        with pytest.raises(InvalidToken, match="expired"):
+            tokens.accept(token, payload)
+        assert tokens.flaw(token)
+    clock.wall_time -= 15_000_000
+    assert tokens.flaw(token) is None
+    tokens.check_form(token)
+    assert tokens.accept(token, payload) == tokens.remembered(token)
+
+
+@pytest.mark.parametrize("claim", ["iat", "nbf"])
+def test_a_token_whose_time_has_not_come_is_not_remembered_as_bad(
+    tokens: Tokens, clock: ManualTime, claim: str
+) -> None:
+    begins = clock.wall_time / 1e6 + LEEWAY + 1
+    payload = {**GOOD, claim: begins}
+    with pytest.raises(InvalidToken, match="future"):
+        tokens.accept("early", payload)
+    assert tokens.flaw("early") is None
+    clock.wall_time += 2_000_000
+    assert tokens.accept("early", payload)
 
 
 def test_a_token_whose_claims_are_bad_is_remembered_as_bad(tokens: Tokens) -> None:
@@ -208,7 +239,7 @@ def test_a_token_whose_claims_are_bad_is_remembered_as_bad(tokens: Tokens) -> No
 def test_only_the_last_tokens_are_remembered(tokens: Tokens) -> None:
     for number in range(REMEMBERED + 2):
         tokens.accept(f"good {number}", GOOD)
-        tokens.refuse(with_header({"alg": "HS256", "kid": str(number)}), "bad")
+        tokens.refuse(with_header({"alg": "HS256", "kid": str(number)}), Flaw("bad"))
     assert [tokens.remembered(f"good {n}") is not None for n in (0, 1, 2)] == [False, False, True]
     assert tokens.remembered(f"good {REMEMBERED + 1}")
     tokens.check_form(with_header({"alg": "HS256", "kid": "1"}))
@@ -231,11 +262,11 @@ def test_a_generation_that_is_no_number_is_none(odd: object) -> None:
     assert claims_of({**GOOD, "iat": odd}).generation == (7_000_000 if odd == 7.0 else 0)
 
 
-def test_a_restriction_refuses_what_is_remembered_and_what_comes(tokens: Tokens) -> None:
+def test_a_revocation_refuses_what_is_remembered_and_what_comes(tokens: Tokens) -> None:
     tokens.accept("old", {**GOOD, "gen": 4})
     tokens.accept("new", {**GOOD, "gen": 5})
     tokens.accept("bob's", {**GOOD, "sub": "Bob"})
-    tokens.restrict([TokenRevocation("alice", tokens_since=5)])
+    tokens.revoke([TokenRevocation("alice", tokens_since=5)])
     assert [tokens.remembered(each) is None for each in ("old", "new", "bob's")] == [
         True,
         False,
@@ -243,10 +274,10 @@ def test_a_restriction_refuses_what_is_remembered_and_what_comes(tokens: Tokens)
     ]
     with pytest.raises(InvalidToken):
         tokens.accept("old", {**GOOD, "gen": 4})
-    tokens.restrict([TokenRevocation("alice", disabled=True, tokens_since=5)])
+    tokens.revoke([TokenRevocation("alice", disabled=True, tokens_since=5)])
     with pytest.raises(InvalidToken):
         tokens.accept("newer", {**GOOD, "gen": 6})
-    tokens.restrict([TokenRevocation("alice", tokens_since=6)])
+    tokens.revoke([TokenRevocation("alice", tokens_since=6)])
     assert tokens.accept("newer", {**GOOD, "gen": 6}) == tokens.remembered("newer")
     assert tokens.remembered("new") is None
 
@@ -260,9 +291,9 @@ def test_who_watches_a_token_hears_of_its_end_once(tokens: Tokens) -> None:
     ):
         with tokens.watched(old, lambda: ended.append("gone")):
             pass
-        tokens.restrict([TokenRevocation("bob", disabled=True)])
+        tokens.revoke([TokenRevocation("bob", disabled=True)])
         assert ended == []
-        tokens.restrict([TokenRevocation("alice", tokens_since=5)])
+        tokens.revoke([TokenRevocation("alice", tokens_since=5)])
         assert ended == ["old"]
     with tokens.watched(old, lambda: ended.append("late")):
         assert ended == ["old", "late"]

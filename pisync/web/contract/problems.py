@@ -63,9 +63,14 @@ def bad_request(message: str) -> Problem:
     return Problem(HTTPStatus.BAD_REQUEST, message)
 
 
-def unauthorized(message: str, *, token_sent: bool) -> Problem:
-    """Return the answer to a missing or bad token, with the challenge of RFC 6750."""
+def unauthorized(message: str, *, token_sent: bool, description: str | None = None) -> Problem:
+    """Return the answer to a missing or bad token, with the challenge of RFC 6750.
+
+    `description`, of printable ASCII without quotes, says what is wrong with the token.
+    """
     challenge = 'Bearer error="invalid_token"' if token_sent else "Bearer"
+    if description is not None:
+        challenge += f', error_description="{description}"'
     return Problem(HTTPStatus.UNAUTHORIZED, message, headers={hdrs.WWW_AUTHENTICATE: challenge})
 
 

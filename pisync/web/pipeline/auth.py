@@ -1,22 +1,25 @@
 """Who may call what: one middleware, since each costs every request its time."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 import jwt
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 from aiohttp_jwt import JWTMiddleware
+from multidict import CIMultiDictProxy
 
 from pisync import keys
 from pisync.auth.tokens import (
     ALGORITHM,
     ISSUER,
     Claims,
+    Flaw,
     InvalidToken,
     Tokens,
+    payload_of,
 )
 from pisync.telemetry.logs import get_event_logger
 from pisync.web.contract.problems import (
@@ -24,58 +27,98 @@ from pisync.web.contract.problems import (
     unauthorized,
 )
 
+_BEARER: Final = "Bearer "
+Headers = CIMultiDictProxy[str]
+
 ANY_TOKEN = ""
 """The scope that stands for none: any valid token will do."""
 
 
-def guard(tokens: Tokens, access: Mapping[Handler, str | None]) -> Middleware:
+class Guard:
+    """Decides who may call what, in the same way whichever way a request takes."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+        self._verifier = Verifier(tokens)
+        self._log_refusal = get_event_logger("token refused")
+
+    def decide(
+        self, headers: Headers, scope: str, request_id: str | None
+    ) -> Claims | Problem | None:
+        """Return the claims of a request that may be made, or the answer to one that may not.
+
+        None where a token was not seen lately, so that its signature has to be verified.
+        """
+        token = _bearer_token(headers)
+        if isinstance(token, Problem):
+            return token
+        claims = self._tokens.remembered(token)
+        if claims is not None:
+            return _with_scope(claims, scope)
+        flaw = self._tokens.flaw(token)
+        return None if flaw is None else self._invalid(flaw, request_id)
+
+    async def admit(self, headers: Headers, scope: str, request_id: str | None) -> Claims:
+        """Return the claims of a request that may be made.
+
+        Raises:
+            Problem: 401 or 403.
+        """
+        decision = self.decide(headers, scope, request_id)
+        if decision is None:
+            try:
+                claims = await self._verifier.verify(str(_bearer_token(headers)))
+            except InvalidToken as refusal:
+                raise self._invalid(refusal.flaw, request_id) from None
+            decision = _with_scope(claims, scope)
+        if isinstance(decision, Problem):
+            raise decision
+        return decision
+
+    def _invalid(self, flaw: Flaw, request_id: str | None) -> Problem:
+        self._log_refusal(reason=flaw.reason, request_id=request_id)
+        return unauthorized(
+            "The token is not valid.", token_sent=True, description=flaw.description
+        )
+
+
+GUARD = web.AppKey("GUARD", Guard)
+
+
+def guarding(guard: Guard, access: Mapping[Handler, str | None]) -> Middleware:
     """Return the middleware that lets requests pass to the handlers that their tokens open.
 
     `access` says for a handler which scope it takes, or None if it is open to all. Any other
     handler, such as the router's own for a path that is not there, takes a valid token.
     """
-    verifier = Verifier(tokens)
-    log_refusal = refusal_logger()
 
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
         # By what the router has found, not by the path: a path can be written in many ways.
         scope = access.get(request.match_info.route.handler, ANY_TOKEN)
-        if scope is None:
-            return await handler(request)
-        token = _bearer_token(request)
-        try:
-            claims = tokens.remembered(token) or await verifier.verify(token)
-        except InvalidToken as flaw:
-            log_refusal(reason=str(flaw), request_id=request.get(keys.REQUEST_ID))
-            raise invalid_token() from None
-        if scope and scope not in claims.scopes:
-            raise _forbidden(scope)
-        request[keys.CLAIMS] = claims
+        if scope is not None:
+            request_id = request.get(keys.REQUEST_ID)
+            request[keys.CLAIMS] = await guard.admit(request.headers, scope, request_id)
         return await handler(request)
 
     return guarded
 
 
-def refusal_logger() -> Callable[..., None]:
-    """Return what writes the line, `reason` and `request_id`, of a token that is not accepted."""
-    return get_event_logger("token refused")
-
-
-def invalid_token() -> Problem:
-    """Return the answer to a token that is not accepted."""
-    return unauthorized("The token is not valid.", token_sent=True)
-
-
-def _bearer_token(request: web.Request) -> str:
-    sent = request.headers.getall(hdrs.AUTHORIZATION, ())
+def _bearer_token(headers: Headers) -> str | Problem:
+    """Return the token in a request's headers, or the answer to a request that has none."""
+    sent = headers.getall(hdrs.AUTHORIZATION, ())
     if len(sent) > 1:
-        raise unauthorized("Send one Authorization header, not several.", token_sent=True)
-    scheme, _, token = sent[0].partition(" ") if sent else ("", "", "")
-    token = token.strip(" ")
-    if not token or scheme.lower() != "bearer":
-        raise unauthorized("Send a token: Authorization: Bearer …", token_sent=False)
-    return token
+        return unauthorized("Send one Authorization header, not several.", token_sent=True)
+    if sent and sent[0].startswith(_BEARER):
+        token = sent[0][len(_BEARER) :].strip(" ")
+    else:
+        scheme, _, token = sent[0].partition(" ") if sent else ("", "", "")
+        token = token.strip(" ") if scheme.lower() == "bearer" else ""
+    return token or unauthorized("Send a token: Authorization: Bearer …", token_sent=False)
+
+
+def _with_scope(claims: Claims, scope: str) -> Claims | Problem:
+    return claims if not scope or scope in claims.scopes else _forbidden(scope)
 
 
 def _forbidden(scope: str) -> Problem:
@@ -101,7 +144,7 @@ class _Presented(dict[str, Any]):
 
 
 class Verifier:
-    """Has aiohttp-jwt verify tokens; whatever it makes of a bad one becomes InvalidToken."""
+    """Has aiohttp-jwt verify signatures; whatever it makes of a bad token becomes InvalidToken."""
 
     def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
@@ -111,25 +154,41 @@ class Verifier:
         logging.getLogger(JWTMiddleware.__module__).setLevel(logging.CRITICAL)
 
     async def verify(self, token: str) -> Claims:
-        """Return what a token says, and have it remembered. Raises InvalidToken."""
+        """Return what a token says, and have it remembered.
+
+        Raises:
+            InvalidToken: The token is not good.
+        """
         self._tokens.check_form(token)
         return self._tokens.accept(token, await self._payload(token))
 
     async def _payload(self, token: str) -> object:
-        flaws = []
+        """Return the payload of a token whose signature is right.
+
+        Raises:
+            InvalidToken: It was signed with another secret, or not at all.
+        """
+        cause: BaseException | None = None
         for verify in self._verifiers:
             try:
                 return await verify(_Presented(token), _payload_of)
             # It, and what it calls, raise all sorts of things for tokens that somebody made up.
             except Exception as refused:  # noqa: BLE001
-                flaws.append(refused.__context__ or refused)
-        # Of a token that is signed with one of the secrets, what else is wrong with it.
-        cause = min(flaws, key=lambda flaw: isinstance(flaw, jwt.InvalidSignatureError))
-        reason = type(cause).__name__
-        # A token from the future becomes good one day; the others stay bad.
-        if not isinstance(cause, jwt.ImmatureSignatureError):
-            self._tokens.refuse(token, reason)
-        raise InvalidToken(reason)
+                cause = refused.__context__ or refused
+            if isinstance(cause, _AFTER_THE_SIGNATURE):
+                # Its claims are judged where all are.
+                return payload_of(token)
+        flaw = Flaw(type(cause).__name__)
+        self._tokens.refuse(token, flaw)
+        raise InvalidToken(flaw)
+
+
+_AFTER_THE_SIGNATURE: Final = (
+    *(jwt.ExpiredSignatureError, jwt.ImmatureSignatureError, jwt.InvalidAudienceError),
+    *(jwt.InvalidIssuedAtError, jwt.InvalidIssuerError, jwt.exceptions.InvalidJTIError),
+    *(jwt.exceptions.InvalidSubjectError, jwt.MissingRequiredClaimError),
+)
+"""What PyJWT raises for claims, at which it looks once a signature has turned out right."""
 
 
 def _middleware(secret: str) -> Any:

@@ -16,8 +16,9 @@ from typing import Any, Final, NamedTuple
 
 from aiohttp import HttpVersion11, hdrs, web
 
-from pisync.keys import DRAINING, TOKENS, RequestHandler
+from pisync.keys import DRAINING, RequestHandler
 from pisync.model.account import DEVICES
+from pisync.web.contract.problems import Problem
 from pisync.web.contract.rendering import Rendered
 from pisync.web.contract.request import fleet_of
 from pisync.web.contract.schemas import DEVICE_ID
@@ -25,10 +26,7 @@ from pisync.web.handlers import (
     devices,
     error_logs,
 )
-from pisync.web.pipeline.auth import (
-    invalid_token,
-    refusal_logger,
-)
+from pisync.web.pipeline.auth import GUARD
 from pisync.web.pipeline.middleware import (
     CLIENT_GONE,
     RequestObserver,
@@ -41,8 +39,6 @@ SCOPE: Final = DEVICES
 """What a token must have for each of these calls."""
 
 _device_path = re.compile(rf"/devices/({DEVICE_ID})(/sync)?").fullmatch
-_BEARER: Final = "Bearer "
-_REFUSAL: Final = Rendered.problem(invalid_token())
 
 
 class Call(NamedTuple):
@@ -74,8 +70,7 @@ class FastPath:
         self._observer = observer
         self._ordinary = ordinary
         self._draining = app[DRAINING]
-        self._tokens = app[TOKENS]
-        self._log_refusal = refusal_logger()
+        self._guard = app[GUARD]
 
     def __call__(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         """Handle a request."""
@@ -83,31 +78,26 @@ class FastPath:
         call, argument = _called(request)
         if call is None or _is_unusual(request) or self._draining.is_set():
             return self._ordinary(request)
-        token, fleet = _token(request), fleet_of(request)
-        claims = self._tokens.remembered(token)
-        if claims is None:
-            flaw = self._tokens.flaw(token)
-            if flaw is not None:
-                return self._refuse(request, call, flaw, began)
-        elif SCOPE in claims.scopes:
-            return self._answer(request, call, fleet, argument, began)
-        return self._ordinary(request)
+        request_id = request_id_of(request.headers)
+        decision = self._guard.decide(request.headers, SCOPE, request_id)
+        if decision is None:
+            return self._ordinary(request)
+        if isinstance(decision, Problem):
+            return self._refuse(request, call, decision, began, request_id)
+        return self._answer(request, call, argument, began, request_id)
 
     async def _refuse(
-        self, request: web.BaseRequest, call: Call, flaw: str, began: float
+        self, request: web.BaseRequest, call: Call, problem: Problem, began: float, request_id: str
     ) -> web.StreamResponse:
-        request_id = request_id_of(request.headers)
-        self._log_refusal(reason=flaw, request_id=request_id)
-        self._observer.answered(call.route, request, _REFUSAL.status, began, request_id)
-        return await write(request, _REFUSAL, request_id, close=False)
+        self._observer.answered(call.route, request, problem.status, began, request_id)
+        return await write(request, Rendered.problem(problem), request_id, close=False)
 
     async def _answer(
-        self, request: web.BaseRequest, call: Call, fleet: str, argument: Any, began: float
+        self, request: web.BaseRequest, call: Call, argument: Any, began: float, request_id: str
     ) -> web.StreamResponse:
-        request_id = request_id_of(request.headers)
         status = CLIENT_GONE
         try:
-            rendered = await call.answer(self._app, fleet, argument)
+            rendered = await call.answer(self._app, fleet_of(request), argument)
             status = rendered.status
         except asyncio.CancelledError:
             rendered = Rendered.problem(cancelled(request, self._draining))
@@ -130,14 +120,6 @@ def _is_unusual(request: web.BaseRequest) -> bool:
         or hdrs.EXPECT in headers
         or hdrs.UPGRADE in headers
     )
-
-
-def _token(request: web.BaseRequest) -> str:
-    """Return the token that was sent; nothing if that was done in an unusual way."""
-    sent = request.headers.getall(hdrs.AUTHORIZATION, ())
-    if len(sent) != 1 or not sent[0].startswith(_BEARER):
-        return ""
-    return sent[0][len(_BEARER) :]
 
 
 def _called(request: web.BaseRequest) -> tuple[Call | None, Any]:

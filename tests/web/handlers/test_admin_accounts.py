@@ -41,7 +41,10 @@ async def works(caller: Api, path: str = "/devices") -> bool:
     answer = await caller.get(path)
     if answer.status == 401:
         answer.assert_problem(401)
-        assert answer.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
+        assert answer.headers["WWW-Authenticate"] == (
+            'Bearer error="invalid_token", '
+            'error_description="The account is disabled, or its tokens were ended"'
+        )
         return False
     assert answer.status == 200
     return True
