@@ -22,6 +22,7 @@ from pisync.stores.postgres import (
     begin_queue,
     database,
 )
+from pisync.stores.postgres.connection import connect
 from pisync.web.transport.admission import NORMAL
 from pisync.web.transport.server import make_runner
 from pisync.web.transport.timeouts import Timeouts
@@ -43,12 +44,12 @@ def patient_store(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take a database on a busy machine for none that is away; where it is away, override this."""
     for module, name in (
         (database, "PATIENCE"),
-        (database, "_CONNECT_PATIENCE"),
+        (connect, "CONNECT_SECONDS"),
         (begin_queue, "_CALLERS_PATIENCE"),
     ):
         monkeypatch.setattr(module, name, 30.0)
     for name in ("statement_timeout", "idle_in_transaction_session_timeout"):
-        monkeypatch.setitem(database._SESSION, name, "30000")  # noqa: SLF001 - a user sets none
+        monkeypatch.setitem(connect.SESSION, name, "30000")
 
 
 class ManualTime:

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 import uvloop
 
-from pisync.stores.postgres.database import connect
+from pisync.stores.postgres.connection.address import Address
+from pisync.stores.postgres.connection.connect import connect
 
 
 class Statement(NamedTuple):
@@ -38,7 +39,7 @@ async def repeat(url: str, statements: list[Statement]) -> float:
     loop = asyncio.get_running_loop()
     written = [loop.create_future() for _ in range(writes + 1)]
     written[0].set_result(None)
-    connections = [await connect(url, patient=True) for _ in lines]
+    connections = [await connect(Address.parse(url)) for _ in lines]
     began = time.perf_counter()
     await asyncio.gather(*map(_make, connections, lines.values(), [written] * len(lines)))
     return time.perf_counter() - began

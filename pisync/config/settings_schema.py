@@ -150,18 +150,25 @@ def _is_address(text: str) -> bool:
 
 
 def _store(text: str) -> str:
-    if text == "memory" or re.fullmatch(r"sqlite:///.*[^/]", text) or _is_postgresql(text):
+    if text == "memory" or re.fullmatch(r"sqlite:///.*[^/]", text):
         return text
+    if _is_postgresql(text):
+        return re.sub(r"\Apostgres:", "postgresql:", text)
     raise ValidationError(
         "must be memory, sqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE"
     )
 
 
 def _is_postgresql(text: str) -> bool:
+    match = re.fullmatch(r"postgres(?:ql)?://([^/?#]*)/[^?#]+(?:\?[^#]*)?", text)
+    if match is None:
+        return False
+    hosts = match[1].rpartition("@")[2].split(",")
     try:
-        url = urlsplit(text)
         # Reading a port that is not one raises, too.
-        return url.scheme == "postgresql" and len(url.path) > 1 and url.port != 0
+        return all(urlsplit(f"//{host}").port != 0 for host in hosts) and (
+            len(hosts) == 1 or all(hosts)
+        )
     except ValueError:
         return False
 
@@ -252,7 +259,7 @@ VARIABLES = (
         "store",
         _store,
         "memory, sqlite:///relative.db, sqlite:////absolute.db"
-        " or postgresql://user:password@host/database",
+        " or postgresql://user:password@host/database (several hosts: host1:5432,host2:5432)",
         or_file=True,
     ),
     Variable(

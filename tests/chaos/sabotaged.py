@@ -30,7 +30,9 @@ from pisync.stores.postgres.commit import (
     SnapshotChanges,
     apply,
 )
-from pisync.stores.postgres.database import FAILURES, Connection, Database, connect
+from pisync.stores.postgres.connection.address import Address
+from pisync.stores.postgres.connection.connect import FAILURES, SESSION, Connection, connect
+from pisync.stores.postgres.database import Database
 from pisync.stores.postgres.migrate import migrate as get_ready
 from pisync.stores.postgres.snapshot import (
     FleetSnapshot,
@@ -146,9 +148,9 @@ def does_not_look_again() -> None:
         assert check in text
         text = text.replace(check, "")
 
-    async def careless(url: str) -> None:
-        await get_ready(url)
-        connection = await connect(url)
+    async def careless(address: Address) -> None:
+        await get_ready(address)
+        connection = await connect(address)
         await connection.execute(text.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION"))
         await connection.close()
 
@@ -158,6 +160,11 @@ def does_not_look_again() -> None:
 def goes_by_its_own_clock() -> None:
     """PostgreSQL: the time is what this machine takes it for."""
     replace(Database, "real_time", lambda *_: time.time_ns() // 1000)
+
+
+def does_not_insist_on_the_disk() -> None:
+    """PostgreSQL: a commit is answered when the server says so, whatever it means by that."""
+    del SESSION["synchronous_commit"]
 
 
 SABOTAGE = {
@@ -170,6 +177,7 @@ SABOTAGE = {
         finishes_only_what_it_began,
         does_not_look_again,
         goes_by_its_own_clock,
+        does_not_insist_on_the_disk,
     )
 }
 

@@ -208,7 +208,7 @@ async def test_no_sync_is_lost_or_done_twice_by_killing_postgresql(cluster: Clus
 async def test_the_oracle_sees_what_a_careless_postgresql_loses(cluster: Cluster) -> None:
     await asyncio.to_thread(cluster.postgres.kill)
     await asyncio.to_thread(cluster.postgres.start, *CARELESS)
-    await cluster.start()
+    await cluster.start("does_not_insist_on_the_disk")
     await cluster.postgres.ask("CHECKPOINT")
     try:
         load = await kill_postgres(cluster, 1, *CARELESS)

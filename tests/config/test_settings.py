@@ -274,6 +274,8 @@ class TestStore:
             "postgresql://user:password@host/database",
             "postgresql://user@host:5432/database",
             "postgresql://user:pass%40word@[::1]:5432/database?ssl=require",
+            "postgresql://user:password@host1:5432,host2:5432/database",
+            "postgresql://user:password@host1,[::1]:5433,[::2]/database",
         ],
     )
     def test_is_one_of_three_kinds(self, text: str) -> None:
@@ -287,10 +289,12 @@ class TestStore:
             "sqlite:///",
             "sqlite:///folder/",
             "sqlite://relative.db",
-            "postgres://user:password@host/database",
             "postgresql://user:password@host",
             "postgresql://user:password@host/",
             "postgresql://user:password@host:0/database",
+            "postgresql://user:password@host1,host2:0/database",
+            "postgresql://user:password@host1,,host2/database",
+            "postgresql://user:password@host1:5432,host2:none/database",
             "postgresql://user:password@host:99999/database",
             "postgresql://user:password@[host/database",
             "redis://host",
@@ -309,6 +313,7 @@ class TestStore:
             ("postgresql://me:geheim@host:5432/db", "postgresql://host:5432/db"),
             ("postgresql://me:ge@heim@host/db?password=geheim", "postgresql://host/db"),
             ("postgresql://host/db", "postgresql://host/db"),
+            ("postgresql://me:ge:he,im@a:1,b:2/db", "postgresql://a:1,b:2/db"),
         ],
     )
     def test_is_shown_without_whom_it_lets_in(self, text: str, shown: str) -> None:

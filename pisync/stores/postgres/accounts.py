@@ -14,7 +14,8 @@ from pisync.stores.base import (
     NoSuchAccount,
     TokenRevocations,
 )
-from pisync.stores.postgres.database import PATIENCE, Connection, Database
+from pisync.stores.postgres.connection.connect import Connection
+from pisync.stores.postgres.database import PATIENCE, Database
 from pisync.stores.schema.rows import (
     account_row,
     read_scopes,

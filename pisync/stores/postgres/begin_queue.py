@@ -16,7 +16,8 @@ from pisync.stores.postgres.commit import (
     apply,
     due_in,
 )
-from pisync.stores.postgres.database import PATIENCE, Connection, Database
+from pisync.stores.postgres.connection.connect import Connection
+from pisync.stores.postgres.database import PATIENCE, Database
 from pisync.stores.postgres.snapshot import load_fleet
 
 _MOST_DEVICES = 1024

@@ -10,7 +10,7 @@ from pisync.model.sync import FinishedSync
 from pisync.model.timestamp import SECOND
 from pisync.stores.changes import FleetChanges
 from pisync.stores.postgres import notifications
-from pisync.stores.postgres.database import Connection
+from pisync.stores.postgres.connection.connect import Connection
 from pisync.stores.postgres.snapshot import FleetSnapshot
 from pisync.stores.schema import codec
 from pisync.stores.schema.rows import device_row

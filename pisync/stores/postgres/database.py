@@ -3,14 +3,21 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 import asyncpg
-from asyncpg.pool import PoolConnectionProxy
 
 from pisync.stores.base import StoreUnavailable
-from pisync.telemetry.logs import get_logger
+from pisync.stores.postgres.connection.address import Address
+from pisync.stores.postgres.connection.connect import (
+    FAILURES,
+    Connection,
+    OwnConnection,
+    connect,
+    reason,
+)
+from pisync.telemetry.outage import Outage
 
 PATIENCE = 2.4
 """Seconds that a transaction may take, waiting for a connection included.
@@ -20,32 +27,7 @@ Callers are promised an answer in 5, and may need two, or wait for another one's
 CONNECTIONS = 10
 """How many a process uses at most, apart from the one that listens."""
 
-_CONNECT_PATIENCE = 2.0
 _TRIES = 4
-
-_SESSION = {
-    "application_name": "pisync",
-    # What the caller has given up must not become true later.
-    "statement_timeout": "2200",
-    # One that is stopped, or cut off, must not keep its locks.
-    "idle_in_transaction_session_timeout": "2400",
-    "tcp_keepalives_idle": "5",
-    "tcp_keepalives_interval": "2",
-    "tcp_keepalives_count": "3",
-    "tcp_user_timeout": "10000",
-    # There is an index for each statement. A plan must not go by statistics that are older than a
-    # fleet of a million devices.
-    "enable_seqscan": "off",
-    "enable_bitmapscan": "off",
-    "enable_material": "off",
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
-    "jit": "off",
-}
-
-OwnConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
-# Nothing here depends on whether a connection comes from a pool.
-Connection: TypeAlias = "OwnConnection | PoolConnectionProxy[asyncpg.Record]"
 
 _CONFLICTS = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 _REFUSALS = (
@@ -54,33 +36,15 @@ _REFUSALS = (
     asyncpg.IntegrityConstraintViolationError,
 )
 """What a healthy database answers to a faulty statement."""
-
-_log = get_logger()
-_Result = TypeVar("_Result")
-
-
-FAILURES = (
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    # What a statement meets on a connection that is being ended.
-    asyncpg.InternalClientError,
-    OSError,
-    TimeoutError,
+_AWAY = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
 )
-"""What a connection may raise."""
+"""What a server says when it is leaving, or not there yet. All else that it says is an answer."""
 
-
-async def connect(url: str, *, patient: bool = False) -> OwnConnection:
-    """Open a connection; a patient one waits for answers however long they take.
-
-    Raises what is in FAILURES.
-    """
-    return await asyncpg.connect(
-        url,
-        timeout=_CONNECT_PATIENCE,
-        command_timeout=None if patient else PATIENCE,
-        server_settings=_SESSION | ({"statement_timeout": "0"} if patient else {}),
-    )
+_Result = TypeVar("_Result")
 
 
 class Database:
@@ -89,23 +53,31 @@ class Database:
     Whatever goes wrong, callers soon get StoreUnavailable, and the pool mends itself.
     """
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self, address: Address) -> None:
+        self.address = address
         self.is_reachable = True
-        """Whether the last attempt to reach it succeeded."""
+        """Whether the last statement was answered in time."""
+        self._unreachable = Outage(
+            "database can't be reached", "database can be reached again", quiet=1.0
+        )
+        self._refusing = Outage(
+            "database refused a statement", "database refuses no more statements", quiet=10.0
+        )
         self._latest = 0
+        self._ping: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Make the pool; connections are opened as they are needed."""
         self._pool: asyncpg.Pool[asyncpg.Record] = await asyncpg.create_pool(
-            self.url,
+            connect=self._connect,
             min_size=0,
             max_size=CONNECTIONS,
-            timeout=_CONNECT_PATIENCE,
-            command_timeout=PATIENCE,
-            server_settings=_SESSION,
             reset=_leave_as_it_is,
         )
+
+    async def _connect(self, *_: object, **__: object) -> OwnConnection:
+        # What the pool would pass to the driver itself is of no use here.
+        return await connect(self.address, command_timeout=PATIENCE)
 
     async def close(self) -> None:
         """Close all connections, as politely as the database allows."""
@@ -127,6 +99,22 @@ class Database:
         """Let the database go on from the latest time seen, if its clock has stepped back."""
         self.real_time(await connection.fetchval("SELECT keep_time($1)", self._latest))
 
+    async def ping(self) -> None:
+        """Write something. All who ask while that is under way share the answer.
+
+        Raises:
+            StoreUnavailable: No write goes through.
+        """
+        if self._ping is None or self._ping.done():
+            self._ping = asyncio.create_task(self.call(self.keep_time))
+            # Perhaps nobody waits for it any more.
+            self._ping.add_done_callback(lambda ping: ping.cancelled() or ping.exception())
+        await asyncio.shield(self._ping)
+
+    async def leave_server(self) -> None:
+        """Replace all connections, once they are not in use: their server takes no writes."""
+        await self._pool.expire_connections()
+
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """Lend a connection, for as long as a transaction may take. Raises StoreUnavailable."""
@@ -138,6 +126,9 @@ class Database:
                 except (TimeoutError, asyncio.CancelledError, GeneratorExit):
                     # Nobody waits any more for what goes on there, nor for its end.
                     connection.terminate()
+                    raise
+                except asyncpg.ReadOnlySQLTransactionError:
+                    await self.leave_server()
                     raise
                 finally:
                     await self._pool.release(connection)
@@ -185,16 +176,17 @@ class Database:
         return await self.call(lambda connection: connection.fetchval(sql, *args))
 
     def _failed(self, exc: Exception) -> None:
-        if isinstance(exc, _REFUSALS):
-            _log.error("database refused a statement", reason=reason(exc))
-        elif self.is_reachable and not isinstance(exc, _CONFLICTS):
+        if isinstance(exc, _CONFLICTS):
+            return
+        if not isinstance(exc, _REFUSALS):
             self.is_reachable = False
-            _log.error("database can't be reached", reason=reason(exc))
+        is_answer = isinstance(exc, asyncpg.PostgresError) and not isinstance(exc, _AWAY)
+        (self._refusing if is_answer else self._unreachable).failed(reason(exc))
 
     def _succeeded(self) -> None:
-        if not self.is_reachable:
-            self.is_reachable = True
-            _log.info("database can be reached again")
+        self.is_reachable = True
+        self._unreachable.succeeded()
+        self._refusing.succeeded()
 
 
 class Turns:
@@ -215,11 +207,6 @@ class Turns:
             if has_waited and not self._database.is_reachable:
                 raise StoreUnavailable
             yield
-
-
-def reason(exc: BaseException) -> str:
-    """Say what went wrong; some exceptions have no text."""
-    return str(exc) or type(exc).__name__
 
 
 async def _leave_as_it_is(_: object) -> None:

@@ -26,7 +26,8 @@ from pisync.stores.postgres.commit import (
     SnapshotChanges,
     apply,
 )
-from pisync.stores.postgres.database import Connection, Database, Turns
+from pisync.stores.postgres.connection.connect import Connection
+from pisync.stores.postgres.database import Database, Turns
 from pisync.stores.postgres.snapshot import (
     FleetSnapshot,
     first_due,

@@ -8,7 +8,8 @@ from pisync.model.script import Script
 from pisync.stores.base import NoSuchDevice
 from pisync.stores.changes import FleetChanges
 from pisync.stores.postgres.commit import apply
-from pisync.stores.postgres.database import Connection, Database, Turns
+from pisync.stores.postgres.connection.connect import Connection
+from pisync.stores.postgres.database import Database, Turns
 from pisync.stores.postgres.snapshot import load_fleet
 from pisync.stores.schema import codec
 

@@ -20,7 +20,8 @@ from pisync.stores.base import (
     NoSuchFleet,
     StoreUnavailable,
 )
-from pisync.stores.postgres.database import Connection, Database
+from pisync.stores.postgres.connection.connect import Connection
+from pisync.stores.postgres.database import Database
 from pisync.stores.postgres.snapshot import readable
 from pisync.stores.schema import codec
 from pisync.stores.schema.rows import device_row

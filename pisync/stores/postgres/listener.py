@@ -3,21 +3,22 @@
 import asyncio
 from contextlib import suppress
 
+import asyncpg
+
 from pisync.stores.base import (
     StoreObserver,
     StoreUnavailable,
 )
 from pisync.stores.postgres import notifications
-from pisync.stores.postgres.database import FAILURES, Database, OwnConnection, connect, reason
-from pisync.telemetry.logs import get_logger
+from pisync.stores.postgres.connection.connect import FAILURES, OwnConnection, connect, reason
+from pisync.stores.postgres.database import PATIENCE, Database
+from pisync.telemetry.outage import Outage
 
 _HEARTBEAT = 1.0
 """Seconds between two checks that the connection still stands."""
 _RETRY = 0.5
 _CATCH_UP = 1.0
 """Seconds for which a call waits to hear of what it did."""
-
-_log = get_logger()
 
 
 class Listener:
@@ -30,6 +31,9 @@ class Listener:
         self._database = database
         self._observer = observer
         self._marks: dict[object, asyncio.Event] = {}
+        self._lost = Outage(
+            "connection to hear other replicas is lost", "other replicas are heard again"
+        )
 
     async def open(self) -> None:
         """Begin to listen. Raises what a connection may raise."""
@@ -61,7 +65,7 @@ class Listener:
             del self._marks[mark]
 
     async def _connect(self) -> OwnConnection:
-        connection = await connect(self._database.url)
+        connection = await connect(self._database.address, command_timeout=PATIENCE)
         try:
             await connection.add_listener(notifications.CHANNEL, self._hear)
         except BaseException:
@@ -80,10 +84,13 @@ class Listener:
             try:
                 await self._keep_alive(connection)
             except FAILURES as exc:
-                _log.warning("connection to hear other replicas is lost", reason=reason(exc))
+                self._lost.failed(reason(exc))
+                if isinstance(exc, asyncpg.ReadOnlySQLTransactionError):
+                    await self._database.leave_server()
             finally:
                 connection.terminate()
             connection = await self._reconnect()
+            self._lost.succeeded()
             self._observer.missed()
             # Nobody here knows when what began meanwhile falls due.
             self._observer.due_in(0)
@@ -97,5 +104,7 @@ class Listener:
     async def _reconnect(self) -> OwnConnection:
         while True:
             await asyncio.sleep(_RETRY)
-            with suppress(*FAILURES):
+            try:
                 return await self._connect()
+            except FAILURES as exc:
+                self._lost.failed(reason(exc))

@@ -11,7 +11,8 @@ from pisync.model.profile import Profile
 from pisync.model.script import Script
 from pisync.stores.base import NoSuchFleet
 from pisync.stores.changes import Due
-from pisync.stores.postgres.database import Connection, Database
+from pisync.stores.postgres.connection.connect import Connection
+from pisync.stores.postgres.database import Database
 from pisync.stores.schema import codec
 from pisync.stores.schema.rows import read_device
 

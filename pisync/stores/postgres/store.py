@@ -28,7 +28,10 @@ from pisync.stores.base import (
 )
 from pisync.stores.postgres.accounts import PostgresAccounts
 from pisync.stores.postgres.begin_queue import BeginQueue
-from pisync.stores.postgres.database import Database, reason
+from pisync.stores.postgres.connection.address import Address
+from pisync.stores.postgres.connection.connect import reason
+from pisync.stores.postgres.connection.progress import waiting
+from pisync.stores.postgres.database import Database
 from pisync.stores.postgres.finisher import Finisher
 from pisync.stores.postgres.fleet_settings import FleetSettings
 from pisync.stores.postgres.fleet_writer import FleetWriter
@@ -51,7 +54,7 @@ class PostgresStore:
         self._first = first
         self._profile = profile
         self._most_error_logs = max_error_logs
-        self._database = Database(url)
+        self._database = Database(Address.parse(url))
         self._accounts = PostgresAccounts(self._database)
         self._guesses = PostgresLoginAttempts(self._database)
         self._looks = Queries(self._database)
@@ -66,12 +69,13 @@ class PostgresStore:
             try:
                 await self._open(opened)
             except Exception as exc:
-                raise CannotOpen(f"PostgreSQL: {reason(exc.__cause__ or exc)}") from exc
+                raise CannotOpen(f"PostgreSQL: {reason(exc)}") from exc
             self._opened = opened.pop_all()
 
     async def _open(self, opened: AsyncExitStack) -> None:
-        async with alone(self._database.url):
-            await migrate(self._database.url)
+        address = self._database.address
+        async with alone(address):
+            await migrate(address)
             await self._database.open()
             opened.push_async_callback(self._database.close)
             await self._listener.open()
@@ -79,7 +83,8 @@ class PostgresStore:
             try:
                 await self.fleet(DEFAULT_FLEET)
             except NoSuchFleet:
-                await self._making.put_fleet(DEFAULT_FLEET, self._first, self._profile)
+                with waiting(address, "the first devices to be written"):
+                    await self._making.put_fleet(DEFAULT_FLEET, self._first, self._profile)
         sweeping = asyncio.create_task(self._making.sweep())
         opened.push_async_callback(_end, sweeping)
         opened.push_async_callback(self._begins.close)
@@ -88,7 +93,7 @@ class PostgresStore:
         await self._opened.aclose()
 
     async def ping(self) -> None:
-        await self._database.fetchval("SELECT 1")
+        await self._database.ping()
 
     # Accounts
 

@@ -14,7 +14,8 @@ from sqlalchemy.pool import NullPool
 from pisync.model.first_fleet import first_fleet
 from pisync.model.fleet import FirstData, Generated
 from pisync.stores.base import CannotOpen
-from pisync.stores.postgres.database import connect
+from pisync.stores.postgres.connection.address import Address
+from pisync.stores.postgres.connection.connect import connect
 from pisync.stores.postgres.store import PostgresStore
 from pisync.stores.schema import (
     migrations,
@@ -75,7 +76,9 @@ async def test_one_that_comes_later_leaves_everything_as_it_is(empty: str) -> No
 
 async def test_migrations_go_up_and_down_and_up_again(empty: str) -> None:
     engine = create_async_engine(
-        "postgresql+asyncpg://", async_creator=lambda: connect(empty), poolclass=NullPool
+        "postgresql+asyncpg://",
+        async_creator=lambda: connect(Address.parse(empty)),
+        poolclass=NullPool,
     )
 
     def found(connection: Connection) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
+from pisync.stores.postgres.connection.address import Address
 from pisync.stores.postgres.migrate import migrate
 
 with warnings.catch_warnings():
@@ -40,7 +41,7 @@ class Server:
             self._has_template = True
             await self._run("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
             await self._run(f"CREATE DATABASE {_TEMPLATE}")
-            await migrate(self.url(_TEMPLATE))
+            await migrate(Address.parse(self.url(_TEMPLATE)))
         name = f"test{next(self._numbers)}"
         await self._run(f"CREATE DATABASE {name} TEMPLATE {template}")
         return self.url(name)

@@ -1,0 +1,51 @@
+"""Recognizing a pooler that gives each transaction another session."""
+
+import asyncpg
+
+from pisync.stores.base import CannotOpen
+from pisync.stores.postgres.connection.address import Address
+from pisync.stores.postgres.connection.connect import OwnConnection, connect
+
+_PROBES = 5
+"""How often two connections are compared: others, too, use the pooler meanwhile."""
+_SHARED = (
+    "the pooler in front of it gives each transaction another session (transaction pooling):"
+    " PiSync needs session pooling, or no pooler"
+)
+
+
+async def refuse_transaction_pooling(address: Address, connection: OwnConnection) -> None:
+    """Return if a connection keeps its session from one transaction to the next.
+
+    Without that, locks of sessions stay with whoever comes next, and notifications don't arrive.
+
+    Raises:
+        CannotOpen: It does not.
+    """
+    try:
+        if await _is_shared(address, connection):
+            raise CannotOpen(_SHARED)
+    # A statement was prepared in a session that is another client's now.
+    except (asyncpg.DuplicatePreparedStatementError, asyncpg.InvalidSQLStatementNameError) as exc:
+        raise CannotOpen(_SHARED) from exc
+
+
+async def _is_shared(address: Address, connection: OwnConnection) -> bool:
+    process = await _process(connection)
+    if process == connection.get_server_pid():
+        return False  # no pooler: those hand out numbers of their own
+    other = await connect(address, patient=True)
+    try:
+        for _ in range(_PROBES):
+            # It holds on to a session: the other connection's, or the one it would get next.
+            async with other.transaction():
+                if await _process(other) == process or await _process(connection) != process:
+                    return True
+    finally:
+        other.terminate()
+    return False
+
+
+async def _process(connection: OwnConnection) -> int:
+    number: int = await connection.fetchval("SELECT pg_backend_pid()")
+    return number
