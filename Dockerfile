@@ -25,10 +25,6 @@ COPY --from=build /opt/pisync /opt/pisync
 RUN cyclonedx-py environment --output-reproducible --output-file /pisync.cdx.json /opt/pisync/bin/python
 
 FROM python:3.13-slim
-LABEL org.opencontainers.image.title="PiSync" \
-      org.opencontainers.image.description="A device-sync backend to test against" \
-      org.opencontainers.image.licenses="MIT" \
-      org.opencontainers.image.version="0.1.0"
 # The base image ships its standard library as source: compiled here once, not in memory at every
 # start. Nothing will be installed from here on, so pip, apt and perl go, and so does every program that
 # would give its caller more rights; dpkg's list of packages stays, for scanners. A volume takes
@@ -51,3 +47,10 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=10s --start-period=30s --retries=3 CMD ["pisync", "healthcheck"]
 ENTRYPOINT ["pisync"]
 CMD ["serve"]
+# Last, since they differ from build to build; `make image` knows them.
+ARG VERSION=unknown REVISION=unknown
+LABEL org.opencontainers.image.title="PiSync" \
+      org.opencontainers.image.description="A device-sync backend to test against" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION"

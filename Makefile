@@ -31,6 +31,23 @@ test: $(VENV)/.dev ## Run the tests, with a coverage report
 	$(BIN)/coverage run -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS); \
 	status=$$?; $(BIN)/coverage combine --quiet && $(BIN)/coverage report; exit $$status
 
+# The rooms that need no other process, on one store and one way through the server.
+FAST := $(addprefix tests/,auth concurrency config model simulation stores/contract telemetry web/contract web/handlers) \
+	$(wildcard tests/repository/test_r*.py)
+
+.PHONY: test-fast
+test-fast: $(VENV)/.dev ## Run the tests that answer within 30 seconds, while you work
+	$(BIN)/python -m pytest --fast -q -n auto --dist worksteal $(FAST) $(ARGS)
+
+# An environment of its own: what is locked stays as it is. What fails here is what the next upper
+# bound has to wait for.
+.PHONY: test-next
+test-next: ## Run the protocol's tests on the newest aiohttp, pre-releases included
+	$(MAKE) --no-print-directory .venv-next/.dev VENV=.venv-next
+	.venv-next/bin/python -m pip --disable-pip-version-check install --quiet --pre --upgrade aiohttp
+	.venv-next/bin/python -c 'import aiohttp; print("aiohttp", aiohttp.__version__)'
+	.venv-next/bin/python -m pytest -q -n auto tests/web/transport/test_protocol.py $(ARGS)
+
 .PHONY: chaos
 chaos: $(VENV)/.dev ## Kill, stop and cut off what serves, for long, and look for what is lost
 	CHAOS=long $(BIN)/python -m pytest tests/chaos -n 0 -s $(ARGS)
@@ -84,9 +101,16 @@ audit: $(VENV)/.audit ## Look for known weaknesses in what is locked
 	for lock in requirements*.txt docker/locust/requirements.txt; do \
 	  $(BIN)/pip-audit --disable-pip --require-hashes --strict --progress-spinner off --requirement "$$lock" || exit 1; done
 
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' pisync/__init__.py)
+
 .PHONY: image
 image: ## Build the container image
-	docker build --tag $(IMAGE) .
+	docker build --tag $(IMAGE) --build-arg VERSION=$(VERSION) \
+	  --build-arg REVISION=$$(git rev-parse --verify HEAD 2>/dev/null || echo unknown) .
+
+.PHONY: release
+release: $(VENV)/.dev ## Release VERSION: changelog, commit, tag, sdist, wheel and image (see CONTRIBUTING.md)
+	$(BIN)/python -m tools.release $(VERSION) $(ARGS)
 
 .PHONY: up
 up: ## Start the service in a container, and wait until it is healthy

@@ -29,7 +29,37 @@ from pisync.web.transport.timeouts import Timeouts
 
 # Every run tries the same examples, and none fails because the machine is busy.
 hypothesis.settings.register_profile("pisync", derandomize=True, deadline=None)
-hypothesis.settings.load_profile("pisync")
+hypothesis.settings.register_profile(
+    "fast", hypothesis.settings.get_profile("pisync"), max_examples=10
+)
+
+NOT_FAST = {"hot", "postgres", "sqlite"}
+"""Parameters that `--fast` leaves out: the second way through the server, and the databases."""
+NOT_FAST_MARKERS = ("browser", "container", "slow")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fast", action="store_true", help="run the subset that answers in seconds")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    hypothesis.settings.load_profile("fast" if config.getoption("--fast") else "pisync")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--fast"):
+        slow = [item for item in items if is_slow(item)]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if not is_slow(item)]
+
+
+def is_slow(item: pytest.Item) -> bool:
+    """Whether `--fast` leaves a test out."""
+    parameters = item.name.partition("[")[2].rstrip("]").split("-")
+    return not NOT_FAST.isdisjoint(parameters) or any(
+        item.get_closest_marker(marker) for marker in NOT_FAST_MARKERS
+    )
+
 
 SETTINGS = Settings(
     jwt_secret="a secret that only tests know, long enough",

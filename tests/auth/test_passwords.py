@@ -77,6 +77,7 @@ async def test_what_bcrypt_cannot_take_is_no_password_of_anybody_and_costs_as_mu
         assert len(hashes.seconds) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cost", [4, 6, 11], ids="cost {}".format)
 async def test_whatever_a_hashs_own_cost_the_time_does_not_tell_that_it_is_there(cost: int) -> None:
     there = bcrypt.hashpw(b"correct horse", bcrypt.gensalt(cost))

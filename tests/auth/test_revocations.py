@@ -76,6 +76,7 @@ async def test_those_that_another_replica_makes_are_told_once_and_soon(
     await restrictions.close()
 
 
+@pytest.mark.slow
 async def test_it_is_looked_every_2_s() -> None:
     """So that on any replica a token is refused 5 s after it was ended."""
     store, told = Store(), Told()

@@ -91,10 +91,16 @@ def test_nothing_is_vendored_outside_a_folder_of_its_own() -> None:
     assert [path for path in (PACKAGE / "web/vendor").iterdir() if path.is_file()] == []
 
 
-def test_one_version_is_named_everywhere() -> None:
-    label = re.search(r'image\.version="(.+?)"', (ROOT / "Dockerfile").read_text())
-    assert label
-    assert PROJECT["version"] == pisync.__version__ == label[1]
+def test_the_version_stands_in_one_place() -> None:
+    assert "version" not in PROJECT
+    tracked = subprocess.run(
+        ["git", "grep", "-lF", f'"{pisync.__version__}"', "--", ":!tests", ":!*.json"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert tracked.stdout.split() == ["pisync/__init__.py"]
 
 
 def test_the_wheel_ships_types_pages_vendored_files_and_their_licences(tmp_path: Path) -> None:
@@ -146,5 +152,15 @@ def test_make_help_lists_every_target() -> None:
 def test_ci_runs_the_checks_and_then_the_tests() -> None:
     script = (ROOT / ".ci/run").read_text()
     assert os.access(ROOT / ".ci/run", os.X_OK)
-    calls = re.findall(r"^make (check|test)\b", script, re.MULTILINE)
-    assert calls == ["check", "test"]
+    calls = re.findall(r"^(?:if ! )?make ([\w-]+)", script, re.MULTILINE)
+    assert calls == ["check", "audit", "test-next", "test"]
+
+
+def test_hooks_and_the_hosted_workflow_call_the_same_commands() -> None:
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text()
+    assert re.findall(r"entry: (.+)", hooks) == ["make check"]
+    workflow = (ROOT / ".github/workflows/ci.yml").read_text()
+    assert re.findall(r"run: .*?(make check|\.ci/run)$", workflow, re.MULTILINE) == [
+        "make check",
+        ".ci/run",
+    ]

@@ -467,6 +467,7 @@ def drive(world: World, phases: Collection[Phase] = tuple(Phase)) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_store_does_what_its_twin_does(world: World) -> None:
     drive(world)
 

@@ -12,6 +12,8 @@ from tests.support.fleet_lab import eventually
 from tests.support.stalls import Stalls
 from tests.support.stores.server import server
 
+pytestmark = pytest.mark.slow
+
 RIGHT, OTHER = "correct horse", "another password"
 
 

@@ -498,6 +498,7 @@ async def test_all_timestamps_of_a_fleet_are_in_its_own_time(lab: FleetLab) -> N
     assert device["last_sync_at"] == device["last_attempt_at"]
 
 
+@pytest.mark.slow
 async def test_a_day_of_a_thousand_devices_runs_in_seconds(new_lab: MakeFleetLab) -> None:
     lab = await new_lab(
         devices=1_000,

@@ -79,6 +79,7 @@ async def test_each_sync_is_counted_where_it_belongs(new_lab: MakeFleetLab) -> N
     assert await lab.ledger() == {**expected, "pending": 0, "held": 0, "error_logs": 6}
 
 
+@pytest.mark.slow
 async def test_it_balances_at_every_moment(new_lab: MakeFleetLab) -> None:
     lab = await new_lab(
         devices=60,
@@ -95,6 +96,7 @@ async def test_it_balances_at_every_moment(new_lab: MakeFleetLab) -> None:
         assert failed == ledger["error_logs"]
 
 
+@pytest.mark.slow
 async def test_it_equals_what_five_hundred_clients_counted_on_their_side(
     new_lab: MakeFleetLab,
 ) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
+
 from tests.conftest import MakeApi
 from tests.support.fleet_lab import (
     FleetLab,
@@ -120,6 +122,7 @@ async def by_two_hundred_clients(lab: FleetLab, order: int) -> History:
     return await chronicle.history()
 
 
+@pytest.mark.slow
 async def test_one_seed_gives_one_history_whoever_drives_it(make_api: MakeApi) -> None:
     lab = await make_lab((await make_api()).as_("devices", "admin"), devices=DEVICES, **PROFILE)
     told = await forecast(lab)

@@ -16,6 +16,8 @@ from tests.web.handlers.test_stream import (
     until_subscribers,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 async def url() -> AsyncIterator[str]:

@@ -17,6 +17,8 @@ from tests.support.fleet_lab import (
     make_lab,
 )
 
+pytestmark = pytest.mark.slow
+
 MILLION = 1_000_000
 
 

@@ -256,6 +256,7 @@ async def test_a_comment_keeps_proxies_awake(user: Api, monkeypatch: pytest.Monk
         assert reader.comments >= 2
 
 
+@pytest.mark.slow
 async def test_one_who_does_not_read_is_cut_off_and_nobody_else_notices(
     admin: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:

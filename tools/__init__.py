@@ -1,0 +1,1 @@
+"""Programs for maintainers, run by `make`; nothing here is shipped."""
