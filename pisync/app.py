@@ -8,7 +8,6 @@ from functools import partial
 from typing import NamedTuple
 
 from aiohttp import web
-from marshmallow import ValidationError
 
 from pisync import keys
 from pisync.auth.accounts import Accounts
@@ -24,14 +23,14 @@ from pisync.config.jwt_secret import (
 from pisync.config.settings import Settings
 from pisync.model.first_fleet import first_fleet
 from pisync.model.fleet import DEFAULT_FLEET, FirstData, Generated
+from pisync.model.parsing.profile import parse_profile
+from pisync.model.profile import new_profile
 from pisync.simulation.events import Broker
+from pisync.simulation.seeds import random_seed
 from pisync.simulation.simulator import Simulator
 from pisync.stores.base import CannotOpen, Store
 from pisync.stores.embedded.store import MemoryStore
 from pisync.telemetry.metrics import Metrics
-from pisync.web.contract.fleet_schemas import ProfileSchema
-from pisync.web.contract.request import by_field
-from pisync.web.handlers.fleets import new_profile
 from pisync.web.handlers.health import event_loop_lag
 from pisync.web.handlers.page_cache import (
     PAGES,
@@ -71,15 +70,6 @@ class StartReport(NamedTuple):
     devices: int
     seed: int
     drawn_admin_password: str | None
-
-
-def profile_mistakes(given: Mapping[str, object]) -> dict[str, list[str]]:
-    """Say, by field, what is wrong with a profile as JSON has it."""
-    try:
-        ProfileSchema().load(given)
-    except ValidationError as refused:
-        return by_field(refused.messages)
-    return {}
 
 
 def create_app(settings: Settings, *, clocks: MachineClocks = SYSTEM_CLOCKS) -> web.Application:
@@ -138,7 +128,7 @@ def _openapi_document() -> Mapping[str, object]:
 
 def _store(settings: Settings, clocks: MachineClocks) -> Store:
     first: FirstData = first_fleet() if settings.devices is None else Generated(settings.devices)
-    profile = new_profile(ProfileSchema().load(settings.profile))
+    profile = new_profile(parse_profile(settings.profile), random_seed())
     # Imported only where they are used: with their libraries, these take longer than all the rest.
     if settings.store_is_shared:
         from pisync.stores.postgres.store import PostgresStore  # noqa: PLC0415

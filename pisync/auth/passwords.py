@@ -16,7 +16,7 @@ from pisync.concurrency.queues import (
     LONGEST,
     Busy,
 )
-from pisync.model.password_policy import is_hashable
+from pisync.model.password_policy import is_hashable, normalized
 
 # Niceness: requests that need no hash must not wait for one.
 _STEPS_BACK = 10
@@ -64,7 +64,7 @@ class Passwords:
         """
         if not is_hashable(password):
             raise ValueError("bcrypt can't take this password")
-        return await self._hash(password.encode(), bcrypt.gensalt(self._cost))
+        return await self._hash(normalized(password).encode(), bcrypt.gensalt(self._cost))
 
     async def matches(self, password: str, password_hash: bytes | None) -> bool:
         """Say whether a hash is this password's; None never is, and takes as long to check.
@@ -75,7 +75,7 @@ class Passwords:
         expected = password_hash or self._nobodys
         self._dearest = max(self._dearest, _cost_of(expected))
         possible = is_hashable(password)
-        attempt = password.encode() if possible else b""
+        attempt = normalized(password).encode() if possible else b""
         actual = await self._hash(attempt, expected, self._dearest)
         return compare_digest(actual, expected) and possible
 

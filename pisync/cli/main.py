@@ -77,12 +77,12 @@ def serve(ready_file: Path | None, **options: str | None) -> None:
 
     Every option with a name in brackets is an environment variable, too; the option wins.
     """
-    from pisync.app import CannotStart, create_app, profile_mistakes
+    from pisync.app import CannotStart, create_app
     from pisync.telemetry import logs
     from pisync.web.transport.serve import UncompiledParser
 
     _open_standard_streams()
-    settings = settings_from(options, profile_mistakes, to_serve=True)
+    settings = settings_from(options, to_serve=True)
     logs.configure(settings.log_level, settings.log_format)
     log = logs.get_logger()
     for name in unknown_variables():

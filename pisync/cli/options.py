@@ -6,7 +6,6 @@ from typing import NoReturn, TypeVar
 import click
 
 from pisync.config.settings import (
-    CheckProfile,
     InvalidSettings,
     Settings,
     default_of,
@@ -47,14 +46,13 @@ def setting_options(*fields: str) -> Callable[[_Command], _Command]:
 
 def settings_from(
     options: Mapping[str, str | None],
-    check_profile: CheckProfile | None = None,
     *,
     to_serve: bool = False,
 ) -> Settings:
     """Return the settings that options and variables ask for; exit if there are mistakes."""
     given = {name: text for name, text in options.items() if text is not None}
     try:
-        return Settings.from_env(options=given, check_profile=check_profile, to_serve=to_serve)
+        return Settings.from_env(options=given, to_serve=to_serve)
     except InvalidSettings as exc:
         leave_with(EXIT_USAGE, *exc.mistakes)
 

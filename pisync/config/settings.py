@@ -17,9 +17,8 @@ from pisync.config.settings_schema import (
     Variable,
     option_of,
 )
-
-CheckProfile = Callable[[Mapping[str, object]], Mapping[str, Sequence[str]]]
-"""Takes a profile as JSON has it; returns what is wrong with it, by field."""
+from pisync.model.parsing.errors import InvalidValue
+from pisync.model.parsing.profile import parse_profile
 
 
 class InvalidSettings(Exception):
@@ -82,7 +81,6 @@ class Settings:
         cls,
         environ: Mapping[str, str] = os.environ,
         options: Mapping[str, str] | None = None,
-        check_profile: CheckProfile | None = None,
         *,
         to_serve: bool = False,
     ) -> Self:
@@ -100,9 +98,8 @@ class Settings:
         }
         mistakes = env.mistakes()
         profile = values.get("profile")
-        if profile is not None and check_profile is not None:
-            wrong = check_profile(profile)
-            mistakes["PISYNC_PROFILE"] = [f"{at}: {text}" for at in wrong for text in wrong[at]]
+        if profile is not None:
+            mistakes["PISYNC_PROFILE"] = _profile_mistakes(profile)
         if to_serve and _lacks_secret(values):
             mistakes["PISYNC_JWT_SECRET"] = ["must be set: PostgreSQL's replicas share it"]
         lines = [
@@ -114,6 +111,14 @@ class Settings:
         if lines:
             raise InvalidSettings(lines)
         return cls(**values)
+
+
+def _profile_mistakes(profile: object) -> list[str]:
+    try:
+        parse_profile(profile)
+    except InvalidValue as exc:
+        return [f"{field}: {text}" for field, texts in exc.errors.items() for text in texts]
+    return []
 
 
 def _is_shared(store: str) -> bool:

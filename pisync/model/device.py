@@ -95,8 +95,10 @@ def synced(device_id: int, at: int) -> Device:
 def begin(device: Device, now: int, plan: Plan) -> Device:
     """Begin the device's next attempt, as planned, at fleet time `now`.
 
-    An attempt's time is never before the previous one's, even if `now` is. Raises InvalidTransition
-    if an attempt is under way.
+    An attempt's time is never before the previous one's, even if `now` is.
+
+    Raises:
+        InvalidTransition: An attempt is under way.
     """
     if device.pending is not None:
         raise InvalidTransition(f"device {device.device_id} is pending")
@@ -114,7 +116,8 @@ def begin(device: Device, now: int, plan: Plan) -> Device:
 def release(device: Device, outcome: Outcome, now: int) -> Device:
     """Give a held attempt its outcome, due at once.
 
-    Raises InvalidTransition if the device holds none.
+    Raises:
+        InvalidTransition: The device holds no attempt.
     """
     if device.pending is None or not device.pending.is_held:
         raise InvalidTransition(f"device {device.device_id} holds no attempt")
@@ -124,8 +127,10 @@ def release(device: Device, outcome: Outcome, now: int) -> Device:
 def finish(device: Device) -> tuple[Device, Failure | None]:
     """Let the attempt under way come to its planned outcome.
 
-    Returns the device as it is then, and what a failure leaves behind. Raises InvalidTransition if
-    nothing is pending or the attempt is held.
+    Returns the device as it is then, and what a failure leaves behind.
+
+    Raises:
+        InvalidTransition: Nothing is pending, or the attempt is held.
     """
     pending = device.pending
     if pending is None or pending.outcome is None or pending.due_at is None:

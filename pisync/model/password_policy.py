@@ -1,10 +1,25 @@
 """What a new password must be. It stands apart from bcrypt, which not everyone needs to import."""
 
+import unicodedata
 from enum import Enum
 
 MIN_CHARACTERS = 8
 MAX_BYTES = 72
 """The longest password that bcrypt takes, in bytes of UTF-8."""
+
+
+_MAX_EXPANSION = 4
+"""Characters that one of a normalized password may come from, at most."""
+
+
+def normalized(password: str) -> str:
+    """Return a password in Unicode's form NFC, so that it is the same from every keyboard.
+
+    One that is too long in any form is returned as it is: to normalize it might take seconds.
+    """
+    if password.isascii() or len(password) > _MAX_EXPANSION * MAX_BYTES:
+        return password
+    return unicodedata.normalize("NFC", password)
 
 
 class Flaw(Enum):
@@ -19,6 +34,7 @@ class Flaw(Enum):
 
 def flaw_of(password: str) -> Flaw | None:
     """Return the first thing wrong with a new password, if any."""
+    password = normalized(password)
     try:
         length = len(password.encode())
     except UnicodeEncodeError:

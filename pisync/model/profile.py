@@ -2,10 +2,12 @@
 
 import math
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 from statistics import NormalDist
+from typing import Any
 
 from pisync.model.outcome import SUCCEEDED, Outcome
 
@@ -113,3 +115,12 @@ class Profile:
         largest = max(each.weight for each in self.outcomes)
         bounds = list(accumulate(each.weight / largest for each in self.outcomes))
         return bounds, bisect_left(bounds, bounds[-1])
+
+
+ProfileChanges = Mapping[str, Any]
+"""Some of the arguments of a `Profile`, by name."""
+
+
+def new_profile(changes: ProfileChanges, seed: int) -> Profile:
+    """Return a profile with these arguments, the defaults, and `seed` if they have none."""
+    return replace(Profile(seed), **changes)

@@ -1,6 +1,7 @@
-"""Timestamps: whole microseconds since 1970-01-01 UTC inside, one textual form outside.
+"""Timestamps: whole microseconds since 1970-01-01 UTC inside, RFC 3339 outside.
 
-The textual form is `yyyy-MM-ddTHH:mm:ss.mmmuuuZ`: always six digits of fraction, always `Z`.
+What is written has one form, `yyyy-MM-ddTHH:mm:ss.mmmuuuZ`: always six digits of fraction, always
+`Z`. What is read may have any form that RFC 3339 gives a moment, as other languages write it.
 """
 
 import re
@@ -11,7 +12,12 @@ SECOND = 1_000_000
 """Microseconds in a second."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_FORM = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
+_HOUR = "(?:[01][0-9]|2[0-3])"
+_FORM = re.compile(
+    rf"(?P<day>[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}})[Tt](?P<time>{_HOUR}:[0-9]{{2}}:[0-9]{{2}})"
+    r"(?:\.(?P<fraction>[0-9]{1,9}))?"
+    rf"(?:[Zz]|(?P<sign>[+-])(?P<hours>{_HOUR}):(?P<minutes>[0-5][0-9]))"
+)
 
 
 def _microseconds(moment: datetime) -> int:
@@ -33,7 +39,8 @@ def _whole_second(second: int) -> str:
 def render(moment: int) -> str:
     """Write microseconds since the epoch in the one textual form.
 
-    Raises OverflowError outside the years 1 to 9999.
+    Raises:
+        OverflowError: The moment lies outside the years 1 to 9999.
     """
     second, fraction = divmod(moment, SECOND)
     # Consecutive timestamps share their second: the calendar is computed once for each.
@@ -41,13 +48,32 @@ def render(moment: int) -> str:
 
 
 def parse(text: str) -> int:
-    """Read the one textual form; return microseconds since the epoch.
+    """Read a timestamp; return microseconds since the epoch.
 
-    Raises ValueError for any other form and for days that the calendar does not have.
+    It may have up to nine digits of fraction, of which those beyond the sixth are dropped, and an
+    offset from UTC in place of `Z`.
+
+    Raises:
+        ValueError: The text has another form, or names a day that the calendar does not have or a
+            moment outside the years 1 to 9999 in UTC.
     """
-    if not _FORM.fullmatch(text):
-        raise ValueError(f"not of the form yyyy-MM-ddTHH:mm:ss.mmmuuuZ: {text!r}")
-    return _microseconds(datetime.fromisoformat(text))
+    form = _FORM.fullmatch(text)
+    if form is None:
+        raise ValueError(f"not a timestamp: {text!r}")
+    second = _microseconds(datetime.fromisoformat(f"{form['day']}T{form['time']}Z"))
+    fraction = int((form["fraction"] or "").ljust(6, "0")[:6])
+    moment = second + fraction - _offset(form)
+    if not EARLIEST <= moment <= LATEST:
+        raise ValueError(f"outside the years 1 to 9999: {text!r}")
+    return moment
+
+
+def _offset(form: re.Match[str]) -> int:
+    """Return by how many microseconds the local time is ahead of UTC."""
+    if form["sign"] is None:
+        return 0
+    minutes = 60 * int(form["hours"]) + int(form["minutes"])
+    return (minutes if form["sign"] == "+" else -minutes) * 60 * SECOND
 
 
 def from_seconds(seconds: float) -> int:

@@ -108,11 +108,11 @@ class ErrorPage(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ErrorFilter:
-    """Which error logs: with an id below `before`, of a device, of a status, not before `since`."""
+    """Error logs with an id below `before`, of a device, of some statuses, not before `since`."""
 
     before: int | None = None
     device_id: int | None = None
-    status: int | None = None
+    statuses: frozenset[int] | None = None
     since: int | None = None
 
 

@@ -13,6 +13,7 @@ from pisync.model.account import (
     ADMIN,
     DEVICES,
 )
+from pisync.model.parsing.profile import OutcomeSchema
 from pisync.web.contract import answers
 from pisync.web.contract.answers import Answer
 from pisync.web.contract.fleet_schemas import (
@@ -20,7 +21,6 @@ from pisync.web.contract.fleet_schemas import (
     ClockBody,
     FleetBody,
     ForecastQuery,
-    OutcomeSchema,
     ProfileBody,
     ScriptBody,
 )

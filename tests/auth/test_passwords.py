@@ -166,3 +166,28 @@ async def test_closing_gives_up_what_waits() -> None:
     await asyncio.wait(waiting, timeout=30)
     assert sum(task.cancelled() for task in waiting) >= 90
     assert time.process_time() - started < 3
+
+
+@pytest.mark.parametrize(
+    ("typed", "typed_elsewhere"),
+    [
+        ("passwörter", "passwo\u0308rter"),
+        ("\u212bngström", "A\u030angstro\u0308m"),
+        ("각" * 9, "각" * 9),
+    ],
+)
+async def test_a_password_is_the_same_from_every_keyboard(typed: str, typed_elsewhere: str) -> None:
+    with hashing() as passwords:
+        for first, second in ((typed, typed_elsewhere), (typed_elsewhere, typed)):
+            assert await passwords.matches(second, await passwords.hash(first))
+
+
+def test_the_length_of_a_password_is_that_of_its_normal_form() -> None:
+    assert is_hashable("e\u0301" * 36)
+    assert not is_hashable("e\u0301" * 37)
+
+
+def test_a_password_that_is_far_too_long_costs_nothing() -> None:
+    began = time.process_time()
+    assert not is_hashable("\u0301\u0316" * 30_000)
+    assert time.process_time() - began < 0.05

@@ -212,7 +212,7 @@ def test_an_error_answer_says_status_message_and_fields(pisync: FleetClient) -> 
     with pytest.raises(CallFailed) as failure:
         pisync.change_profile({"delay": {"distribution": "constant", "seconds": -1}})
     assert failure.value.status == 422
-    assert failure.value.message == "Some fields are not valid."
+    assert failure.value.message == "1 field is not valid."
     assert list(failure.value.errors) == ["profile.delay.seconds"]
     assert "profile.delay.seconds" in str(failure.value)
     with pytest.raises(CallFailed) as failure:

@@ -23,10 +23,7 @@ with atheris.instrument_imports(include=["pisync", "jwt", "aiohttp_jwt"]):
         Tokens,
     )
     from pisync.web.contract.problems import Problem
-    from pisync.web.contract.request import (
-        decode,
-        load,
-    )
+    from pisync.web.contract.request import parse_json
     from pisync.web.openapi.examples import BODIES
     from pisync.web.pipeline.auth import Verifier
     from pisync.web.transport.admission import refusal
@@ -62,13 +59,9 @@ def result_of(coroutine: Coroutine[Any, Any, Claims]) -> Claims:
 
 def read_json(data: bytes) -> None:
     """Parse a body, and give it to the schemas; a refusal can be written as JSON."""
-    try:
-        value = decode(data)
-    except Problem:
-        return
     for schema in SCHEMAS:
         try:
-            load(schema, value)
+            parse_json(schema, data)
         except Problem as refused:
             refused.response()
 

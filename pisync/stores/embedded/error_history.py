@@ -93,6 +93,6 @@ def _log(entry: tuple[Any, ...]) -> ErrorLog:
 
 
 def _passes(log: ErrorLog, which: ErrorFilter) -> bool:
-    return (which.status is None or log.sync_status_code == which.status) and (
+    return (which.statuses is None or log.sync_status_code in which.statuses) and (
         which.since is None or log.occurred_at >= which.since
     )

@@ -131,14 +131,14 @@ class Queries:
         """Return error logs, newest first."""
         conditions, values = [], []
         for condition, value in (
-            ("error_id <", which.before),
-            ("device_id =", which.device_id),
-            ("sync_status_code =", which.status),
-            ("occurred_at >=", which.since),
+            ("error_id < {}", which.before),
+            ("device_id = {}", which.device_id),
+            ("sync_status_code = ANY({})", which.statuses and [*which.statuses]),
+            ("occurred_at >= {}", which.since),
         ):
             if value is not None:
                 values.append(value)
-                conditions.append(f"AND {condition} ${2 + len(values)}")
+                conditions.append(f"AND {condition.format(f'${2 + len(values)}')}")
         sql = _ERRORS.format(conditions=" ".join(conditions))
         rows = await self._of_fleet(sql, fleet, limit + 1, *values)
         logs = [ErrorLog(*row) for row in rows[:limit] if row[0] is not None]

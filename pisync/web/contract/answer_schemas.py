@@ -14,8 +14,8 @@ from pisync.model.clock import MAX_SPEED
 from pisync.model.device import MAX_DEVICE_ID
 from pisync.model.fleet import MAX_DEVICES
 from pisync.model.outcome import FAILURES, STATUS_CODES
-from pisync.web.contract import fleet_schemas
-from pisync.web.contract.fields import (
+from pisync.model.parsing import profile
+from pisync.model.parsing.fields import (
     Flag,
     Int,
     Number,
@@ -141,7 +141,7 @@ class StatsSchema(Schema):
 # Fleets
 
 
-class ProfileSchema(fleet_schemas.ProfileSchema):
+class ProfileSchema(profile.ProfileSchema):
     """A profile, complete with defaults."""
 
     def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
@@ -178,7 +178,7 @@ class MovedSchema(Schema):
     finished = _count()
 
 
-class ForecastSchema(fleet_schemas.OutcomeSchema):
+class ForecastSchema(profile.OutcomeSchema):
     """What an attempt comes to by seed and profile."""
 
     attempt = Int(required=True, validate=validate.Range(1))

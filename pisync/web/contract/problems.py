@@ -6,6 +6,7 @@ from http import HTTPStatus
 import orjson
 from aiohttp import hdrs, web
 
+from pisync.model.parsing.errors import InvalidValue
 from pisync.stores.base import (
     AccountChanged,
     AdminProtected,
@@ -23,6 +24,14 @@ Errors = Mapping[str, Sequence[str]]
 """What is wrong, by field; a field within another is named by its path: `profile.delay.max`."""
 
 JSON_TYPE = "application/json; charset=utf-8"
+
+
+MAX_BYTES = 8 * 1024
+"""The longest body of an error answer."""
+
+
+def _body(message: str, errors: Errors) -> bytes:
+    return orjson.dumps({"message": message, "errors": errors} if errors else {"message": message})
 
 
 class Problem(Exception):
@@ -43,11 +52,11 @@ class Problem(Exception):
 
     @property
     def body(self) -> bytes:
-        """The answer in the one shape."""
-        body: dict[str, object] = {"message": self.message}
-        if self.errors:
-            body["errors"] = self.errors
-        return orjson.dumps(body)
+        """The answer in the one shape, at most `MAX_BYTES` long."""
+        errors = dict(self.errors or {})
+        while len(body := _body(self.message, errors)) > MAX_BYTES and errors:
+            errors.popitem()
+        return body
 
     def response(self) -> web.Response:
         """Return the answer."""
@@ -84,9 +93,19 @@ def conflict(message: str) -> Problem:
     return Problem(HTTPStatus.CONFLICT, message)
 
 
-def invalid(errors: Errors, message: str = "Some fields are not valid.") -> Problem:
-    """Return the answer to JSON, or a query, that the schema refuses."""
-    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, message, errors)
+def invalid(errors: Errors) -> Problem:
+    """Return the answer to a body or a query of which these fields are not valid."""
+    return invalid_value(InvalidValue(errors, len(errors)))
+
+
+def invalid_value(value: InvalidValue) -> Problem:
+    """Return the answer to a body or a query that its schema refuses."""
+    message = "1 field is not valid" if value.count == 1 else f"{value.count} fields are not valid"
+    if not value.is_complete:
+        message = f"At least {message}"
+    if value.count > len(value.errors):
+        message += f"; these are the first {len(value.errors)}"
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{message}.", value.errors)
 
 
 def too_many(message: str, retry_after: float) -> Problem:

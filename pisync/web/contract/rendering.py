@@ -1,5 +1,6 @@
 """Values as clients see them, and the answers that carry them."""
 
+import re
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from http import HTTPStatus
@@ -25,7 +26,8 @@ from pisync.web.contract.problems import (
 )
 
 Json = Mapping[str, object]
-_REASONS = {each.value: each.phrase for each in HTTPStatus}
+_REASONS = {status.value: status.phrase for status in HTTPStatus}
+_TAG = re.compile(r'(?:W/)?"([^"]*)"')
 Headers = Mapping[str, str]
 
 
@@ -65,9 +67,9 @@ class Rendered:
 
     @classmethod
     def tagged(cls, value: object, headers: Headers | None = None) -> "Rendered":
-        """Return a value as JSON, with an ETag."""
+        """Return a value as JSON, with an ETag of the body and these headers."""
         body = _json(value)
-        return cls(body, tag_of(body), headers=headers)
+        return cls(body, tag_of(body, headers), headers=headers)
 
     @classmethod
     def problem(cls, problem: Problem) -> "Rendered":
@@ -92,11 +94,7 @@ class Rendered:
         """Return the answer, or 304 if the client's `If-None-Match` has the tag."""
         if self.tag is None:
             return _answer(self.body, self.status, self.headers, self.content_type)
-        known = request.if_none_match or ()
-        # An asterisk in quotes is a tag like others, and aiohttp does not tell the two apart.
-        if request.headers.get(hdrs.IF_NONE_MATCH) == "*" or any(
-            each.value == self.tag for each in known
-        ):
+        if _is_known(request, self.tag):
             response = web.Response(status=HTTPStatus.NOT_MODIFIED, headers=self.headers)
         else:
             response = _answer(self.body, HTTPStatus.OK, self.headers, self.content_type)
@@ -104,9 +102,19 @@ class Rendered:
         return response
 
 
-def tag_of(body: bytes) -> str:
-    """Return the ETag of a body."""
-    return blake2b(body, digest_size=12).hexdigest()
+def _is_known(request: web.Request, tag: str) -> bool:
+    """Say whether a client's `If-None-Match`, over all its lines, has the tag."""
+    # aiohttp reads the first line alone, and takes an asterisk in quotes for one without.
+    known = ",".join(request.headers.getall(hdrs.IF_NONE_MATCH, ()))
+    return known.strip() == "*" or tag in _TAG.findall(known)
+
+
+def tag_of(body: bytes, headers: Headers | None = None) -> str:
+    """Return the ETag of a body, and of the headers that change with it."""
+    digest = blake2b(body, digest_size=12)
+    for name, value in (headers or {}).items():
+        digest.update(f"\n{name}: {value}".encode())
+    return digest.hexdigest()
 
 
 def _json(value: object) -> bytes:

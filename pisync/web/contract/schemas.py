@@ -20,6 +20,16 @@ from pisync.auth.accounts import USERNAME
 from pisync.model.account import SCOPES
 from pisync.model.device import MAX_DEVICE_ID
 from pisync.model.outcome import FAILURES
+from pisync.model.parsing.fields import (
+    DeviceIds,
+    Flag,
+    ListOf,
+    QueryInt,
+    QueryStatuses,
+    SentTimestamp,
+    Statuses,
+    Text,
+)
 from pisync.model.password_policy import (
     MAX_BYTES,
     MIN_CHARACTERS,
@@ -27,18 +37,11 @@ from pisync.model.password_policy import (
     flaw_of,
 )
 from pisync.stores.base import ErrorFilter
-from pisync.web.contract.fields import (
-    DeviceIds,
-    Flag,
-    QueryInt,
-    QueryStatuses,
-    Statuses,
-    Text,
-    Timestamp,
-)
 
 MAX_BULK = 10_000
 MAX_PAGE = 1_000
+MAX_SCOPES = 100
+"""Scopes that a change of an account may name: there are two, but each may come twice."""
 
 DEVICE_ID = r"[1-9][0-9]{0,15}"
 """A device's id as it stands in a path."""
@@ -132,8 +135,9 @@ class AccountBody(Schema):
     """The changes to an account."""
 
     disabled = Flag(metadata={"description": "If true, nobody can log in, and all tokens end."})
-    scopes = fields.List(
+    scopes = ListOf(
         Text(validate=validate.OneOf(SCOPES)),
+        validate.Length(max=MAX_SCOPES),
         metadata={"description": "The scopes of the account's tokens."},
     )
 
@@ -160,7 +164,7 @@ class DevicesQuery(Schema):
     after = QueryInt(
         load_default=0,
         validate=validate.Range(0, MAX_DEVICE_ID),
-        metadata={"description": "List devices with a greater id."},
+        metadata={"description": "List devices with a greater id; with 0 these are all."},
     )
     status = QueryStatuses(
         load_default=None, metadata={"description": "List devices with one of these status codes."}
@@ -191,18 +195,19 @@ class ErrorsQuery(Schema):
 
     limit = _page_size(50)
     before = QueryInt(
-        validate=validate.Range(1, MAX_DEVICE_ID),
-        metadata={"description": "List error logs with a smaller id."},
+        validate=validate.Range(0, MAX_DEVICE_ID),
+        metadata={"description": "List error logs with a smaller id; with 0 there are none."},
     )
     device_id = QueryInt(
         validate=validate.Range(1, MAX_DEVICE_ID),
         metadata={"description": "List error logs of this device."},
     )
-    status = QueryInt(
-        validate=validate.OneOf(FAILURES),
-        metadata={"description": "List error logs with this status code."},
+    statuses = QueryStatuses(
+        FAILURES,
+        data_key="status",
+        metadata={"description": "List error logs with one of these status codes."},
     )
-    since = Timestamp(metadata={"description": "List error logs from this fleet time on."})
+    since = SentTimestamp(metadata={"description": "List error logs from this fleet time on."})
 
     @post_load
     def _filter(self, data: dict[str, Any], **_: object) -> tuple[ErrorFilter, int]:

@@ -1,6 +1,7 @@
 """Devices: list and sync them."""
 
 from collections.abc import Mapping
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -23,8 +24,9 @@ from pisync.web.contract.rendering import Rendered
 from pisync.web.contract.request import (
     device_of,
     fleet_of,
+    parse_json,
     parse_query,
-    read_json,
+    read_body,
 )
 from pisync.web.contract.schemas import (
     DevicesQuery,
@@ -36,7 +38,7 @@ from pisync.web.handlers.page_cache import PAGES
 BULK_LIMIT = 256 * 1024
 """The largest body of a bulk sync, in bytes."""
 
-_BULK = SyncBody()
+_parse_bulk = partial(parse_json, SyncBody())
 
 
 async def list_devices(request: web.Request) -> web.Response:
@@ -120,13 +122,13 @@ async def sync_devices(request: web.Request) -> web.Response:
     A repeated id counts once. The body may have up to 256 KiB. Calls for many devices take turns;
     if too many wait, 503.
     """
-    wanted = await read_json(request, _BULK, BULK_LIMIT)
+    selection = await read_body(request, _parse_bulk, BULK_LIMIT)
     simulator, fleet = request.app[keys.SIMULATOR], fleet_of(request)
     try:
-        if "device_ids" in wanted:
-            result = await simulator.start_listed(fleet, wanted["device_ids"])
+        if "device_ids" in selection:
+            result = await simulator.start_listed(fleet, selection["device_ids"])
         else:
-            result = await simulator.start_all(fleet, wanted.get("status"))
+            result = await simulator.start_all(fleet, selection.get("status"))
     except Busy:
         raise unavailable("Too many bulk syncs are waiting. Try again.") from None
     return rendering.answer(rendering.bulk_result(result), HTTPStatus.ACCEPTED)

@@ -26,26 +26,26 @@ async def list_errors(request: web.Request) -> web.Response:
 
 async def page_of(app: web.Application, fleet: str, raw_query: str) -> Rendered:
     """Return the page of a fleet's error logs that a query asks for."""
-    which, limit = parse_query(raw_query, ErrorsQuery)
+    error_filter, limit = parse_query(raw_query, ErrorsQuery)
     cache = app[PAGES]
     asked = fleet, ErrorsQuery, raw_query
-    page = await app[keys.STORE].errors(fleet, which, limit)
+    page = await app[keys.STORE].errors(fleet, error_filter, limit)
     rendered = cache.get(asked, page.version)
     if rendered is None:
-        logs = [rendering.error_log(each) for each in page.error_logs]
-        rendered = Rendered.of(logs, _page_headers(page, which, limit))
+        logs = [rendering.error_log(log) for log in page.error_logs]
+        rendered = Rendered.of(logs, _page_headers(page, error_filter, limit))
         cache.put(asked, page.version, rendered)
     return rendered
 
 
-def _page_headers(page: ErrorPage, which: ErrorFilter, limit: int) -> dict[str, str]:
+def _page_headers(page: ErrorPage, error_filter: ErrorFilter, limit: int) -> dict[str, str]:
     if not page.more:
         return {}
     query = {
         "limit": limit,
         "before": page.error_logs[-1].error_id,
-        "device_id": which.device_id,
-        "status": which.status,
-        "since": None if which.since is None else timestamp.render(which.since),
+        "device_id": error_filter.device_id,
+        "status": error_filter.statuses and ",".join(map(str, sorted(error_filter.statuses))),
+        "since": None if error_filter.since is None else timestamp.render(error_filter.since),
     }
     return {hdrs.LINK: rendering.next_page("/errors", query)}

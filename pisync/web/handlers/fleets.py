@@ -1,15 +1,18 @@
 """Fleets, and the controls of the simulator."""
 
 import dataclasses
-import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
 from aiohttp import hdrs, web
+from marshmallow import ValidationError
 
 from pisync import keys
-from pisync.model.profile import MAX_SEED, Profile
+from pisync.model.parsing.errors import InvalidValue, refusals
+from pisync.model.parsing.profile import OutcomeSchema
+from pisync.model.profile import new_profile
+from pisync.simulation.seeds import random_seed
 from pisync.stores.base import PastTheLastYear
 from pisync.web.contract import rendering
 from pisync.web.contract.fleet_schemas import (
@@ -17,15 +20,22 @@ from pisync.web.contract.fleet_schemas import (
     ClockBody,
     FleetBody,
     ForecastQuery,
-    OutcomeSchema,
     ProfileBody,
     ScriptBody,
+    listed_devices,
 )
-from pisync.web.contract.problems import invalid
+from pisync.web.contract.long_list import LongElement, LongList, NotJson
+from pisync.web.contract.problems import bad_request, invalid, invalid_value
 from pisync.web.contract.request import (
+    BODY_LIMIT,
+    NOT_JSON,
+    decode,
     device_of,
+    parse_json,
+    read_body,
     read_json,
     read_query,
+    too_large,
 )
 
 FLEET_LIMIT = 16 * 1024 * 1024
@@ -33,11 +43,6 @@ FLEET_LIMIT = 16 * 1024 * 1024
 
 _FLEET, _PROFILE, _CLOCK = FleetBody(), ProfileBody(), ClockBody()
 _ADVANCE, _SCRIPT, _OUTCOME = AdvanceBody(), ScriptBody(), OutcomeSchema()
-
-
-def new_profile(given: Mapping[str, Any]) -> Profile:
-    """Return a profile of what is given; a seed that is not is drawn."""
-    return Profile(**{"seed": secrets.randbelow(MAX_SEED + 1), **given})
 
 
 def _name(request: web.Request) -> str:
@@ -61,9 +66,9 @@ async def put_fleet(request: web.Request) -> web.Response:
     `devices` is a count or a list. Counted devices, and listed ones that leave fields out, start as
     synced at the time of the call. The body may have up to 16 MiB.
     """
-    body = await read_json(request, _FLEET, FLEET_LIMIT)
+    body = await read_body(request, _parse_fleet, FLEET_LIMIT)
     fleet, is_new = await request.app[keys.STORE].put_fleet(
-        _name(request), body["devices"], new_profile(body["profile"])
+        _name(request), body["devices"], new_profile(body["profile"], random_seed())
     )
     if is_new:
         location = f"/admin/fleets/{fleet.name}"
@@ -73,11 +78,44 @@ async def put_fleet(request: web.Request) -> web.Response:
     return rendering.answer(rendering.fleet(fleet))
 
 
+def _parse_fleet(text: bytes) -> Any:
+    """Return what a JSON text says of a new fleet; a long list of devices is read in slices.
+
+    Raises:
+        Problem: 400 not JSON, 413 too large although it has few devices, 422 refused.
+    """
+    text = text.rstrip()
+    if len(text) <= BODY_LIMIT:
+        return parse_json(_FLEET, text)
+    try:
+        long_list = LongList(text, "devices", decode)
+        with refusals("devices"):
+            devices = listed_devices(_slices(long_list))
+    except LookupError:
+        raise too_large(BODY_LIMIT) from None
+    except NotJson:
+        raise bad_request(NOT_JSON) from None
+    except InvalidValue as exc:
+        raise invalid_value(exc) from None
+    rest = long_list.replaced_by(b"0")
+    if len(rest) > BODY_LIMIT:
+        raise too_large(BODY_LIMIT)
+    body = parse_json(_FLEET, rest)
+    return {**body, "devices": devices}
+
+
+def _slices(long_list: LongList) -> Iterator[list[Any]]:
+    try:
+        yield from long_list.slices()
+    except LongElement as exc:
+        raise ValidationError({exc.index: [str(exc)]}) from None
+
+
 async def patch_fleet(request: web.Request) -> web.Response:
     """Change a fleet's profile for attempts that start from now on."""
-    given = (await read_json(request, _PROFILE))["profile"]
+    changes = (await read_json(request, _PROFILE))["profile"]
     fleet = await request.app[keys.STORE].change_profile(
-        _name(request), lambda profile: dataclasses.replace(profile, **given)
+        _name(request), lambda profile: dataclasses.replace(profile, **changes)
     )
     return rendering.answer(rendering.fleet(fleet))
 

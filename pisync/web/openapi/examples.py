@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 from marshmallow import Schema
 
+from pisync.model.parsing.profile import OutcomeSchema
 from pisync.web.contract.fleet_schemas import (
     AdvanceBody,
     ClockBody,
     FleetBody,
-    OutcomeSchema,
     ProfileBody,
     ScriptBody,
 )

@@ -10,18 +10,20 @@ from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import Schema, fields, validate
 
 from pisync.model.fleet import MAX_DEVICES
-from pisync.model.outcome import FAILURES, MESSAGE_LENGTH, STATUS_CODES, SUCCESS
+from pisync.model.outcome import FAILURES, MESSAGE_LENGTH, SUCCESS
+from pisync.model.parsing.fields import (
+    DeviceIds,
+    OneOf,
+    SentTimestamp,
+    Statuses,
+    Text,
+    Timestamp,
+)
+from pisync.model.parsing.profile import OutcomeSchema, ProfileSchema
 from pisync.model.script import MAX_STEPS
 from pisync.web.contract import (
     fleet_schemas,
     schemas,
-)
-from pisync.web.contract.fields import (
-    DeviceIds,
-    OneOf,
-    Statuses,
-    Text,
-    Timestamp,
 )
 from pisync.web.contract.fleet_schemas import (
     DeviceSpecSchema,
@@ -37,7 +39,14 @@ _TIMESTAMP: Json = {
     "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z$",
     "examples": ["2026-11-22T07:40:12.000000Z"],
 }
-_STATUS: Json = {"type": "integer", "enum": list(STATUS_CODES)}
+_SENT_TIMESTAMP: Json = {
+    "pattern": (
+        r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?"
+        r"([Zz]|[+-][0-9]{2}:[0-9]{2})$"
+    ),
+    "examples": ["2026-11-22T07:40:12.000000Z", "2026-11-22T09:40:12+02:00"],
+}
+
 _WITHOUT_NUL = r"^[^\u0000]*$"
 
 _SUCCESS: Json = {"sync_status_code": {"const": SUCCESS}, "error_message": {"type": "null"}}
@@ -52,7 +61,7 @@ _NO_OUTCOME: Json = {"sync_status_code": _NEVER, "error_message": _NEVER, "delay
 _RULES: Mapping[type[Schema], Json] = {
     schemas.AccountBody: {"minProperties": 1},
     schemas.SyncBody: {"minProperties": 1, "maxProperties": 1},
-    fleet_schemas.OutcomeSchema: {"anyOf": [{"properties": _SUCCESS}, _A_FAILURE]},
+    OutcomeSchema: {"anyOf": [{"properties": _SUCCESS}, _A_FAILURE]},
     fleet_schemas.DeviceSpecSchema: {
         "anyOf": [
             {"properties": {**_SUCCESS, "last_sync_at": {"type": "string"}}},
@@ -66,7 +75,7 @@ _RULES: Mapping[type[Schema], Json] = {
             {"properties": _NO_OUTCOME, "required": ["hold"]},
         ]
     },
-    fleet_schemas.ProfileSchema: {
+    ProfileSchema: {
         "allOf": [
             {
                 "properties": {
@@ -92,7 +101,7 @@ its attempt, that no id comes twice, that only the last step is sticky.
 def name_of(schema: type[Schema] | Schema) -> str:
     """Return the name of a schema in the document."""
     kind = schema if isinstance(schema, type) else type(schema)
-    if kind is fleet_schemas.ProfileSchema:
+    if kind is ProfileSchema:
         return "PartialProfile"  # what answers show is the Profile
     return kind.__name__.removesuffix("Schema")
 
@@ -103,6 +112,7 @@ class Converter(OpenAPIConverter):
     field_mapping = {  # noqa: RUF012 - as its base has it
         **DEFAULT_FIELD_MAPPING,
         Timestamp: ("string", "date-time"),
+        SentTimestamp: ("string", "date-time"),
         DeviceIds: ("array", None),
         Statuses: ("array", None),
     }
@@ -122,14 +132,16 @@ class Converter(OpenAPIConverter):
         found = super().field2property(field)
         _mend(found, field)
         match field:
+            case SentTimestamp():
+                found |= _SENT_TIMESTAMP
             case Timestamp():
                 found |= _TIMESTAMP
             case Text() if not {"pattern", "enum"} & found.keys():
                 found["pattern"] = _WITHOUT_NUL
             case Statuses():
-                found["items"] = _STATUS
+                found["items"] = {"type": "integer", "enum": list(field.codes)}
             case DeviceIds():
-                found |= {"items": DEVICE_ID, "maxItems": field.most}
+                found |= {"items": DEVICE_ID, "maxItems": field.max}
             case FirstDataField():
                 count = {"type": "integer", "minimum": 0, "maximum": MAX_DEVICES}
                 listed = self._list_of(DeviceSpecSchema, maxItems=MAX_DEVICES)

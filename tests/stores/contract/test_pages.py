@@ -220,7 +220,7 @@ FILTERS = st.builds(
     ErrorFilter,
     before=st.none() | st.integers(0, 25) | st.just(2**53),
     device_id=st.none() | st.integers(1, 30) | st.just(MAX_DEVICE_ID),
-    status=st.none() | st.sampled_from((*FAILURES, 200)),
+    statuses=st.none() | st.frozensets(st.sampled_from((*FAILURES, 200))),
     since=st.none() | st.integers(NOON - 1, NOON + 6),
 )
 
@@ -229,7 +229,7 @@ def passes(log: ErrorLog, which: ErrorFilter) -> bool:
     return (
         (which.before is None or log.error_id < which.before)
         and (which.device_id is None or log.device_id == which.device_id)
-        and (which.status is None or log.sync_status_code == which.status)
+        and (which.statuses is None or log.sync_status_code in which.statuses)
         and (which.since is None or log.occurred_at >= which.since)
     )
 
@@ -243,7 +243,7 @@ class TestErrors:
         await store.put_fleet("pages", first, FAILING)
         if data.draw(st.booleans(), "of a device that is there"):
             device_id = data.draw(st.sampled_from(first.devices), "device").device_id
-            which = ErrorFilter(which.before, device_id, which.status, which.since)
+            which = ErrorFilter(which.before, device_id, which.statuses, which.since)
         page = await store.errors("pages", which, limit)
         passing = [log for log in reversed(first.error_logs) if passes(log, which)]
         assert page.error_logs == passing[:limit]
@@ -360,7 +360,7 @@ class TestEviction:
                 attempts[each] += 1
                 occurred_at = present + each * SECOND
                 written.append(full(len(written) + 1, each, attempts[each], occurred_at))
-        which = ErrorFilter(which.before, device_id, which.status)
+        which = ErrorFilter(which.before, device_id, which.statuses)
         page = await few_logs.errors("pages", which, limit)
         kept = islice(reversed(written), 7)
         passing = [log for log in kept if passes(log, which)]

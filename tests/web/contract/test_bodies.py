@@ -2,13 +2,18 @@
 
 import gzip
 import io
+import time
 import zlib
-from collections.abc import AsyncIterator
-from typing import NamedTuple
+from collections.abc import AsyncIterator, Iterable, Iterator
+from typing import Any, NamedTuple
 
 import orjson
 import pytest
+from marshmallow import Schema, fields
 
+from pisync.model.parsing.fields import DeviceIds, ListOf, OneOf, Statuses
+from pisync.web.contract.fleet_schemas import FirstDataField
+from pisync.web.routes import ROUTES
 from tests.conftest import Answer, Api
 from tests.support.fleet_lab import FleetLab
 
@@ -80,6 +85,10 @@ async def test_what_is_no_json_is_400(
         "trailing comma": call.body[:-1] + b",}",
         "comment": call.body + b"//",
         "NaN in no place": call.body + b"NaN",
+        "NaN": b"NaN",
+        "NaN in a list": b"[NaN]",
+        "NaN, infinities and a number beyond all": b'{"a":[1e999,NaN,Infinity,-Infinity]}',
+        "Infinity": b'{"profile":{"seed":Infinity}}',
     }
     for what, body in bodies.items():
         with subtests.test(what):
@@ -106,9 +115,6 @@ async def test_another_content_type_is_415(
         "application/x-www-form-urlencoded",
         "application/json-patch+json",
         "application/jsonx",
-        "application/json; charset=latin-1",
-        "application/json; charset=utf-16",
-        "application/json; charset=there-is-none",
         "application/json, text/plain",
         "*/*",
         "",
@@ -127,13 +133,17 @@ async def test_no_content_type_is_415(api_with_lab: Api, call: Call) -> None:
 
 
 @every_call
-async def test_json_in_utf_8_by_any_other_name_is_taken(
+async def test_a_charset_beside_the_type_changes_nothing(
     lab: FleetLab, call: Call, subtests: pytest.Subtests
 ) -> None:
     for content_type in (
         "application/json; charset=utf-8",
         'Application/JSON;charset="UTF-8"',
         "application/json ; charset=utf8",
+        "application/json; charset=ISO-8859-1",
+        "application/json; charset=utf-16",
+        "application/json; charset=there-is-none",
+        "application/json; odata=verbose",
     ):
         with subtests.test(content_type):
             answer = await call.send(lab.api, call.body, **{"Content-Type": content_type})
@@ -181,12 +191,23 @@ BULK = b'{"device_ids":[1]}'
     [
         ("gzip", gzip.compress(BULK)),
         ("GZip", gzip.compress(BULK)),
+        ("x-gzip", gzip.compress(BULK)),
+        ("gzip", gzip.compress(BULK[:5]) + gzip.compress(BULK[5:]) + gzip.compress(b"")),
         ("deflate", zlib.compress(BULK)),
         ("deflate", zlib.compress(BULK, wbits=-zlib.MAX_WBITS)),
         ("identity", BULK),
         ("", BULK),
     ],
-    ids=["gzip", "capitals", "deflate", "deflate without a head", "identity", "nothing"],
+    ids=[
+        "gzip",
+        "capitals",
+        "x-gzip",
+        "members",
+        "deflate",
+        "deflate without a head",
+        "identity",
+        "nothing",
+    ],
 )
 async def test_a_body_may_be_packed(user: Api, coding: str, packed: bytes) -> None:
     call = Call("POST", "/devices/sync", b"")
@@ -337,9 +358,16 @@ NUMBERS = (
     Field("POST", f"{FLEET}/advance", b'{"seconds":@}', "seconds"),
     Field("PUT", f"{FLEET}/devices/1/script", b'[{"sync_status_code":200,"delay":@}]', "0.delay"),
 )
-NO_NUMBERS = (b"NaN", b"Infinity", b"-Infinity", b"1e999", b"-1e999", b"9" * 400)
+NO_NUMBERS = (b"1e999", b"-1e999", b"9" * 400)
 NOT_NUMBERS = (*NO_NUMBERS, b"-1", b'"1"', b'""', b"true", b"false", b"null", b"{}", b"[[1]]")
-NOT_INTEGERS = (*NOT_NUMBERS, b"200.0", b"2e2", b"1.5", b"9007199254740992", b"1" + b"0" * 30)
+NOT_INTEGERS = (
+    *NOT_NUMBERS,
+    b"0.5",
+    b"1.5",
+    b"9007199254740993.5",
+    b"9007199254740992",
+    b"1" + b"0" * 30,
+)
 
 
 def _is_named(field: str, answer: Answer) -> bool:
@@ -368,7 +396,28 @@ async def test_what_is_no_number_in_range_is_refused_and_its_field_named(
     assert after == before
 
 
-@pytest.mark.parametrize("value", [b"NaN", b"-Infinity", b"1e999"])
+@pytest.mark.parametrize("field", [*INTEGERS, *NUMBERS])
+@pytest.mark.parametrize("value", [b"NaN", b"Infinity", b"-Infinity"])
+async def test_what_is_not_even_a_number_is_no_json(
+    lab: FleetLab, field: Field, value: bytes
+) -> None:
+    call = Call(field.method, field.path, b"")
+    (await call.send(lab.api, field.body.replace(b"@", value))).assert_problem(400)
+
+
+@pytest.mark.parametrize("field", INTEGERS, ids=[each.body.decode() for each in INTEGERS])
+async def test_an_integer_may_come_as_any_number_whose_value_is_whole(
+    lab: FleetLab, field: Field
+) -> None:
+    await lab.script(2, {"hold": True})
+    await lab.sync(2)
+    call = Call(field.method, field.path, b"")
+    for number in (b"200.0", b"2e2", b"2.0E+2"):
+        answer = await call.send(lab.api, field.body.replace(b"@", number))
+        assert answer.status in (200, 201, 202, 204, 409), answer.body
+
+
+@pytest.mark.parametrize("value", [b"-1e999", b"1e999"])
 @pytest.mark.parametrize(
     ("call", "name"),
     [
@@ -395,6 +444,134 @@ async def test_text_that_looks_like_what_is_no_number_is_text(lab: FleetLab) -> 
     assert (await lab.device(1))["error_message"] == message
     # The body is read another way once something in it is no number.
     text = orjson.dumps(message)
-    body = b'[{"sync_status_code":500,"error_message":%s,"delay":NaN}]' % text
+    body = b'[{"sync_status_code":500,"error_message":%s,"delay":1e999}]' % text
     answer = await Call("PUT", f"{lab.path}/devices/1/script", b"").send(lab.api, body)
     answer.assert_problem(422, "0.delay")
+
+
+# Errors
+
+
+def _many(element: bytes, count: int) -> bytes:
+    return b",".join([element] * count)
+
+
+def _fields(names: Iterable[str]) -> bytes:
+    return orjson.dumps(dict.fromkeys(names, 1))
+
+
+BULK_SYNC = ("POST", "/devices/sync")
+MANY_ERRORS = {
+    "unknown fields": (*("POST", "/register"), _fields(map(str, range(7_000))), "7002 fields"),
+    "long names": (*("POST", "/login"), _fields(f"{n:04000}" for n in range(15)), "17 fields"),
+    "names to escape": (
+        *("POST", "/login"),
+        _fields("\1" * 100 + str(n) for n in range(90)),
+        "92 f",
+    ),
+    "outcomes": (
+        *("PATCH", FLEET),
+        b'{"profile":{"outcomes":[%s]}}' % _many(b"{}", 1000),
+        "2000 f",
+    ),
+    "too many outcomes": (
+        *("PATCH", FLEET),
+        b'{"profile":{"outcomes":[%s]}}' % _many(b"{}", 20_000),
+        "1 field",
+    ),
+    "steps": (*("PUT", f"{FLEET}/devices/1/script"), b"[%s]" % _many(b"{}", 1000), "1000 fields"),
+    "too many steps": (
+        *("PUT", f"{FLEET}/devices/1/script"),
+        b"[%s]" % _many(b"{}", 20_000),
+        "1 field",
+    ),
+    "ids": (*BULK_SYNC, b'{"device_ids":[%s]}' % _many(b"0", 10_000), "10000 fields"),
+    "too many ids": (*BULK_SYNC, b'{"device_ids":[%s]}' % _many(b"0", 100_000), "1 field"),
+    "statuses": (*BULK_SYNC, b'{"status":[%s]}' % _many(b"0", 100_000), "1 field"),
+    "scopes": (
+        *("PATCH", "/admin/accounts/admin"),
+        b'{"scopes":[%s]}' % _many(b'""', 20_000),
+        "1 field",
+    ),
+    "devices": (*("PUT", FLEET), b'{"devices":[%s]}' % _many(b"{}", 700_000), "At least "),
+    "few devices": (*("PUT", FLEET), b'{"devices":[%s]}' % _many(b"{}", 500), "500 fields"),
+    "numbers for devices": (*("PUT", FLEET), b'{"devices":[%s]}' % _many(b"1e999", 2_700_000), "1"),
+}
+
+
+@pytest.mark.parametrize(("method", "path", "body", "count"), MANY_ERRORS.values(), ids=MANY_ERRORS)
+async def test_an_answer_names_20_errors_and_says_how_many_there_are(
+    api_with_lab: Api, method: str, path: str, body: bytes, count: str
+) -> None:
+    began = time.process_time()
+    answer = await Call(method, path, b"").send(api_with_lab, body)
+    assert time.process_time() - began < 2
+    assert answer.status == 422
+    assert len(answer.body) <= 8 * KIB
+    assert 1 <= len(answer.json["errors"]) <= 20
+    assert count in answer.json["message"]
+
+
+async def test_a_bad_device_at_the_end_of_a_long_list_is_named(api_with_lab: Api) -> None:
+    devices = b",".join(b'{"device_id":%d}' % device_id for device_id in range(1, 30_000))
+    body = b'{"profile":{"seed":7},"devices":[%s,{"device_id":0}]}' % devices
+    answer = await Call("PUT", FLEET, b"").send(api_with_lab, body)
+    answer.assert_problem(422, "devices.29999.device_id")
+
+
+async def test_a_long_list_of_devices_may_stand_anywhere_in_its_body(api_with_lab: Api) -> None:
+    devices = [{"device_id": 7 * device_id} for device_id in range(10_000, 0, -1)]
+    profile = {"seed": 7, "outcomes": [{"sync_status_code": 200, "weight": 1}]}
+    for body in (
+        {"devices": devices, "profile": profile},
+        {"profile": profile, "devices": devices},
+    ):
+        answer = await Call("PUT", FLEET, b"").send(api_with_lab, orjson.dumps(body))
+        assert answer.status == 200, answer.body
+        assert (answer.json["devices"], answer.json["seed"]) == (10_000, 7)
+        page = await api_with_lab.on("lab").get("/devices?limit=2")
+        assert [device["device_id"] for device in page.json] == [7, 14]
+
+
+async def test_a_short_list_of_devices_may_stand_before_a_long_profile(api_with_lab: Api) -> None:
+    outcome = {"sync_status_code": 500, "error_message": "]}, {" * 10, "weight": 0.5}
+    profile = {"seed": 7, "outcomes": [outcome] * 600}
+    body = orjson.dumps({"devices": [{"device_id": 5}], "profile": profile})
+    body = body.replace(b"[{", b"[" + b" " * 9 * KIB + b"{", 1)
+    assert len(body) > 64 * KIB > len(orjson.dumps(profile))
+    answer = await Call("PUT", FLEET, b"").send(api_with_lab, body)
+    assert (answer.status, answer.json["devices"]) == (200, 1), answer.body
+
+
+async def test_a_long_list_that_is_elsewhere_is_refused(api_with_lab: Api) -> None:
+    devices = _many(b'{"device_id":1}', 10_000)
+    put = Call("PUT", FLEET, b"")
+    answer = await put.send(api_with_lab, b'{"profile":{"devices":[%s]}}' % devices)
+    assert answer.status == 422
+    answer = await put.send(api_with_lab, b'{"devices":3,"devicez":[%s]}' % devices)
+    answer.assert_problem(413)
+    long = b'{"devices":[{"device_id":1}],"profile":[%s]}' % devices
+    (await put.send(api_with_lab, long)).assert_problem(413)
+
+
+def test_every_list_in_a_schema_has_its_length_checked_first() -> None:
+    bounded = (ListOf, DeviceIds, Statuses, FirstDataField)
+    schemas = [schema for route in ROUTES for schema in (route.query, route.body) if schema]
+    found = [field for schema in schemas for field in _fields_of(schema())]
+    assert len(found) > 40
+    for field in found:
+        assert not isinstance(field, fields.List) or isinstance(field, bounded)
+        assert not isinstance(field, (fields.Dict, fields.Tuple))
+        assert not (isinstance(field, fields.Nested) and field.many)
+
+
+def _fields_of(schema: Schema) -> Iterator[fields.Field[Any]]:
+    """All fields of a schema, those of the schemas within it included."""
+    for field in schema.fields.values():
+        inner = field.inner if isinstance(field, fields.List) else field
+        yield from (field, inner)
+        if isinstance(inner, fields.Nested):
+            yield from _fields_of(inner.schema)
+        if isinstance(inner, OneOf):
+            for nested in inner.schemas.values():
+                yield from _fields_of(nested)

@@ -11,6 +11,7 @@ import pytest
 from marshmallow import ValidationError
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from pisync.model.parsing import profile
 from pisync.web.contract import fleet_schemas
 from pisync.web.handlers import pages
 from pisync.web.openapi.document import document
@@ -322,13 +323,15 @@ SUCCESS = {"sync_status_code": 200}
             [
                 {"device_id": 1},
                 {"device_id": 1, "last_sync_at": TIME, "last_attempt_at": TIME},
+                {"device_id": 1, "last_sync_at": TIME.replace(".000000", "")},
+                {"device_id": 1, "last_sync_at": TIME.replace("Z", "+00:00")},
                 {"device_id": 1, **FAILURE, "last_sync_at": None},
             ],
             [
                 {"device_id": 1, "last_sync_at": None},
                 {"device_id": 1, "sync_status_code": 202},
-                {"device_id": 1, "last_sync_at": TIME.replace(".000000", "")},
-                {"device_id": 1, "last_sync_at": TIME.replace("Z", "+00:00")},
+                {"device_id": 1, "last_sync_at": TIME.replace("T", " ")},
+                {"device_id": 1, "last_sync_at": TIME.replace("Z", "")},
                 {"device_id": 1, "last_attempt_at": None},
             ],
         ),
@@ -381,7 +384,8 @@ def test_a_body_is_allowed_by_the_document_exactly_if_it_is_by_its_schema(
 
 def marshmallow_schemas() -> Iterator[Any]:
     yield from (route.body for route in WITH_BODY)
-    yield from (each for name, each in vars(fleet_schemas).items() if name.endswith("Schema"))
+    for module in (fleet_schemas, profile):
+        yield from (schema for name, schema in vars(module).items() if name.endswith("Schema"))
 
 
 def test_a_query_says_its_limits_and_defaults() -> None:

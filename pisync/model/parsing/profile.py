@@ -1,0 +1,163 @@
+"""A profile as JSON, and what belongs to one: outcomes and delays."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
+
+from pisync.model.outcome import OUTCOME_CODES, Outcome, why_not_an_outcome
+from pisync.model.parsing.errors import load
+from pisync.model.parsing.fields import Int, ListOf, Number, OneOf, Text
+from pisync.model.profile import (
+    MAX_DELAY,
+    MAX_OUTCOMES,
+    MAX_PENDING,
+    MAX_SEED,
+    ConstantDelay,
+    LognormalDelay,
+    ProfileChanges,
+    UniformDelay,
+    WeightedOutcome,
+)
+
+
+class OutcomeSchema(Schema):
+    """What an attempt comes to: a status code, and for a failure a message."""
+
+    sync_status_code = Int(required=True, validate=validate.OneOf(OUTCOME_CODES))
+    error_message = Text(
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "Required for a failure, null for a success."},
+    )
+
+    @validates_schema
+    def _is_an_outcome(self, data: Mapping[str, Any], **_: object) -> None:
+        if wrong := why_not_an_outcome(data["sync_status_code"], data["error_message"]):
+            raise ValidationError({field: [text] for field, text in wrong.items()})
+
+    @post_load
+    def _make(self, data: dict[str, Any], **_: object) -> Any:
+        return Outcome(**data)
+
+
+class WeightedOutcomeSchema(OutcomeSchema):
+    """An outcome in a profile, and its weight."""
+
+    weight = Number(
+        required=True,
+        validate=validate.Range(min=0),
+        metadata={"description": "How often it comes, relative to the others. Not all may be 0."},
+    )
+
+    @post_load
+    def _make(self, data: dict[str, Any], **_: object) -> Any:
+        weight = data.pop("weight")
+        return WeightedOutcome(Outcome(**data), weight)
+
+
+def seconds(description: str = "In seconds.", **kwargs: Any) -> Number:
+    """Return a field for a number of seconds that a delay may take."""
+    return Number(
+        validate=validate.Range(0, MAX_DELAY), metadata={"description": description}, **kwargs
+    )
+
+
+class ConstantDelaySchema(Schema):
+    """Every attempt takes `seconds`."""
+
+    distribution = Text(required=True, validate=validate.Equal("constant"))
+    seconds = seconds(required=True)
+
+    @post_load
+    def _make(self, data: dict[str, Any], **_: object) -> ConstantDelay:
+        return ConstantDelay(data["seconds"])
+
+
+class UniformDelaySchema(Schema):
+    """Delays are spread evenly from `min` to `max` seconds."""
+
+    distribution = Text(required=True, validate=validate.Equal("uniform"))
+    min = seconds(required=True)
+    max = seconds(required=True)
+
+    @validates_schema
+    def _in_order(self, data: Mapping[str, Any], **_: object) -> None:
+        if data["min"] > data["max"]:
+            raise ValidationError({"max": ["Must not be less than min."]})
+
+    @post_load
+    def _make(self, data: dict[str, Any], **_: object) -> UniformDelay:
+        return UniformDelay(data["min"], data["max"])
+
+
+class LognormalDelaySchema(Schema):
+    """Delays are lognormal: `median` and `max` in seconds; longer delays are cut to `max`."""
+
+    distribution = Text(required=True, validate=validate.Equal("lognormal"))
+    median = seconds(required=True)
+    sigma = Number(
+        required=True,
+        validate=validate.Range(min=0),
+        metadata={"description": "The standard deviation of the logarithm."},
+    )
+    max = seconds(required=True)
+
+    @post_load
+    def _make(self, data: dict[str, Any], **_: object) -> LognormalDelay:
+        return LognormalDelay(data["median"], data["sigma"], data["max"])
+
+
+class ProfileSchema(Schema):
+    """The rules for a fleet's attempts.
+
+    Loads into the arguments of a `Profile` that are there: what `new_profile` takes.
+    """
+
+    seed = Int(
+        validate=validate.Range(0, MAX_SEED),
+        metadata={
+            "description": "Fixes all outcomes and delays. A fleet made without one draws one."
+        },
+    )
+    outcomes = ListOf(fields.Nested(WeightedOutcomeSchema), validate.Length(1, MAX_OUTCOMES))
+    delay = OneOf(
+        "distribution",
+        {
+            "constant": ConstantDelaySchema,
+            "uniform": UniformDelaySchema,
+            "lognormal": LognormalDelaySchema,
+        },
+    )
+    when_pending = Text(
+        validate=validate.OneOf(("join", "refuse")),
+        metadata={"description": "Whether a sync of a pending device joins or is refused."},
+    )
+    max_pending = Int(
+        validate=validate.Range(0, MAX_PENDING),
+        metadata={"description": "The most syncs that may be pending at once."},
+    )
+
+    @validates_schema
+    def _some_weight(self, data: Mapping[str, Any], **_: object) -> None:
+        outcomes = data.get("outcomes")
+        if outcomes and all(outcome.weight == 0 for outcome in outcomes):
+            raise ValidationError({"outcomes": ["At least one weight must be above 0."]})
+
+    @post_load
+    def _arguments(self, data: dict[str, Any], **_: object) -> dict[str, Any]:
+        if "outcomes" in data:
+            data["outcomes"] = tuple(data["outcomes"])
+        if "when_pending" in data:
+            data["refuse_pending"] = data.pop("when_pending") == "refuse"
+        return data
+
+
+def parse_profile(value: object) -> ProfileChanges:
+    """Return what a JSON value says of a profile; what it leaves out stays as it is.
+
+    Raises:
+        InvalidValue: The value is not a profile, or a part of one.
+    """
+    changes: ProfileChanges = load(ProfileSchema(), value)
+    return changes

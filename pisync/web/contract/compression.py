@@ -1,0 +1,51 @@
+"""Bodies that were sent compressed."""
+
+import zlib
+
+PIECE = 16 * 1024
+"""Bytes that are decompressed at once: what a member of a gzip file leaves over is copied."""
+MAX_MEMBERS = 1_000
+"""Members that a gzip file may have: each costs more than its few bytes."""
+
+_GZIP = zlib.MAX_WBITS | 16
+
+
+class Corrupt(ValueError):
+    """A body is incomplete, or not what its `Content-Encoding` says."""
+
+
+class TooLong(ValueError):
+    """A body is longer than it may be, once it is decompressed."""
+
+
+def decompressed(body: bytes, *, is_gzip: bool, limit: int) -> bytes:
+    """Return a body that was compressed by gzip, in one or more members, or by deflate.
+
+    Raises:
+        Corrupt: The body can't be decompressed.
+        TooLong: It would have more than `limit` bytes.
+    """
+    form = _GZIP if is_gzip else _deflate_form(body)
+    result, position, view = bytearray(), 0, memoryview(body)
+    for _ in range(MAX_MEMBERS if is_gzip else 1):
+        member = zlib.decompressobj(form)
+        while not member.eof:
+            piece = view[position : position + PIECE]
+            if not piece:
+                raise Corrupt
+            try:
+                result += member.decompress(piece, limit + 1 - len(result))
+            except zlib.error:
+                raise Corrupt from None
+            if len(result) > limit:
+                raise TooLong
+            position += len(piece) - len(member.unused_data)
+        if position == len(body):
+            return bytes(result)
+    raise Corrupt
+
+
+def _deflate_form(body: bytes) -> int:
+    # Some send what the name says, and not what RFC 9110 does: without zlib's header.
+    has_header = bool(body) and body[0] & 0x0F == zlib.DEFLATED
+    return zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS
