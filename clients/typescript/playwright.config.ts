@@ -1,0 +1,16 @@
+import { defineConfig } from "@playwright/test";
+
+export default defineConfig({
+  testMatch: ["examples/**/*.spec.ts", "test/**/*.spec.ts"],
+  globalSetup: "./src/setup.ts",
+  workers: 1,
+  reporter: "list",
+  outputDir: "test-results",
+  use: {
+    launchOptions: {
+      // The system's own browser: none is downloaded. Root has no sandbox.
+      executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+      args: ["--no-sandbox", "--disable-gpu"],
+    },
+  },
+});

@@ -1,0 +1,180 @@
+import { followEvents, type EventsOptions } from "./events.js";
+import { DEFAULT_URL, send, sleep, within, type CallOptions, type ClientOptions, type RequestParts } from "./http.js";
+import { Pages } from "./pages.js";
+import type { BulkResult, Device, ErrorLog, FleetEvent, Stats, Sync, SyncStatusCode, FailureCode, Timestamp } from "./types.js";
+
+/** What an account is known by. */
+export interface Credentials {
+  username: string;
+  password: string;
+}
+
+/** Which devices to list, and how many a request. */
+export interface DevicesOptions extends CallOptions {
+  /** Only devices with these status codes. */
+  status?: readonly SyncStatusCode[] | undefined;
+  /** Begin behind this device. */
+  after?: number | undefined;
+  /** Devices a page, 1 to 1,000. Default: 1,000. */
+  limit?: number | undefined;
+}
+
+/** Which error logs to list, and how many a request. */
+export interface ErrorsOptions extends CallOptions {
+  /** Only those of this device. */
+  deviceId?: number | undefined;
+  /** Only those with these status codes. */
+  status?: readonly FailureCode[] | undefined;
+  /** Only those that occurred then or later. */
+  since?: Timestamp | Date | undefined;
+  /** Begin behind this one, among those that are older. */
+  before?: number | undefined;
+  /** Error logs a page, 1 to 1,000. Default: 1,000. */
+  limit?: number | undefined;
+}
+
+/** Which of a fleet's devices to sync. */
+export interface SyncAllOptions extends CallOptions {
+  /** Only devices with these status codes. */
+  status?: readonly SyncStatusCode[] | undefined;
+}
+
+const LARGEST_PAGE = 1000;
+const FIRST_POLL = 25; // milliseconds
+const SLOWEST_POLL = 500;
+
+/**
+ * Calls a PiSync server on behalf of a user, on one fleet.
+ *
+ * Every call rejects with a `PisyncError` for an error answer, with what `fetch` rejects with where there is
+ * no answer, and with the reason of its `signal` where that ends it.
+ *
+ * @example
+ * ```ts
+ * const client = new PisyncClient({ url: "http://127.0.0.1:8080" });
+ * await client.register({ username: "alice", password: "correct horse" });
+ * const { device } = await client.syncAndWait(2);
+ * ```
+ */
+export class PisyncClient {
+  /** The options that this client was made with; `register` and `login` change its token. */
+  protected readonly options: ClientOptions;
+
+  constructor(options: ClientOptions = {}) {
+    this.options = { ...options };
+  }
+
+  /** Create an account, and use its token from now on. */
+  register(credentials: Credentials, options?: CallOptions): Promise<string> {
+    return this.#enter("/register", credentials, options);
+  }
+
+  /** Use a token of this account from now on. */
+  login(credentials: Credentials, options?: CallOptions): Promise<string> {
+    return this.#enter("/login", credentials, options);
+  }
+
+  /** List devices by id. */
+  devices({ signal, limit = LARGEST_PAGE, ...filter }: DevicesOptions = {}): Pages<Device> {
+    return this.#pages("/devices", { limit, ...filter }, signal);
+  }
+
+  /** Return a device. */
+  device(deviceId: number, options?: CallOptions): Promise<Device> {
+    return this.call("GET", `/devices/${deviceId}`, options);
+  }
+
+  /**
+   * Start a sync of a device, or join the one that is pending.
+   *
+   * To repeat a call whose answer was lost is safe: while the attempt is pending it joins, and starts none.
+   */
+  async sync(deviceId: number, options?: CallOptions): Promise<Sync> {
+    const response = await this.#send("POST", `/devices/${deviceId}/sync`, options);
+    return { attempt: Number(response.headers.get("Pisync-Attempt")), device: (await response.json()) as Device };
+  }
+
+  /** Sync a device, and return it once it is no longer pending. A clock that stands never gets there. */
+  async syncAndWait(deviceId: number, { signal }: CallOptions = {}): Promise<Sync> {
+    let { attempt, device } = await this.sync(deviceId, { signal });
+    for (let pause = FIRST_POLL; device.sync_status_code === 202; pause = Math.min(pause * 2, SLOWEST_POLL)) {
+      await sleep(pause, signal);
+      device = await this.device(deviceId, { signal });
+    }
+    return { attempt, device };
+  }
+
+  /** Start a sync of every device, or of those that have one of these status codes. */
+  syncAll({ status, signal }: SyncAllOptions = {}): Promise<BulkResult> {
+    return this.call("POST", "/devices/sync", { body: status ? { status } : { all: true }, signal });
+  }
+
+  /** Start a sync of each of these devices, at most 10,000. */
+  syncListed(deviceIds: readonly number[], options?: CallOptions): Promise<BulkResult> {
+    return this.call("POST", "/devices/sync", { ...options, body: { device_ids: deviceIds } });
+  }
+
+  /** List error logs, newest first. */
+  errors({ signal, limit = LARGEST_PAGE, deviceId, ...filter }: ErrorsOptions = {}): Pages<ErrorLog> {
+    return this.#pages("/errors", { limit, device_id: deviceId, ...filter }, signal);
+  }
+
+  /** Return the fleet's counts. */
+  stats(options?: CallOptions): Promise<Stats> {
+    return this.call("GET", "/stats", options);
+  }
+
+  /**
+   * Follow what happens to the fleet, until the loop ends or `signal` does.
+   *
+   * A broken connection is opened again behind the last event. `resync` says that events may have been
+   * missed: read the devices again. A refusal (401 once the token has expired) ends it with a `PisyncError`,
+   * and so does a server that can't be reached from the start.
+   */
+  events(options: EventsOptions = {}): AsyncGenerator<FleetEvent, void, undefined> {
+    return followEvents(
+      async (headers, signal) =>
+        send(this.options, "GET", "/events", { headers: { ...(await this.headers()), ...headers }, signal }),
+      options,
+    );
+  }
+
+  /** The server's base URL. */
+  get url(): string {
+    return this.options.url ?? DEFAULT_URL;
+  }
+
+  /** What the code under test has to send so that it works as this user, on this fleet. */
+  async headers(): Promise<{ [name: string]: string }> {
+    const { token, fleet } = this.options;
+    const current = typeof token === "function" ? await token() : token;
+    return {
+      ...(current !== undefined && { Authorization: `Bearer ${current}` }),
+      ...(fleet !== undefined && { "Pisync-Fleet": fleet }),
+    };
+  }
+
+  /** Make any call of the API; return the JSON of its answer. Without `headers` it sends those of this client. */
+  async call<Answer>(method: string, path: string, parts?: RequestParts): Promise<Answer> {
+    const text = await (await this.#send(method, path, parts)).text();
+    return (text ? JSON.parse(text) : undefined) as Answer;
+  }
+
+  async #send(method: string, path: string, parts: RequestParts = {}): Promise<Response> {
+    return send(this.options, method, path, {
+      ...parts,
+      headers: parts.headers ?? (await this.headers()),
+      signal: within(this.options.timeout ?? 60_000, parts.signal),
+    });
+  }
+
+  async #enter(path: string, credentials: Credentials, options?: CallOptions): Promise<string> {
+    const { token } = await this.call<{ token: string }>("POST", path, { ...options, body: credentials, headers: {} });
+    this.options.token = token;
+    return token;
+  }
+
+  #pages<Item>(path: string, query: RequestParts["query"], signal: AbortSignal | undefined): Pages<Item> {
+    return new Pages((next) => (next ? this.#send("GET", path + next, { signal }) : this.#send("GET", path, { query, signal })));
+  }
+}

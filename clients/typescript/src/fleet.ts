@@ -1,0 +1,151 @@
+import { PisyncClient } from "./client.js";
+import type { CallOptions, ClientOptions, RequestParts } from "./http.js";
+import type { Clock, ClockAdvance, Device, DeviceSpec, FailureCode, FleetView, Forecast, Ledger, Profile, Step } from "./types.js";
+
+/** What a fleet's client is made of. */
+export interface FleetOptions extends Omit<ClientOptions, "fleet"> {
+  /** A token with the scope `admin`, for the calls that control the fleet. Without one, `token` needs both scopes. */
+  adminToken?: string;
+}
+
+/** Which attempts to forecast. */
+export interface ForecastOptions extends CallOptions {
+  /** How many, at most 1,000. Default: 20. */
+  attempts?: number | undefined;
+  /** The number of the first one. Default: the device's next. */
+  first?: number | undefined;
+}
+
+/**
+ * Return a client for one fleet: what its devices do, and what a tester may do to it.
+ *
+ * The fleet need not be there yet: `replace` makes it.
+ *
+ * @example
+ * ```ts
+ * const suite = fleet("suite-1", { token });
+ * await suite.replace(10, { seed: 7 });
+ * await suite.script(7, [{ hold: true }]);
+ * ```
+ */
+export function fleet(name: string, options: FleetOptions): FleetClient {
+  return new FleetClient(name, options);
+}
+
+/** A client for one fleet; see {@link fleet}. */
+export class FleetClient extends PisyncClient {
+  readonly #adminToken: string | undefined;
+
+  constructor(
+    /** The fleet's name. */
+    readonly fleet: string,
+    { adminToken, ...options }: FleetOptions,
+  ) {
+    super({ ...options, fleet });
+    this.#adminToken = adminToken;
+  }
+
+  // The fleet
+
+  /** Return the fleet, with its profile, effective seed and clock. */
+  view(options?: CallOptions): Promise<FleetView> {
+    return this.control("GET", "", options);
+  }
+
+  /**
+   * Make the fleet, or make it anew; what `profile` leaves out has its default.
+   *
+   * `devices` is a count, or a list of devices with at least their `device_id`.
+   */
+  replace(
+    devices: number | readonly DeviceSpec[] = 10,
+    profile: Partial<Profile> = {},
+    options?: CallOptions,
+  ): Promise<FleetView> {
+    return this.control("PUT", "", { ...options, body: { devices, profile } });
+  }
+
+  /** Change what `profile` names, for attempts that start from now on. */
+  changeProfile(profile: Partial<Profile>, options?: CallOptions): Promise<FleetView> {
+    return this.control("PATCH", "", { ...options, body: { profile } });
+  }
+
+  /** Delete the fleet, its pending syncs with it. */
+  delete(options?: CallOptions): Promise<void> {
+    return this.control("DELETE", "", options);
+  }
+
+  /** Take the fleet back to its first state: data, error logs, clock. The profile stays. */
+  reset(options?: CallOptions): Promise<void> {
+    return this.control("POST", "/reset", options);
+  }
+
+  // Its time
+
+  /** Stop the fleet's time: from now on it moves by `advance` and `settle` alone. */
+  manualClock(options?: CallOptions): Promise<Clock> {
+    return this.control("PUT", "/clock", { ...options, body: { mode: "manual" } });
+  }
+
+  /** Let the fleet's time run by itself, `speed` times as fast as real time. */
+  realClock(speed = 1, options?: CallOptions): Promise<Clock> {
+    return this.control("PUT", "/clock", { ...options, body: { mode: "real", speed } });
+  }
+
+  /** Move a manual clock by seconds, and finish all that falls due on the way. */
+  advance(seconds: number, options?: CallOptions): Promise<ClockAdvance> {
+    return this.control("POST", "/advance", { ...options, body: { seconds } });
+  }
+
+  /** Finish every pending sync that is not held; a manual clock moves to the last one. */
+  settle(options?: CallOptions): Promise<ClockAdvance> {
+    return this.control("POST", "/settle", options);
+  }
+
+  // Its attempts
+
+  /** Let a device's next attempts follow these steps; after them the profile decides again. */
+  script(deviceId: number, steps: readonly Step[], options?: CallOptions): Promise<void> {
+    return this.control("PUT", `/devices/${deviceId}/script`, { ...options, body: steps });
+  }
+
+  /** Let the profile decide a device's next attempts again. */
+  endScript(deviceId: number, options?: CallOptions): Promise<void> {
+    return this.control("DELETE", `/devices/${deviceId}/script`, options);
+  }
+
+  /** Finish a held sync as a success. */
+  release(deviceId: number, syncStatusCode?: 200, errorMessage?: null, options?: CallOptions): Promise<Device>;
+  /** Finish a held sync as a failure, which needs a message. */
+  release(deviceId: number, syncStatusCode: FailureCode, errorMessage: string, options?: CallOptions): Promise<Device>;
+  release(
+    deviceId: number,
+    syncStatusCode: 200 | FailureCode = 200,
+    errorMessage: string | null = null,
+    options?: CallOptions,
+  ): Promise<Device> {
+    const body = { sync_status_code: syncStatusCode, error_message: errorMessage };
+    return this.control("POST", `/devices/${deviceId}/release`, { ...options, body });
+  }
+
+  /** Return what attempts of a device will do, or did, by seed and profile. */
+  forecast(deviceId: number, { attempts = 20, first, signal }: ForecastOptions = {}): Promise<Forecast[]> {
+    return this.control("GET", "/forecast", { query: { device_id: deviceId, attempts, from: first }, signal });
+  }
+
+  /** Return what became of the fleet's syncs. */
+  ledger(options?: CallOptions): Promise<Ledger> {
+    return this.control("GET", "/ledger", options);
+  }
+
+  /** Make any call below `/admin/fleets/NAME`; return the JSON of its answer. */
+  async control<Answer>(method: string, path: string, parts: RequestParts = {}): Promise<Answer> {
+    // Not the fleet's header: it need not exist yet.
+    const { Authorization } = await this.headers();
+    const authorization = this.#adminToken === undefined ? Authorization : `Bearer ${this.#adminToken}`;
+    return this.call(method, `/admin/fleets/${encodeURIComponent(this.fleet)}${path}`, {
+      ...parts,
+      headers: authorization === undefined ? {} : { Authorization: authorization },
+    });
+  }
+}

@@ -1,0 +1,173 @@
+/**
+ * A moment in UTC, as `yyyy-MM-ddTHH:mm:ss.mmmuuuZ`.
+ *
+ * It has six digits of fraction; `new Date(timestamp)` keeps the first three. Timestamps sort as text.
+ */
+export type Timestamp = string;
+
+/** The status code of a failed sync. */
+export type FailureCode = 400 | 404 | 500;
+
+/** A device's status: 200 success, 202 pending, 400, 404 and 500 failed. */
+export type SyncStatusCode = 200 | 202 | FailureCode;
+
+/** A device. While a sync is pending, its `sync_status_code` is 202. */
+export interface Device {
+  /** Unique in its fleet; at most 2^53 − 1, so every id is exact as a number. */
+  device_id: number;
+  /** When the last successful attempt was made; null if there was none. */
+  last_sync_at: Timestamp | null;
+  sync_status_code: SyncStatusCode;
+  /** Why the last sync failed; null for 200 and 202. */
+  error_message: string | null;
+  /** When the last attempt was made. */
+  last_attempt_at: Timestamp;
+}
+
+/** What an attempt of a failed sync left behind. */
+export interface ErrorLog {
+  /** Grows: a newer log has a larger id. */
+  error_id: number;
+  device_id: number;
+  /** The number of the attempt; 0 in a fleet's first data. */
+  attempt: number;
+  sync_status_code: FailureCode;
+  error_message: string;
+  occurred_at: Timestamp;
+}
+
+/** A fleet's counts. */
+export interface Stats {
+  devices: number;
+  pending: number;
+  /** Devices by status code. */
+  by_status: { [code: string]: number };
+  /** Accepted syncs, pending ones included. */
+  attempts: number;
+  succeeded: number;
+  failed: number;
+  /** Error logs that are kept. */
+  error_logs: number;
+}
+
+/** A sync that was accepted, or joined: the number of its attempt, and the device. */
+export interface Sync {
+  attempt: number;
+  device: Device;
+}
+
+/** What became of syncing many devices: three counts, and the ids that the fleet does not have. */
+export interface BulkResult {
+  started: number;
+  /** Were pending already. */
+  joined: number;
+  /** Would exceed the fleet's limit of pending syncs, or the fleet refuses to join. */
+  refused: number;
+  not_found: number[];
+}
+
+/** What happened to a fleet, as its event stream tells it. */
+export type FleetEvent =
+  /** An attempt started or finished. */
+  | { type: "sync"; id: string; device: Device; attempt: number }
+  /** An attempt failed. */
+  | { type: "error_log"; id: string; errorLog: ErrorLog }
+  /** Events may have been missed: read the devices again. */
+  | { type: "resync"; id: string | undefined };
+
+/** What an attempt comes to: a success, or a failure with its message. */
+export type Outcome =
+  | { sync_status_code: 200; error_message?: null }
+  | { sync_status_code: FailureCode; error_message: string };
+
+/** An outcome in a profile; `weight` says how often it comes, relative to the others. */
+export type WeightedOutcome = Outcome & { weight: number };
+
+/** How long attempts take, in seconds of fleet time. */
+export type Delay =
+  | { distribution: "constant"; seconds: number }
+  | { distribution: "uniform"; min: number; max: number }
+  | { distribution: "lognormal"; median: number; sigma: number; max: number };
+
+/** What decides a fleet's outcomes and delays. */
+export interface Profile {
+  /** Fixes all outcomes and delays. A fleet made without one draws one. */
+  seed: number;
+  outcomes: WeightedOutcome[];
+  delay: Delay;
+  /** Whether a sync of a pending device joins the attempt or is refused (409). */
+  when_pending: "join" | "refuse";
+  /** How many syncs may be pending at once. */
+  max_pending: number;
+}
+
+/** A device to make. What is left out follows from the rest; one that has only its id is synced. */
+export interface DeviceSpec {
+  device_id: number;
+  last_sync_at?: Timestamp | Date | null;
+  sync_status_code?: 200 | FailureCode;
+  /** Needed for a failure. */
+  error_message?: string | null;
+  last_attempt_at?: Timestamp | Date;
+}
+
+/**
+ * A step of a script: an outcome, after `delay` seconds if given, or a hold until it is released.
+ *
+ * `sticky` in the last step repeats that for ever.
+ */
+export type Step = (
+  | (Outcome & { delay?: number; hold?: never })
+  | { hold: true; sync_status_code?: never; error_message?: never; delay?: never }
+) & { sticky?: boolean };
+
+/** A fleet's clock. */
+export interface Clock {
+  mode: "real" | "manual";
+  /** Seconds of fleet time per real second; 0 for a manual clock. */
+  speed: number;
+  /** Fleet time. */
+  now: Timestamp;
+}
+
+/** A fleet: how many devices it has, its effective seed, its whole profile, its clock. */
+export interface FleetView {
+  name: string;
+  devices: number;
+  seed: number;
+  profile: Profile;
+  clock: Clock;
+}
+
+/** A fleet's time after it was moved, and how many syncs that finished. */
+export interface ClockAdvance {
+  now: Timestamp;
+  finished: number;
+}
+
+/** What an attempt comes to by seed and profile, after `delay` seconds. */
+export interface Forecast {
+  attempt: number;
+  sync_status_code: 200 | FailureCode;
+  error_message: string | null;
+  delay: number;
+}
+
+/** What became of a fleet's syncs. */
+export interface Ledger {
+  accepted: number;
+  joined: number;
+  refused: number;
+  succeeded: number;
+  /** By status code, then by message. */
+  failed: { [code: string]: { [message: string]: number } };
+  pending: number;
+  /** How many of the pending syncs are held. */
+  held: number;
+  /** All that were ever written, those of the first data aside. */
+  error_logs: number;
+  /** How late syncs finished by themselves, in real seconds. */
+  lateness: { p50: number; p99: number; max: number };
+  /** Whether every accepted sync is finished or pending, and every failed one has its error log. */
+  balanced: boolean;
+}

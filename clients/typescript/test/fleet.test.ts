@@ -1,0 +1,70 @@
+import { expect } from "vitest";
+
+import { fleet } from "../src/index.js";
+import { describeFleet } from "../src/server.js";
+import { test } from "../src/vitest.js";
+
+test("a fleet is made, changed, reset and deleted", async ({ pisyncServer }) => {
+  const token = pisyncServer.token(["devices", "admin"]);
+  const suite = fleet("suite-1", { url: pisyncServer.url, token });
+  await expect(suite.view()).rejects.toMatchObject({ status: 404 });
+  const made = await suite.replace(
+    [{ device_id: 7, sync_status_code: 500, error_message: "Disk", last_sync_at: null, last_attempt_at: new Date(0) }, { device_id: 8 }],
+    { seed: 4711 },
+  );
+  expect(made).toMatchObject({ name: "suite-1", devices: 2, seed: 4711, clock: { mode: "real", speed: 1 } });
+  expect((await suite.device(7)).last_attempt_at).toBe("1970-01-01T00:00:00.000000Z");
+  expect((await suite.changeProfile({ when_pending: "refuse" })).profile.when_pending).toBe("refuse");
+  await suite.manualClock();
+  await suite.sync(8);
+  await expect(suite.sync(8)).rejects.toMatchObject({ status: 409 });
+  await suite.reset();
+  expect(await suite.stats()).toMatchObject({ pending: 0, attempts: 0 });
+  expect((await suite.replace()).devices).toBe(10);
+  expect(await suite.delete()).toBeUndefined();
+  await expect(suite.view()).rejects.toMatchObject({ status: 404 });
+});
+
+test("its time stands, moves and runs", async ({ pisync }) => {
+  expect((await pisync.manualClock()).mode).toBe("manual");
+  await pisync.changeProfile({ delay: { distribution: "constant", seconds: 60 } });
+  await pisync.sync(1);
+  expect((await pisync.advance(59)).finished).toBe(0);
+  expect((await pisync.advance(1)).finished).toBe(1);
+  await pisync.sync(2);
+  expect((await pisync.settle()).finished).toBe(1);
+  expect(await pisync.realClock(10)).toMatchObject({ mode: "real", speed: 10 });
+  expect((await pisync.realClock()).speed).toBe(1);
+});
+
+test("its attempts follow a script, and are held until they are released", async ({ pisync }) => {
+  await pisync.script(7, [{ hold: true }, { hold: true }, { sync_status_code: 404, error_message: "Gone", delay: 0, sticky: true }]);
+  await pisync.sync(7);
+  expect((await pisync.ledger()).held).toBe(1);
+  expect(await pisync.release(7)).toMatchObject({ sync_status_code: 200, error_message: null });
+  await pisync.sync(7);
+  expect(await pisync.release(7, 400, "Storage Full")).toMatchObject({ sync_status_code: 400, error_message: "Storage Full" });
+  expect((await pisync.syncAndWait(7)).device.error_message).toBe("Gone");
+  await pisync.endScript(7);
+  await expect(pisync.release(7)).rejects.toMatchObject({ status: 409 });
+});
+
+test("a forecast comes true, and the ledger balances", async ({ pisync }) => {
+  const [next, ...others] = await pisync.forecast(3, { attempts: 4 });
+  expect(others.map((forecast) => forecast.attempt)).toEqual([2, 3, 4]);
+  expect(await pisync.forecast(3, { attempts: 1, first: 4 })).toEqual([others.at(-1)]);
+  await pisync.sync(3);
+  await pisync.settle();
+  expect((await pisync.device(3)).sync_status_code).toBe(next!.sync_status_code);
+  expect(await pisync.ledger()).toMatchObject({ accepted: 1, pending: 0, balanced: true });
+});
+
+test("a failure report shows seed, counts and error logs", async ({ pisync }) => {
+  await pisync.script(7, [{ sync_status_code: 500, error_message: "Disk" }]);
+  await pisync.sync(7);
+  await pisync.settle();
+  const report = await describeFleet(pisync);
+  expect(report).toContain(`PiSync fleet ${pisync.fleet} at ${pisync.url}: seed 1, clock real`);
+  expect(report).toContain("1 accepted, 0 succeeded, 1 failed, 0 pending (0 held)");
+  expect(report).toContain("device 7, attempt 1: 500 Disk");
+});
