@@ -73,8 +73,8 @@ class Settings:
         """The store as anybody may see it: of a database no user, no password and no options."""
         if not self.store_is_shared:
             return self.store
-        place = self.store.partition("?")[0].removeprefix("postgresql://").rpartition("@")[2]
-        return f"postgresql://{place}"
+        authority, _, rest = self.store.removeprefix("postgresql://").partition("/")
+        return f"postgresql://{authority.rpartition('@')[2]}/{rest.partition('?')[0]}"
 
     @classmethod
     def from_env(
@@ -86,8 +86,14 @@ class Settings:
     ) -> Self:
         """Read settings from variables, and from options (by the same names), which win.
 
-        Raises InvalidSettings with every mistake there is; with `to_serve`, also those that only
-        a server minds.
+        Args:
+            environ: The variables; others than PISYNC_* don't matter.
+            options: Texts by the variables' names.
+            check_profile: Says what is wrong with a profile.
+            to_serve: Whether to look for mistakes that only a server minds, too.
+
+        Raises:
+            InvalidSettings: With every mistake there is.
         """
         options = options or {}
         env = _Given(_overridden(environ, options))

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import NamedTuple
+from unicodedata import category
 from urllib.parse import urlsplit
 
 import orjson
@@ -40,9 +41,13 @@ class LoginFailures(NamedTuple):
 class Variable(NamedTuple):
     """A setting as its users meet it: help texts and the table of settings are made from these.
 
-    `parse` takes its text and raises ValidationError. `unset` says what goes where it is not set,
-    if the default's value does not. `or_file`: `names` has a second one, for the path of a
-    file that holds the text.
+    Attributes:
+        field: The field of `Settings` that it sets.
+        parse: Takes its text and returns the value, or raises ValidationError.
+        meaning: What it says, for help texts.
+        unset: What goes where it is not set, if the default's value does not say that.
+        or_file: Whether `names` has a second one, for the path of a file that holds the text.
+        is_json: Whether the text may have line breaks and tabs.
     """
 
     field: str
@@ -50,6 +55,7 @@ class Variable(NamedTuple):
     meaning: str
     unset: str | None = None
     or_file: bool = False
+    is_json: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -57,33 +63,57 @@ class Variable(NamedTuple):
         name = PREFIX + self.field.upper()
         return (name, name + FILE_SUFFIX) if self.or_file else (name,)
 
-    def names_in(self, given: Mapping[str, str]) -> list[str]:
+    def names_in(self, environ: Mapping[str, str]) -> list[str]:
         """Return those of its names that are set."""
-        return [name for name in self.names if name in given]
+        return [name for name in self.names if name in environ]
 
     def read_text(self, text: str) -> object:
-        """Return the value of a text. Raises ValidationError."""
+        """Return the value of a text.
+
+        Raises:
+            ValidationError: The text is not valid.
+        """
         if not text:
             raise ValidationError("is set, but empty")
-        return self.parse(text)
+        return self._parse(text)
 
     def read_file(self, path: str) -> object:
-        """Return the value of the text in a file. Raises ValidationError."""
+        """Return the value of the text in a file.
+
+        Raises:
+            ValidationError: The file can't be read, or its text is not valid.
+        """
         if not path:
             raise ValidationError("is set, but empty")
+        _refuse_control_characters(path)
         try:
-            # Editors and `echo` end a file with a newline that nobody means.
-            text = Path(path).read_bytes().decode().rstrip("\r\n")
+            # Windows' editors begin a file with a byte order mark, and all editors and `echo` end
+            # it with a newline: nobody means those.
+            text = Path(path).read_bytes().decode("utf-8-sig").rstrip("\r\n")
         # The path is not repeated: it may be the secret itself, put into the wrong variable.
         except UnicodeDecodeError:
             raise ValidationError("the file must be UTF-8 text") from None
         except OSError as exc:
             raise ValidationError(f"can't read the file: {exc.strerror}") from None
-        except ValueError:
-            raise ValidationError("must be the path of a file") from None
         if not text:
             raise ValidationError("the file is empty")
+        return self._parse(text)
+
+    def _parse(self, text: str) -> object:
+        _refuse_control_characters(text, allowed="\t\r\n" if self.is_json else "")
         return self.parse(text)
+
+
+def _refuse_control_characters(text: str, allowed: str = "") -> None:
+    """Refuse what nobody sees, and nobody means.
+
+    Raises:
+        ValidationError: There is such a character.
+    """
+    if text.endswith("\r") and "\r" not in allowed:
+        raise ValidationError("ends in a carriage return: was it written on Windows?")
+    if any(category(each) == "Cc" and each not in allowed for each in text):
+        raise ValidationError("must not contain control characters")
 
 
 def option_of(name: str) -> str:
@@ -221,11 +251,21 @@ def _networks(text: str) -> tuple[Network, ...]:
 
 def _network(text: str) -> Network:
     try:
-        return ip_network(text)
+        network = ip_network(text)
     except ValueError:
         raise ValidationError(
             f"must be addresses or networks, comma-separated; {_quoted(text)} is neither"
         ) from None
+    if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
+        # Where a socket takes both families, clients by IPv4 are looked at as what they are.
+        return IPv4Network(
+            (int(network.network_address) & 0xFFFF_FFFF, network.prefixlen - _MAPPED.prefixlen)
+        )
+    return network
+
+
+_MAPPED = IPv6Network("::ffff:0:0/96")
+"""IPv4 addresses as IPv6 writes them."""
 
 
 def _http_url(text: str) -> str:
@@ -253,7 +293,7 @@ def _origin(text: str) -> str:
 _MANY = 1_000_000_000
 
 VARIABLES = (
-    Variable("host", _host, "address or host name to listen on"),
+    Variable("host", _host, "address or host name to listen on; :: takes IPv4, too"),
     Variable("port", _whole_number(0, 65_535), "port to listen on; 0 picks a free port"),
     Variable(
         "store",
@@ -296,7 +336,12 @@ VARIABLES = (
         f"number of devices to create when the store is first filled, at most {MAX_DEVICES:,}",
         "ten hard-coded ones",
     ),
-    Variable("profile", _profile, "the default fleet's profile, as JSON, when it is first made"),
+    Variable(
+        "profile",
+        _profile,
+        "the default fleet's profile, as JSON, when it is first made",
+        is_json=True,
+    ),
     Variable(
         "error_logs", _whole_number(0, _MANY), "error logs kept per fleet; the oldest go first"
     ),
