@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from hashlib import blake2b
+from ipaddress import IPv4Address, IPv6Network, ip_address
 from typing import TypeVar
 
 from pisync.clocks import SYSTEM_CLOCKS, MachineClocks
@@ -57,9 +58,17 @@ class LoginThrottle:
         """Return what `attempt` returns; None is a failure, and counts.
 
         An attempt that raises, or is cancelled, has told nobody anything and does not count.
-        Raises TooManyFailures or Busy.
+
+        Args:
+            account_key: The account that the attempt is about.
+            address: The client's; in IPv6, all addresses of a /64 are one client's.
+            attempt: Tries a password.
+
+        Raises:
+            TooManyFailures: The account or the address has too many.
+            Busy: Too many callers are waiting, or for too long.
         """
-        keys = (_key("account", account_key), _key("address", address))
+        keys = (_key("account", account_key), _key("address", _counted_address(address)))
         async with self._queues.turn(*keys):
             await self._wait_for_permit(keys)
             failed = False
@@ -87,6 +96,17 @@ class LoginThrottle:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_ANOTHER_LOOK):
                     await ended.wait()
+
+
+def _counted_address(address: str) -> str:
+    """Return what a client's failures count for: of IPv6, whoever has one address has its /64."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, IPv4Address):
+        return address
+    return str(IPv6Network((int(parsed), 64), strict=False))
 
 
 def _key(kind: str, value: str) -> bytes:

@@ -75,12 +75,16 @@ def _read(path: Path) -> str | None:
     if not secret:
         return None
     if len(secret) < _MIN_BYTES or not secret.isascii():
-        raise NoSecret(
-            f"{path}: must hold {_MIN_BYTES} bytes of ASCII or more. Without this file, a new"
-            " secret is drawn, and all tokens end."
-        )
+        raise _not_a_secret(path)
     _check_private(path, found)
     return secret.decode()
+
+
+def _not_a_secret(path: Path) -> NoSecret:
+    return NoSecret(
+        f"{path}: must hold {_MIN_BYTES} bytes of ASCII or more. Without this file, a new secret is"
+        " drawn, and all tokens end."
+    )
 
 
 def _check_private(path: Path, found: os.stat_result) -> None:
@@ -143,9 +147,8 @@ def _make(path: Path) -> str:
         draft.unlink()
         deadline = time.monotonic() + _NAMING_SECONDS
         while (others := _read(path)) is None:
-            if time.monotonic() > deadline:  # it died, and left the name claimed
-                path.unlink()
-                return _make(path)
+            if time.monotonic() > deadline:
+                raise _not_a_secret(path) from None
             time.sleep(0.01)
         return others
     return secret
@@ -164,11 +167,16 @@ def _write_draft(path: Path, content: str) -> Path:
 def _rename_exclusively(draft: Path, path: Path) -> None:
     """Give a file its name, unless there is one of that name.
 
-    A hard link would do that in one step, but some file systems have none.
-
     Raises:
         FileExistsError: There is one.
         OSError: It can't be done.
     """
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    draft.replace(path)
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links: two steps, in place of one
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        draft.replace(path)
+    else:
+        draft.unlink()

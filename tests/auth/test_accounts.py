@@ -277,6 +277,16 @@ async def test_failures_are_counted_for_the_address_with_any_name() -> None:
         assert await b.login("alice", RIGHT, ELSEWHERE)
 
 
+async def test_the_addresses_of_one_network_of_ipv6_are_one_client() -> None:
+    async with bench() as b:
+        for number in range(LIMIT):
+            await b.fail(f"user{number}", address=f"2001:db8:0:1::{number:x}")
+        with pytest.raises(TooManyFailures):
+            await b.login("alice", WRONG, "2001:db8:0:1:ffff:ffff:ffff:ffff")
+        await b.fail("alice", address="2001:db8:0:2::1")
+        await b.fail("alice", address="192.0.2.1")
+
+
 async def test_a_name_that_is_an_address_is_not_that_address() -> None:
     async with bench() as b:
         await b.accounts.register(HERE, RIGHT)

@@ -263,6 +263,14 @@ class TestMistakes:
             " Choose another port with --port or PISYNC_PORT."
         )
 
+    def test_an_address_in_use_is_found_before_a_password_is_drawn(self, tmp_path: Path) -> None:
+        store = f"sqlite:///{tmp_path}/pisync.db"
+        with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+            process = pisync("serve", f"--port={taken.getsockname()[1]}", "--store", store)
+        assert process.returncode == 1
+        with serving("--store", store) as server:
+            assert "drawn now, shown only once" in server.banner
+
     def test_an_address_of_another_machine_too(self) -> None:
         process = pisync("serve", "--host", "192.0.2.1")
         assert (process.returncode, process.stdout) == (1, "")

@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Final
 
 from aiohttp import web
@@ -16,6 +16,7 @@ from pisync.telemetry.logs import get_logger
 from pisync.web.transport.admission import NORMAL, Limits
 from pisync.web.transport.aiohttp_internals import Runner, parser_is_compiled
 from pisync.web.transport.server import make_runner
+from pisync.web.transport.sockets import bind
 from pisync.web.transport.timeouts import DEFAULT_TIMEOUTS, Timeouts
 
 # Connections that may wait to be accepted: a load test begins with thousands at once. The kernel
@@ -99,8 +100,15 @@ def _tune_garbage_collection() -> None:
 
 
 async def _start(runner: Runner, host: str, port: int) -> None:
-    await runner.setup()
-    await web.TCPSite(runner, host, port, backlog=_BACKLOG).start()
+    with ExitStack() as unused:
+        # First: a start that fails for want of an address must have drawn no password.
+        sockets = await bind(host, port)
+        for each in sockets:
+            unused.callback(each.close)
+        await runner.setup()
+        for each in sockets:
+            await web.SockSite(runner, each, backlog=_BACKLOG).start()
+        unused.pop_all()
 
 
 async def _completes(work: Coroutine[Any, Any, None], *, unless: asyncio.Event) -> bool:
