@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 # What is measured has an environment of its own, and all servers in Python the same interpreter.
 BENCH := .venv-bench
+# What checks the JavaScript of the pages.
+PAGES := tools/javascript
 # More arguments: make run ARGS='--port 9000', make test ARGS='-k login'
 ARGS ?=
 IMAGE ?= pisync
@@ -63,10 +65,17 @@ fuzz: $(VENV)/.dev ## Fuzz the API, its document and its parsers, for so many MI
 	  $(BIN)/python -m tests.fuzz.parsers -max_total_time=$$(($(MINUTES) * 15)) -artifact_prefix=$(VENV)/
 
 .PHONY: check
-check: $(VENV)/.dev ## Check format, lint and types
+check: $(VENV)/.dev check-pages ## Check format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# The pages need no Node, only their checks do.
+.PHONY: check-pages
+check-pages: ## Check types and style of the pages' JavaScript, where there is Node
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory $(PAGES)/node_modules/.ready && npm run --silent --prefix $(PAGES) check; \
+	elif [ "$$CI" = true ]; then echo "Node is needed to check the pages: apt-get install nodejs npm" >&2; exit 1; \
+	else echo "NOT CHECKED: the pages' JavaScript. There is no Node here." >&2; fi
 
 .PHONY: format
 format: $(VENV)/.dev ## Format the code and mend what the linter can
@@ -122,7 +131,7 @@ down: ## Stop it, and remove what it kept
 
 .PHONY: clean
 clean: ## Remove everything that these commands made here
-	rm -rf $(VENV) $(BENCH) bench/peers/node/node_modules clients/typescript/node_modules clients/typescript/dist clients/typescript/test-results dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .schemathesis
+	rm -rf $(VENV) $(BENCH) bench/peers/node/node_modules clients/typescript/node_modules clients/typescript/dist clients/typescript/test-results $(PAGES)/node_modules dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .schemathesis
 	find pisync tests bench -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -148,6 +157,10 @@ $(BENCH)/.ready: requirements.txt requirements-build.txt bench/requirements.txt 
 	$(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements.txt -r requirements-build.txt -r bench/requirements.txt
 	npm ci --silent --no-audit --no-fund --prefix bench/peers/node
+	@touch $@
+
+$(PAGES)/node_modules/.ready: $(PAGES)/package.json $(PAGES)/package-lock.json
+	npm ci --silent --no-audit --no-fund --prefix $(PAGES)
 	@touch $@
 
 # `make lock` must work while the lock files are missing or out of date.

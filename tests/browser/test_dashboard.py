@@ -399,6 +399,18 @@ async def test_an_address_that_leads_nowhere_leads_to_the_devices(
     await expect(board.page).to_have_title("Devices · PiSync")
 
 
+async def test_a_name_that_no_fleet_can_have_reaches_no_call(board: Dashboard, admin: Api) -> None:
+    paths: list[str] = []
+    board.page.on("request", lambda request: paths.append(request.url))
+    await board.open(admin)
+    await board.go("/admin", fleet="default%2Fdevices%2F7%2Fscript%23")
+    await expect(board.alert).to_contain_text("The address names a fleet that cannot exist.")
+    await expect(board.page.get_by_role("button", name="Delete fleet")).to_have_count(0)
+    assert [path for path in paths if "script" in path] == []
+    await board.page.get_by_role("link", name="To the default fleet").click()
+    await board.is_live()
+
+
 async def test_what_is_shown_can_be_paused(board: Dashboard, lab: FleetLab) -> None:
     await board.open(lab.api)
     await board.button("Pause").click()
@@ -593,7 +605,12 @@ async def test_the_page_recovers_when_the_server_returns(
     board: Dashboard, api: Api, user: Api, complaints: list[str]
 ) -> None:
     streams: list[Request] = []
-    board.page.on("request", lambda each: streams.append(each) if "/events" in each.url else None)
+
+    def keep_stream(request: Request) -> None:
+        if request.url.endswith("/events"):
+            streams.append(request)
+
+    board.page.on("request", keep_stream)
     await board.open(user)
     await user.post("/devices/3/sync")
     await expect(board.figure("Attempts")).to_have_text("1")

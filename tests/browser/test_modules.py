@@ -19,46 +19,76 @@ STREAM = "\r\n".join(
         'data: {"ü": 1}',
         "",
         "id: 2",
-        "data:two",
-        "data: lines",
+        "event: resync",
+        "data:[2,",
+        "data: 3]",
         "",
         "event: nothing",
         "",
-        "data: the last id stays",
+        "event: sync",
+        "data: 4",
         "",
         "data: not complete",
     ]
 )
 EVENTS = [
-    {"id": "1", "name": "sync", "data": '{"ü": 1}'},
-    {"id": "2", "name": "message", "data": "two\nlines"},
-    {"id": "2", "name": "message", "data": "the last id stays"},
+    {"name": "sync", "data": {"ü": 1}},
+    {"name": "resync", "data": [2, 3]},
+    {"name": "sync", "data": 4},
 ]
 
 
 async def run(page: Page, module: str, body: str, argument: object) -> Any:
-    """Run the body of a function that has `module` and `given`."""
+    """Run the body of a function that has `module` and `argument`."""
     await visit(page, "/")
-    script = f"async (given) => {{ const module = await import('/dashboard/{module}'); {body} }}"
+    script = f"async (argument) => {{ const module = await import('/dashboard/{module}'); {body} }}"
     return await page.evaluate(script, argument)
 
 
+# Opens a stream whose first answer comes in two pieces, and waits until it asks for another.
+FOLLOW = """
+    const bytes = new TextEncoder().encode(argument);
+    function follow(at) {
+        const events = [];
+        let answers = 0;
+        return new Promise((resolve) => {
+            window.fetch = async (_url, { headers }) => {
+                answers += 1;
+                if (answers === 2) {
+                    stream.close();
+                    resolve({ events, lastId: headers["Last-Event-ID"] });
+                    return new Promise(() => {});
+                }
+                return new Response(new ReadableStream({
+                    start(controller) {
+                        controller.enqueue(bytes.slice(0, at));
+                        controller.enqueue(bytes.slice(at));
+                        controller.close();
+                    },
+                }));
+            };
+            const stream = module.openStream({
+                fleet: "default",
+                onEvents: (batch) => events.push(...batch),
+                onState: () => setTimeout(() => stream.retryNow()),
+            });
+        });
+    }
+    const found = [];
+    for (let at = 0; at <= bytes.length; at += 1) found.push(await follow(at));
+    return found;
+"""
+
+
 @pytest.mark.parametrize("line_end", ["\r\n", "\n", "\r"], ids=["CRLF", "LF", "CR"])
-async def test_events_are_found_however_the_stream_is_cut(page: Page, line_end: str) -> None:
-    found = await run(
-        page,
-        "sse.js",
-        """return [...given, ""].map((_, at) => {
-            const parser = new module.EventParser();
-            return [...parser.feed(given.slice(0, at)), ...parser.feed(given.slice(at))];
-        });""",
-        STREAM.replace("\r\n", line_end),
-    )
-    assert all(events == EVENTS for events in found)
+async def test_events_are_found_wherever_the_stream_is_cut(page: Page, line_end: str) -> None:
+    found = await run(page, "stream.js", FOLLOW, STREAM.replace("\r\n", line_end))
+    assert len(found) > 100
+    assert [result for result in found if result != {"events": EVENTS, "lastId": "2"}] == []
 
 
 @pytest.mark.parametrize(
-    ("delay", "given"),
+    ("delay", "written"),
     [
         (ConstantDelay(3), {"distribution": "constant", "seconds": 3}),
         (UniformDelay(1, 5), {"distribution": "uniform", "min": 1, "max": 5}),
@@ -74,22 +104,28 @@ async def test_events_are_found_however_the_stream_is_cut(page: Page, line_end: 
     ids=["constant", "uniform", "lognormal", "cut off"],
 )
 async def test_the_preview_of_a_delay_is_what_the_server_draws(
-    page: Page, delay: Delay, given: dict[str, object]
+    page: Page, delay: Delay, written: dict[str, object]
 ) -> None:
     shares = [0.01, 0.5, 0.95, 0.99]
-    body = "return given.shares.map((u) => module.quantile(given.delay, u));"
-    shown = await run(page, "views/distribution.js", body, {"delay": given, "shares": shares})
+    body = "return argument.shares.map((share) => module.quantile(argument.delay, share));"
+    shown = await run(page, "views/distribution.js", body, {"delay": written, "shares": shares})
     assert shown == pytest.approx([delay.quantile(u) for u in shares], rel=1e-4)
 
 
-async def test_batches_arrive_together_and_too_many_are_told(page: Page) -> None:
+async def test_a_value_in_a_path_stays_one_segment(page: Page) -> None:
+    body = "return module.pathOf`/admin/fleets/${argument}/ledger`;"
+    path = await run(page, "api.js", body, "default/devices/7/script#?x=.. %")
+    assert path == "/admin/fleets/default%2Fdevices%2F7%2Fscript%23%3Fx%3D..%20%25/ledger"
+
+
+async def test_batches_arrive_together_and_too_many_are_reported(page: Page) -> None:
     body = """
         const batches = [];
         let overflows = 0;
         const deliver = (batch) => batches.push(batch.length);
         const { add } = module.createBatches(deliver, () => { overflows += 1; });
-        for (let each = 0; each < 30; each += 1) add([each]);
-        await new Promise((resolve) => setTimeout(resolve, given));
+        for (let item = 0; item < 30; item += 1) add([item]);
+        await new Promise((resolve) => setTimeout(resolve, argument));
         add(Array(30_000).fill(0));
         return [batches, overflows];
     """

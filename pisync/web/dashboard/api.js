@@ -1,10 +1,20 @@
 // Calls of the API, as this page makes them and as curl would.
+/** @import { FieldErrors, Request } from "./types.js" */
 import { expire, session } from "./session.js";
 
 export const DEFAULT_FLEET = "default";
 
-/** A call that was refused, or failed: status 0 if no answer came. `fields`: what is wrong, by field. */
+// Calls are found from where this file is: a proxy may serve all of PiSync under a path of its own.
+const ROOT = new URL("..", import.meta.url).href.replace(/\/$/, "");
+
+/** A call that was refused, or that failed: status 0 if no answer came. */
 export class ApiError extends Error {
+  /**
+   * @param {number} status
+   * @param {string} message
+   * @param {FieldErrors} fields What is wrong, by field.
+   * @param {number} retryAfter In seconds.
+   */
   constructor(status, message, fields = {}, retryAfter = 0) {
     super(message);
     this.status = status;
@@ -13,11 +23,30 @@ export class ApiError extends Error {
   }
 }
 
-/** Make a call; return `{data, headers}`. Throws ApiError; an answer of 401 ends the session. */
+/**
+ * Return the URL of a path of the API.
+ * @param {string} path
+ */
+export const urlOf = (path) => ROOT + path;
+
+/**
+ * Return a path, with its values encoded, so that none of them adds a segment or a query.
+ * @param {TemplateStringsArray} strings
+ * @param {(string | number)[]} values
+ */
+export const pathOf = (strings, ...values) =>
+  String.raw({ raw: strings }, ...values.map(encodeURIComponent));
+
+/**
+ * Make a call.
+ * @param {Request & { signal?: AbortSignal }} request
+ * @returns {Promise<{ data: any, headers: Headers }>}
+ * @throws {ApiError} The call was refused or failed. A 401 also ends the session.
+ */
 export async function call({ method = "GET", path, body, fleet, signal }) {
   let response;
   try {
-    response = await fetch(path, {
+    response = await fetch(urlOf(path), {
       method,
       headers: headers(fleet, body),
       body: body === undefined ? undefined : JSON.stringify(body),
@@ -33,6 +62,11 @@ export async function call({ method = "GET", path, body, fleet, signal }) {
   return { data, headers: response.headers };
 }
 
+/**
+ * @param {string} [fleet]
+ * @param {unknown} [body]
+ * @returns {Record<string, string>}
+ */
 export function headers(fleet, body) {
   const token = session.get()?.token;
   return {
@@ -42,22 +76,28 @@ export function headers(fleet, body) {
   };
 }
 
-/** Return what an answer that is no success says; end the session if that is what it takes. */
+/**
+ * Return the error that an answer stands for; end the session if it is a 401.
+ * @param {Response} response
+ */
 export async function problem(response) {
   if (response.status === 401 && session.get()) expire();
-  const said = await response.json().catch(() => ({}));
+  const { message, errors } = await response.json().catch(() => ({}));
   return new ApiError(
     response.status,
-    said.message ?? `The server answered ${response.status}.`,
-    said.errors,
+    message ?? `The server answered ${response.status}.`,
+    errors,
     Number(response.headers.get("Retry-After")) || 0,
   );
 }
 
-/** Return the same call as a command for a shell that has a token in $TOKEN. */
+/**
+ * Return the same call as a command for a shell that has a token in $TOKEN.
+ * @param {Request} request
+ */
 export function curl({ method = "GET", path, body, fleet }) {
   const parts = [
-    `curl ${method === "GET" ? "" : `-X ${method} `}${quoted(location.origin + path)}`,
+    `curl ${method === "GET" ? "" : `-X ${method} `}${quoted(urlOf(path))}`,
     '-H "Authorization: Bearer $TOKEN"',
   ];
   if (fleet && fleet !== DEFAULT_FLEET) parts.push(`-H ${quoted(`Pisync-Fleet: ${fleet}`)}`);
@@ -67,11 +107,18 @@ export function curl({ method = "GET", path, body, fleet }) {
   return parts.join(" \\\n  ");
 }
 
+/** @param {string} text */
 const quoted = (text) => `'${text.replaceAll("'", String.raw`'\''`)}'`;
 
-/** Return a path with a query of those values that are not empty. */
+/**
+ * Return a path with a query of the values that are not empty.
+ * @param {string} path
+ * @param {Record<string, string | number | undefined>} values
+ */
 export function withQuery(path, values) {
-  const given = Object.entries(values).filter(([, value]) => value !== undefined && value !== "");
-  const query = new URLSearchParams(given).toString().replaceAll("%2C", ",");
+  const entries = Object.entries(values)
+    .filter(([, value]) => value !== undefined && value !== "")
+    .map(([name, value]) => [name, String(value)]);
+  const query = new URLSearchParams(entries).toString().replaceAll("%2C", ",");
   return query ? `${path}?${query}` : path;
 }

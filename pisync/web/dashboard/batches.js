@@ -1,11 +1,16 @@
-// Gathers what arrives, and hands it on once a frame at the most, however much it is.
+// Gathers items as they arrive and delivers them together, at most once a frame.
 
 const PAUSE = 100; // ms between two batches: nobody reads faster
-const HIDDEN_PAUSE = 500; // a page that is not seen gets no frames
-const MOST = 20_000; // waiting at once
+const HIDDEN_PAUSE = 500; // ms; a hidden page gets no frames
+const MAX_WAITING = 20_000;
 
-/** Return `{add, clear}`. `deliver` gets batches; `overflow` is called when too much was waiting. */
+/**
+ * @template T
+ * @param {(batch: T[]) => void} deliver
+ * @param {() => void} overflow Called in place of `deliver` when too many items were waiting.
+ */
 export function createBatches(deliver, overflow) {
+  /** @type {T[]} */
   let waiting = [];
   let scheduled = false;
   let last = -Infinity;
@@ -29,8 +34,9 @@ export function createBatches(deliver, overflow) {
   }
 
   return {
+    /** @param {T[]} items */
     add(items) {
-      if (waiting.length + items.length > MOST) {
+      if (waiting.length + items.length > MAX_WAITING) {
         waiting = [];
         overflow();
       } else {

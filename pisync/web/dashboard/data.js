@@ -1,38 +1,54 @@
-// What the server is asked for, and asked for again when it may have changed.
-import { useEffect, useRef, useState } from "/dashboard/preact.js";
+// What is read from the server, and read again when it may have changed.
+/** @import { ApiError } from "./api.js" */
+/** @import { FleetEvent, Reading, Request } from "./types.js" */
 import { call } from "./api.js";
 import { useFeed } from "./feed.js";
+import { useEffect, useRef, useState } from "./preact.js";
 
 /**
- * Read something now, when `request` changes, and when all is to be read anew.
+ * Read from the server now, when `request` changes, and when everything is to be read again.
  *
- * Return `{data, headers, error, loading, reload, patch}`. `onEvents(data, events)`, if given,
- * returns the data with these events; those that come while it is being read are applied to what was
- * read. `patch(change)` does so with a change of the reader's own.
+ * Events that arrive during a read are applied to its result.
+ *
+ * @template T
+ * @param {Request} request
+ * @param {(data: T, events: FleetEvent[]) => T} [onEvents] Returns the data with these events.
+ * @returns {Reading<T>} `patch` applies a change that the caller knows of.
  */
 export function useRead(request, onEvents) {
-  const [state, setState] = useState({ data: null, headers: null, error: null, loading: true });
-  const reading = useRef(null);
+  const [state, setState] = useState(
+    /** @type {Pick<Reading<T>, "data" | "headers" | "error" | "loading">} */ ({
+      data: null,
+      headers: null,
+      error: null,
+      loading: true,
+    }),
+  );
+  const current = useRef(
+    /** @type {{ controller: AbortController, events: FleetEvent[] } | null} */ (null),
+  );
   const key = JSON.stringify(request);
 
   async function reload() {
-    reading.current?.abort.abort();
-    const mine = { abort: new AbortController(), events: [] };
-    reading.current = mine;
+    current.current?.controller.abort();
+    const read = { controller: new AbortController(), events: /** @type {FleetEvent[]} */ ([]) };
+    current.current = read;
     setState((old) => ({ ...old, loading: true }));
     try {
-      const { data, headers } = await call({ ...request, signal: mine.abort.signal });
-      if (reading.current !== mine) return;
-      const now = onEvents && mine.events.length ? onEvents(data, mine.events) : data;
-      setState({ data: now, headers, error: null, loading: false });
-    } catch (error) {
-      // An older answer is better than none: the page says that it is offline.
-      if (reading.current === mine) setState((old) => ({ ...old, error, loading: false }));
+      const { data, headers } = await call({ ...request, signal: read.controller.signal });
+      if (current.current !== read) return;
+      const patched = onEvents && read.events.length ? onEvents(data, read.events) : data;
+      setState({ data: patched, headers, error: null, loading: false });
+    } catch (failure) {
+      // Keep the last answer: the page says that it is offline.
+      const error = /** @type {ApiError} */ (failure);
+      if (current.current === read) setState((old) => ({ ...old, error, loading: false }));
     } finally {
-      if (reading.current === mine) reading.current = null;
+      if (current.current === read) current.current = null;
     }
   }
 
+  /** @param {(data: T) => T} change */
   const patch = (change) =>
     setState((old) => {
       if (old.data === null) return old;
@@ -43,9 +59,9 @@ export function useRead(request, onEvents) {
   useEffect(() => {
     reload();
     return () => {
-      const given = reading.current;
-      reading.current = null;
-      given?.abort.abort();
+      const read = current.current;
+      current.current = null;
+      read?.controller.abort();
     };
   }, [key]);
 
@@ -53,15 +69,19 @@ export function useRead(request, onEvents) {
     onReload: reload,
     onEvents(events) {
       if (!onEvents) return;
-      reading.current?.events.push(...events);
+      current.current?.events.push(...events);
       patch((data) => onEvents(data, events));
     },
   });
   return { ...state, reload, patch };
 }
 
-/** Return a function that calls `act` soon, and then once in `every` ms at the most. */
-export function useThrottled(act, every) {
+/**
+ * Return a function that calls `act` soon, and at most once in `interval` ms.
+ * @param {() => void} act
+ * @param {number} interval
+ */
+export function useThrottled(act, interval) {
   const latest = useRef(act);
   latest.current = act;
   const timer = useRef(0);
@@ -69,7 +89,7 @@ export function useThrottled(act, every) {
   useEffect(() => () => clearTimeout(timer.current), []);
   return () => {
     if (timer.current) return;
-    const left = Math.max(100, last.current + every - performance.now());
+    const left = Math.max(100, last.current + interval - performance.now());
     timer.current = setTimeout(() => {
       timer.current = 0;
       last.current = performance.now();

@@ -1,20 +1,36 @@
-// The present fleet's stream, for all that is shown: batches of events, and when to read anew.
-import { useEffect, useRef } from "/dashboard/preact.js";
+// The present fleet's stream, for every view: batches of events, and when to read everything again.
+/** @import { Connection, FleetEvent } from "./types.js" */
 import { createBatches } from "./batches.js";
+import { useEffect, useRef } from "./preact.js";
 import * as rates from "./rates.js";
 import { createStore } from "./store.js";
 import { openStream } from "./stream.js";
 import { learnTime } from "./time.js";
 
-/** The stream's state; see `openStream`. Also `{phase: "paused"}`. */
-export const connection = createStore({ phase: "connecting" });
+// A browser opens six connections to a host, for all tabs together: a hidden one must not keep one.
+const HIDDEN_GRACE = 5_000; // ms
 
+/**
+ * @typedef {object} Handlers
+ * @property {(events: FleetEvent[]) => void} [onEvents]
+ * @property {() => void} [onReload]
+ */
+
+/** The stream's state. */
+export const connection = createStore(/** @type {Connection} */ ({ phase: "connecting" }));
+
+/** @type {Set<{ current: Handlers }>} */
 const followers = new Set();
-const batches = createBatches(deliver, readAnew);
+const batches = createBatches(deliver, reloadAll);
+/** @type {ReturnType<typeof openStream> | null} */
 let stream = null;
-let fleet = null;
+let fleet = "";
+let hiding = 0;
 
-/** Follow a fleet, from now on. */
+/**
+ * Follow a fleet, from now on.
+ * @param {string} name
+ */
 export function follow(name) {
   unfollow();
   fleet = name;
@@ -28,10 +44,10 @@ export function unfollow() {
   batches.clear();
 }
 
-/** Hold still what is shown, until `resume`. */
+/** Freeze what is shown, until `resume`. */
 export function pause() {
   unfollow();
-  connection.set({ phase: "paused" });
+  enter({ phase: "paused" });
 }
 
 export function resume() {
@@ -39,7 +55,8 @@ export function resume() {
   const opened = openStream({
     fleet,
     onEvents: (events) => stream === opened && batches.add(events),
-    onState: (state) => stream === opened && turned(state),
+    onState: (state) => stream === opened && enter(state),
+    suspended: document.hidden,
   });
   stream = opened;
 }
@@ -48,35 +65,50 @@ export function retryNow() {
   stream?.retryNow();
 }
 
-// When the stream opens, what was read before may be older than its first event.
-function turned(state) {
+/** @param {Connection} state */
+function enter(state) {
   connection.set(state);
-  if (state.phase === "live") readAnew();
+  if (state.phase !== "live") return rates.suspend();
+  rates.resume(state.resumed);
+  reloadAll(); // what was read before the stream opened may be older than its first event
 }
 
+/** @param {FleetEvent[]} events */
 function deliver(events) {
   // What came before the last `resync` is read again anyway.
   const resync = events.findLastIndex((event) => event.name === "resync");
   const rest = resync < 0 ? events : events.slice(resync + 1);
-  if (resync >= 0) readAnew();
+  if (resync >= 0) reloadAll();
   rates.count(rest);
   learnTime(rest);
   for (const follower of [...followers]) follower.current.onEvents?.(rest);
 }
 
-function readAnew() {
+function reloadAll() {
   for (const follower of [...followers]) follower.current.onReload?.();
 }
 
 addEventListener("online", retryNow);
-document.addEventListener("visibilitychange", () => document.hidden || retryNow());
+document.addEventListener("visibilitychange", () => {
+  clearTimeout(hiding);
+  if (document.hidden) {
+    hiding = setTimeout(() => stream?.suspend(), HIDDEN_GRACE);
+  } else {
+    stream?.resume();
+  }
+});
 
-/** Call `onEvents(events)` with each batch, and `onReload()` when all must be read again. */
+/**
+ * Call `onEvents` with each batch, and `onReload` when everything must be read again.
+ * @param {Handlers} handlers
+ */
 export function useFeed(handlers) {
   const current = useRef(handlers);
   current.current = handlers;
   useEffect(() => {
     followers.add(current);
-    return () => followers.delete(current);
+    return () => {
+      followers.delete(current);
+    };
   }, []);
 }

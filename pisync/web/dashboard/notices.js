@@ -1,23 +1,30 @@
-// Short messages at the edge of the page, for what the reader began; read out by screen readers.
-import { html } from "/dashboard/preact.js";
+// Short messages at the edge of the page about what its user began; screen readers read them out.
+import { html } from "./preact.js";
 import { createStore, useStore } from "./store.js";
 
-const MOST = 4;
-const STAYS = 10_000; // ms
+const MAX_SHOWN = 4;
+const LIFETIME = 10_000; // ms
 
-const notices = createStore([]);
+/** @typedef {{ key: number, text: string, tone: string }} Notice */
+
+const notices = createStore(/** @type {Notice[]} */ ([]));
 let count = 0;
 
-/** Show a message; `tone`: "good", "bad" or "". */
+/**
+ * Show a message.
+ * @param {string} text
+ * @param {"good" | "bad" | ""} tone
+ */
 export function notify(text, tone = "") {
   const notice = { key: (count += 1), text, tone };
-  const others = notices.get().filter((each) => each.text !== text);
-  notices.set([...others, notice].slice(-MOST));
-  setTimeout(() => dismiss(notice), STAYS);
+  const others = notices.get().filter((other) => other.text !== text);
+  notices.set([...others, notice].slice(-MAX_SHOWN));
+  setTimeout(() => dismiss(notice), LIFETIME);
 }
 
+/** @param {Notice} notice */
 function dismiss(notice) {
-  notices.set(notices.get().filter((each) => each !== notice));
+  notices.set(notices.get().filter((other) => other !== notice));
 }
 
 export function Notices() {
@@ -26,7 +33,12 @@ export function Notices() {
     ${shown.map(
       (notice) => html`<p key=${notice.key} class="notice ${notice.tone}">
         <span>${notice.text}</span>
-        <button type="button" class="plain" aria-label="Dismiss" onClick=${() => dismiss(notice)}>×</button>
+        <button
+          type="button"
+          class="plain"
+          aria-label="Dismiss"
+          onClick=${() => dismiss(notice)}
+        >×</button>
       </p>`,
     )}
   </div>`;

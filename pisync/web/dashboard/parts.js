@@ -1,9 +1,12 @@
 // Small parts that all views are made of.
-import { html, useEffect, useRef, useState } from "/dashboard/preact.js";
+/** @import { Request } from "./types.js" */
 import { curl } from "./api.js";
+import { html, useEffect, useRef, useState } from "./preact.js";
 import { ago, exact, tick } from "./time.js";
 
 const counts = new Intl.NumberFormat("en");
+
+/** @param {number} value */
 export const number = (value) => counts.format(value);
 
 let ids = 0;
@@ -14,27 +17,34 @@ export function useId() {
   return id.current;
 }
 
-// Escape puts the exact times away, if they are in the way of something else.
-const putAway = (yes) => document.body.classList.toggle("put-away", yes);
-addEventListener("keydown", ({ key }) => key === "Escape" && putAway(true));
-for (const moved of ["pointerover", "focusin"]) addEventListener(moved, () => putAway(false));
+// Escape hides the exact times, in case they cover something, until the pointer or the focus moves.
+/** @param {boolean} isHidden */
+const hideExactTimes = (isHidden) => document.body.classList.toggle("put-away", isHidden);
+addEventListener("keydown", ({ key }) => key === "Escape" && hideExactTimes(true));
+for (const type of ["pointerover", "focusin"]) addEventListener(type, () => hideExactTimes(false));
 
-/** How long ago; the exact time shows on hover, and when its row has the focus. */
-export function When({ at, never = "never" }) {
-  const [, setText] = useState("");
+/**
+ * How long ago something was; the exact time shows on hover, and when its row has the focus.
+ * @param {{ at: string | null }} props
+ */
+export function When({ at }) {
+  const [, setText] = useState(/** @type {string | null} */ (""));
   useEffect(() => {
-    // Every second for every time that is shown: only what reads differently is rendered again.
-    const look = () => setText(at && ago(at));
-    look();
-    return tick.watch(look);
+    // Once a second for every time that is shown: only a text that changes is rendered again.
+    const update = () => setText(at && ago(at));
+    update();
+    return tick.watch(update);
   }, [at]);
-  if (!at) return html`<span class="muted">${never}</span>`;
+  if (!at) return html`<span class="muted">never</span>`;
   return html`<time class="when" datetime=${at}>
     <span class="ago">${ago(at)}</span><span class="exact">${exact(at)}</span>
   </time>`;
 }
 
-/** A labelled input with a hint, and with what is wrong with it. Other properties are the input's. */
+/**
+ * A labelled input, with a hint and an error. Other properties are the input's.
+ * @param {Record<string, any>} props
+ */
 export function Field({ label, hint, error, as = "input", children, class: kind = "", ...input }) {
   const id = useId();
   const notes = [hint && `${id}-hint`, error && `${id}-error`].filter(Boolean).join(" ");
@@ -51,47 +61,67 @@ export function Field({ label, hint, error, as = "input", children, class: kind 
   </div>`;
 }
 
-/** A Field for a number: `onChange` gets it. What is none it gets as text, for the server to judge. */
+/**
+ * A Field for a number. Text that is not a number is passed on as it is, for the server to refuse.
+ * @param {Record<string, any>} props
+ */
 export function NumberField({ value, onChange, ...field }) {
   const [text, setText] = useState(String(value));
   useEffect(() => {
-    if (numeric(text) !== value) setText(String(value)); // it was changed from elsewhere
+    if (numeric(text) !== value) setText(String(value)); // something else has changed it
   }, [value]);
-  const typed = (event) => {
-    setText(event.target.value);
-    onChange(numeric(event.target.value));
+  /** @param {InputEvent & { target: HTMLInputElement }} event */
+  const onInput = ({ target }) => {
+    setText(target.value);
+    onChange(numeric(target.value));
   };
-  return html`<${Field} inputmode="decimal" autocomplete="off" ...${field} value=${text} onInput=${typed} />`;
+  return html`<${Field}
+    inputmode="decimal"
+    autocomplete="off"
+    ...${field}
+    value=${text}
+    onInput=${onInput}
+  />`;
 }
 
-/** Return a text as a number, or as it is if it is none. */
+/**
+ * Return a text as a number, or as it is if it is none.
+ * @param {string} text
+ */
 export function numeric(text) {
   const trimmed = text.trim();
   return trimmed !== "" && Number.isFinite(Number(trimmed)) ? Number(trimmed) : trimmed;
 }
 
-/** Return how many seconds are left until a time (ms of this machine's clock), and count them down. */
+/** Return the seconds until a time (in ms of this machine's clock), counting down. */
 export function useCountdown(until = 0) {
   const [, redraw] = useState(0);
   const left = Math.max(0, Math.ceil((until - Date.now()) / 1000));
   useEffect(() => {
-    const timer = left > 0 && setTimeout(() => redraw((old) => old + 1), 500);
+    if (left <= 0) return undefined;
+    const timer = setTimeout(() => redraw((old) => old + 1), 500);
     return () => clearTimeout(timer);
   });
   return left;
 }
 
-/** A button that is busy while what it does is under way. It keeps the focus then. */
-export function Doing({ busy, onClick, children, ...button }) {
+/**
+ * A button that does nothing while it is busy, and keeps the focus then.
+ * @param {Record<string, any>} props
+ */
+export function BusyButton({ busy, onClick, children, ...button }) {
   return html`<button
     type="button"
     ...${button}
     aria-disabled=${busy ? "true" : undefined}
-    onClick=${(event) => !busy && onClick?.(event)}
+    onClick=${(/** @type {MouseEvent} */ event) => !busy && onClick?.(event)}
   >${children}</button>`;
 }
 
-/** Why something could not be shown, and another try. */
+/**
+ * Why something could not be shown, with a button to try again.
+ * @param {{ error: { message: string }, retry?: (() => void) | false }} props
+ */
 export function Failure({ error, retry }) {
   return html`<div class="failure" role="alert">
     <p>${error.message}</p>
@@ -99,18 +129,22 @@ export function Failure({ error, retry }) {
   </div>`;
 }
 
-/** The call that something makes, to copy as curl. */
+/**
+ * A call, to copy as a curl command.
+ * @param {{ request: Request, label?: string }} props
+ */
 export function Curl({ request, label = "As curl" }) {
   const command = curl(request);
-  const [copied, setCopied] = useState(false);
-  const text = useRef(null);
+  const [isCopied, setCopied] = useState(false);
+  const text = useRef(/** @type {HTMLElement | null} */ (null));
   useEffect(() => setCopied(false), [command]);
   const copy = async () => {
     try {
       await navigator.clipboard.writeText(command);
       setCopied(true);
     } catch {
-      getSelection().selectAllChildren(text.current); // no clipboard without https: Ctrl+C then
+      // There is no clipboard without HTTPS: select the text, for Ctrl+C.
+      if (text.current) getSelection()?.selectAllChildren(text.current);
     }
   };
   return html`<details class="curl">
@@ -118,29 +152,38 @@ export function Curl({ request, label = "As curl" }) {
     <div>
       <pre tabindex="0" aria-label="The call as a curl command"><code ref=${text}>${command}</code></pre>
       <button type="button" class="small outline secondary" onClick=${copy}>
-        ${copied ? "Copied" : "Copy"}
+        ${isCopied ? "Copied" : "Copy"}
       </button>
     </div>
   </details>`;
 }
 
-/** A question before something that can't be undone. */
+/**
+ * A question before something that cannot be undone.
+ * @param {object} props
+ * @param {string} props.title
+ * @param {unknown} [props.children]
+ * @param {string} props.yes
+ * @param {() => void} props.onYes
+ * @param {() => void} props.onNo
+ */
 export function Confirm({ title, children, yes, onYes, onNo }) {
-  const dialog = useRef(null);
-  const answered = useRef(onNo); // Escape closes it too
+  const dialog = useRef(/** @type {HTMLDialogElement | null} */ (null));
+  const onClose = useRef(onNo); // Escape closes it too
   const id = useId();
-  useEffect(() => dialog.current.showModal(), []);
-  const answer = (then) => () => {
-    answered.current = then;
-    dialog.current.close();
+  useEffect(() => dialog.current?.showModal(), []);
+  /** @param {() => void} answer */
+  const close = (answer) => () => {
+    onClose.current = answer;
+    dialog.current?.close();
   };
-  return html`<dialog ref=${dialog} aria-labelledby=${id} onClose=${() => answered.current()}>
+  return html`<dialog ref=${dialog} aria-labelledby=${id} onClose=${() => onClose.current()}>
     <article>
       <h2 id=${id}>${title}</h2>
       ${children}
       <footer>
-        <button type="button" class="secondary outline" onClick=${answer(onNo)}>Cancel</button>
-        <button type="button" class="danger" onClick=${answer(onYes)}>${yes}</button>
+        <button type="button" class="secondary outline" onClick=${close(onNo)}>Cancel</button>
+        <button type="button" class="danger" onClick=${close(onYes)}>${yes}</button>
       </footer>
     </article>
   </dialog>`;

@@ -1,40 +1,45 @@
 // A uPlot that fits its place and the colour scheme.
-import { html, useEffect, useRef } from "/dashboard/preact.js";
-import uPlot from "/dashboard/uplot.js";
+/** @typedef {(name: string) => string} Colours Looks up a colour of the style sheet by name. */
+import { html, useEffect, useRef } from "./preact.js";
+import uPlot from "./uplot.js";
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
-/** Return a function that looks up a colour of the style sheet by name. */
+/** @returns {Colours} */
 function palette() {
   const style = getComputedStyle(document.documentElement);
   return (name) => style.getPropertyValue(`--${name}`).trim();
 }
 
 /**
- * `draw(colour)` returns uPlot's options without a size; `data` its columns. `label` says in words
- * what is to be seen.
+ * @param {object} props
+ * @param {(colour: Colours) => object} props.draw Returns uPlot's options without a size.
+ * @param {uPlot.AlignedData} props.data Columns.
+ * @param {number} props.height
+ * @param {string} props.label What the plot shows, in words.
  */
 export function Plot({ draw, data, height, label }) {
-  const place = useRef(null);
-  const plot = useRef(null);
+  const place = useRef(/** @type {HTMLElement | null} */ (null));
+  const plot = useRef(/** @type {uPlot | null} */ (null));
   const newest = useRef(data);
   newest.current = data;
 
   useEffect(() => {
-    const size = () => ({ width: Math.floor(place.current.clientWidth), height });
+    const parent = /** @type {HTMLElement} */ (place.current);
+    const size = () => ({ width: Math.floor(parent.clientWidth), height });
     const build = () => {
       plot.current?.destroy();
       const options = { legend: { show: false }, ...draw(palette()), ...size() };
-      plot.current = new uPlot(options, newest.current, place.current);
+      plot.current = new uPlot(/** @type {any} */ (options), newest.current, parent);
     };
     build();
-    const fit = new ResizeObserver(() => plot.current.setSize(size()));
-    fit.observe(place.current);
+    const fit = new ResizeObserver(() => plot.current?.setSize(size()));
+    fit.observe(parent);
     dark.addEventListener("change", build);
     return () => {
       fit.disconnect();
       dark.removeEventListener("change", build);
-      plot.current.destroy();
+      plot.current?.destroy();
       plot.current = null;
     };
   }, [draw, height]);
@@ -43,7 +48,10 @@ export function Plot({ draw, data, height, label }) {
   return html`<div class="plot h${height}" ref=${place} role="img" aria-label=${label}></div>`;
 }
 
-/** Return an axis's options in the page's colours. */
+/**
+ * Return an axis's options in the page's colours.
+ * @param {Colours} colour
+ */
 export function axis(colour, more = {}) {
   return {
     stroke: colour("muted"),
@@ -55,4 +63,4 @@ export function axis(colour, more = {}) {
   };
 }
 
-export const bars = uPlot.paths.bars({ size: [0.9, 20] });
+export const bars = uPlot.paths.bars?.({ size: [0.9, 20] });

@@ -1,24 +1,44 @@
 // Attempts that began, finished and failed, by second, over the last minutes.
+/** @import { FleetEvent } from "./types.js" */
 
 export const SECONDS = 300;
 
-const begun = new Float64Array(SECONDS);
+// A ring of seconds. `begun` is NaN in those during which no stream was open.
+const begun = new Float64Array(SECONDS).fill(NaN);
 const finished = new Float64Array(SECONDS);
 const failed = new Float64Array(SECONDS);
 let newest = second();
-let since = newest;
+let suspended = true;
 
 function second() {
   return Math.floor(Date.now() / 1000);
 }
 
 export function clear() {
-  for (const column of [begun, finished, failed]) column.fill(0);
-  newest = since = second();
+  begun.fill(NaN);
+  finished.fill(0);
+  failed.fill(0);
+  newest = second();
+  suspended = true;
 }
 
+/** Count nothing until `resume`. */
+export function suspend() {
+  advance();
+  suspended = true;
+}
+
+/** @param {boolean} [isReplayed] Whether the first events are older than this second. */
+export function resume(isReplayed = false) {
+  advance(second() + (isReplayed ? 1 : 0));
+  suspended = false;
+  if (!isReplayed) begun[newest % SECONDS] ||= 0;
+}
+
+/** @param {FleetEvent[]} events */
 export function count(events) {
-  const place = turnTo(second());
+  const place = advance();
+  if (Number.isNaN(begun[place])) return;
   for (const { name, data } of events) {
     if (name !== "sync") continue;
     const code = data.device.sync_status_code;
@@ -30,45 +50,66 @@ export function count(events) {
   }
 }
 
-// A second's place in the columns; those that passed without an event are emptied.
-function turnTo(now) {
+/** Return a second's place in the ring; those that passed without an event are emptied. */
+function advance(now = second()) {
   if (now < newest) now = newest; // the clock was set back
   for (let passed = Math.max(newest + 1, now - SECONDS + 1); passed <= now; passed += 1) {
-    for (const column of [begun, finished, failed]) column[passed % SECONDS] = 0;
+    begun[passed % SECONDS] = suspended ? NaN : 0;
+    finished[passed % SECONDS] = failed[passed % SECONDS] = 0;
   }
   newest = now;
   return now % SECONDS;
 }
 
-/** Return the whole seconds past as columns: time, attempts begun, share of failures (0 to 100, or null). */
+/**
+ * Return the whole seconds past as columns: time, attempts begun, share of failures (0 to 100).
+ * Both are null where they are not known.
+ */
 export function series(window = 10) {
-  turnTo(second());
+  advance();
   const times = [];
   const attempts = [];
   const shares = [];
   for (let at = newest - SECONDS + 1; at < newest; at += 1) {
+    const known = begun[at % SECONDS];
     times.push(at);
-    attempts.push(at < since ? null : begun[at % SECONDS]);
+    attempts.push(Number.isNaN(known) ? null : known);
     shares.push(shareOver(at, window));
   }
   return [times, attempts, shares];
 }
 
-/** Return attempts a second over the last ten, and the share of failures (0 to 100, or null) over a minute. */
+/** Return attempts a second over the last ten, and the share of failures over a minute, or null. */
 export function latest() {
-  turnTo(second());
-  const seen = Math.min(10, Math.max(1, newest - since));
-  return { rate: sum(begun, newest - 1, seen) / seen, share: shareOver(newest, 60) };
+  advance();
+  const known = lastSeconds(newest - 1, 10).filter((at) => !Number.isNaN(begun[at]));
+  return { rate: sum(begun, known) / (known.length || 1), share: shareOver(newest, 60) };
 }
 
+/**
+ * @param {number} last
+ * @param {number} seconds
+ */
 function shareOver(last, seconds) {
-  const all = sum(finished, last, seconds);
-  return all ? (100 * sum(failed, last, seconds)) / all : null;
+  const places = lastSeconds(last, seconds);
+  const all = sum(finished, places);
+  return all ? (100 * sum(failed, places)) / all : null;
 }
 
-function sum(column, last, seconds) {
-  let total = 0;
+/**
+ * Return the places of some seconds up to the last.
+ * @param {number} last
+ * @param {number} seconds
+ */
+function lastSeconds(last, seconds) {
+  const places = [];
   const first = Math.max(last - seconds + 1, newest - SECONDS + 1);
-  for (let at = first; at <= last; at += 1) total += column[at % SECONDS];
-  return total;
+  for (let at = first; at <= last; at += 1) places.push(at % SECONDS);
+  return places;
 }
+
+/**
+ * @param {Float64Array} column
+ * @param {number[]} places
+ */
+const sum = (column, places) => places.reduce((total, place) => total + column[place], 0);

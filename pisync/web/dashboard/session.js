@@ -1,32 +1,37 @@
 // Who is logged in: a token, in memory and in this tab's session storage, until it expires.
+/** @import { Session } from "./types.js" */
 import { createStore } from "./store.js";
 
 const KEY = "pisync.session";
-const LONGEST_TIMER = 2 ** 31 - 1;
+const MAX_TIMER = 2 ** 31 - 1; // ms
 
-/** `{token, name, scopes, expiresAt}`, the last in milliseconds of this machine's clock; or null. */
 export const session = createStore(restored());
-/** Why the last session ended, if not by a log-out. */
-export const farewell = createStore("");
+/** Why the last session ended; empty if its user logged out. */
+export const endReason = createStore("");
 
-let alarm;
+let alarm = 0;
 watchExpiry(session.get());
 
-/** Begin a session. Throws if this is no token, or one that has expired. `isNew`: made just now. */
+/**
+ * Begin a session.
+ * @param {string} token
+ * @param {{ isNew?: boolean }} options Whether the token was made just now.
+ * @throws {Error} This is not a token, or it has expired.
+ */
 export function begin(token, { isNew = false } = {}) {
-  const next = read(token, isNew);
+  const next = decoded(token, isNew);
   if (next.expiresAt <= Date.now()) throw new Error("This token has expired.");
   sessionStorage.setItem(KEY, JSON.stringify(next));
-  farewell.set("");
+  endReason.set("");
   session.set(next);
   watchExpiry(next);
 }
 
-/** End the session; say why, unless its user asked for it. */
-export function end(why = "") {
+/** End the session; give the reason, unless its user asked for it. */
+export function end(reason = "") {
   clearTimeout(alarm);
   sessionStorage.removeItem(KEY);
-  farewell.set(why);
+  endReason.set(reason);
   session.set(null);
 }
 
@@ -34,14 +39,20 @@ export function expire() {
   if (session.get()) end("Your session has expired. Log in again.");
 }
 
-export const mayAdminister = (of) => Boolean(of?.scopes.includes("admin"));
+/** @param {Session | null} of */
+export const isAdmin = (of) => Boolean(of?.scopes.includes("admin"));
 
-// For display alone: what a token is worth, the server says.
-function read(token, isNew) {
+/**
+ * Return what a token says. This is for display alone: the server decides what a token may do.
+ * @param {string} token
+ * @param {boolean} isNew
+ * @returns {Session}
+ */
+function decoded(token, isNew) {
   let claims;
   try {
     const payload = token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
-    const bytes = Uint8Array.from(atob(payload), (char) => char.codePointAt(0));
+    const bytes = Uint8Array.from(atob(payload), (char) => char.charCodeAt(0));
     claims = JSON.parse(new TextDecoder().decode(bytes));
   } catch {
     throw new Error("This is not a token.");
@@ -52,21 +63,23 @@ function read(token, isNew) {
     token,
     name: String(sub),
     scopes: Array.isArray(scopes) ? scopes : [],
-    // However wrong this machine's clock is, a new token lives as long as it was given.
+    // However wrong this machine's clock is, a new token has its whole life before it.
     expiresAt: isNew ? Date.now() + (exp - iat) * 1000 : exp * 1000,
   };
 }
 
+/** @returns {Session | null} */
 function restored() {
   try {
-    const saved = JSON.parse(sessionStorage.getItem(KEY));
+    const saved = JSON.parse(sessionStorage.getItem(KEY) ?? "null");
     return saved && saved.expiresAt > Date.now() ? saved : null;
   } catch {
     return null;
   }
 }
 
+/** @param {Session | null} of */
 function watchExpiry(of) {
   clearTimeout(alarm);
-  if (of) alarm = setTimeout(expire, Math.min(of.expiresAt - Date.now(), LONGEST_TIMER));
+  if (of) alarm = setTimeout(expire, Math.min(of.expiresAt - Date.now(), MAX_TIMER));
 }

@@ -1,7 +1,14 @@
 // A value that components and modules can watch.
-import { useEffect, useState } from "/dashboard/preact.js";
+/** @import { Store } from "./types.js" */
+import { useEffect, useState } from "./preact.js";
 
+/**
+ * @template T
+ * @param {T} value
+ * @returns {Store<T>}
+ */
 export function createStore(value) {
+  /** @type {Set<(value: T) => void>} */
   const watchers = new Set();
   return {
     get: () => value,
@@ -17,13 +24,18 @@ export function createStore(value) {
   };
 }
 
-/** Return a store's value, and render again when it changes. */
+/**
+ * Return a store's value, and render again when it changes.
+ * @template T
+ * @param {Store<T>} store
+ */
 export function useStore(store) {
   const [value, setValue] = useState(store.get);
   useEffect(() => {
-    const changed = (next) => setValue(() => next);
-    changed(store.get()); // it may have changed since the render
-    return store.watch(changed);
+    /** @param {T} next */
+    const update = (next) => setValue(() => next);
+    update(store.get()); // it may have changed since the render
+    return store.watch(update);
   }, [store]);
   return value;
 }

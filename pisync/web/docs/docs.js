@@ -9,7 +9,7 @@ function authorize(response) {
 }
 
 const ui = SwaggerUIBundle({
-  url: "/openapi.json",
+  url: new URL("openapi.json", document.baseURI).href,
   dom_id: "#docs",
   deepLinking: true,
   displayRequestDuration: true,

@@ -85,6 +85,12 @@ DASHBOARD: Mapping[str, Handler] = {
     "/dashboard/style.css": _file("dashboard/style.css", _CSS),
     "/dashboard/icon.svg": _file("dashboard/icon.svg", "image/svg+xml"),
     "/dashboard/preact.js": _file("vendor/htm/standalone.module.js", _JAVASCRIPT),
+    "/dashboard/eventsource-parser/parse.js": _file(
+        "vendor/eventsource-parser/parse.js", _JAVASCRIPT
+    ),
+    "/dashboard/eventsource-parser/errors.js": _file(
+        "vendor/eventsource-parser/errors.js", _JAVASCRIPT
+    ),
     "/dashboard/uplot.js": _file("vendor/uplot/uPlot.esm.js", _JAVASCRIPT),
     "/dashboard/uplot.css": _file("vendor/uplot/uPlot.min.css", _CSS),
     "/dashboard/pico.css": _file("vendor/pico/pico.indigo.min.css", _CSS),

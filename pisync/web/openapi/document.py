@@ -75,7 +75,7 @@ def document() -> Json:
             "description": _DESCRIPTION,
             "license": {"name": "MIT"},
         },
-        servers=[{"url": "/"}],
+        servers=[{"url": "."}],
         tags=list(_tags(documented)),
     )
     _add_components(spec.components)

@@ -408,7 +408,7 @@ async def test_everyone_can_read_the_document(api: Api) -> None:
     assert answer.status == HTTPStatus.OK
     assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
     assert answer.json == document()
-    assert answer.json["servers"] == [{"url": "/"}]
+    assert answer.json["servers"] == [{"url": "."}]
 
 
 async def test_a_known_document_is_not_sent_again(api: Api) -> None:

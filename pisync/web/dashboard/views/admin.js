@@ -1,21 +1,30 @@
 // What an admin may do with the present fleet, and with fleets.
-import { html } from "/dashboard/preact.js";
+/** @import { Fleet, Ledger as LedgerData, Reading } from "../types.js" */
 import { Failure } from "../parts.js";
+import { html } from "../preact.js";
 import { Clock } from "./clock.js";
 import { Fleets } from "./fleets.js";
 import { Forecast } from "./forecast.js";
 import { Ledger } from "./ledger.js";
 import { Profile } from "./profile.js";
 
+/**
+ * @param {object} props
+ * @param {string} props.fleet
+ * @param {Reading<Fleet[]>} props.fleets
+ * @param {Reading<Fleet>} props.view
+ * @param {Reading<LedgerData>} props.ledger
+ */
 export function Admin({ fleet, fleets, view, ledger }) {
-  const shown = view.data;
-  const changed = (data) => view.patch(() => data);
+  const { data, error, reload, patch } = view;
+  /** @param {Fleet} changed */
+  const onChange = (changed) => patch(() => changed);
   return html`<div class="headline"><h1>Fleet ${fleet}</h1></div>
-    ${view.error && !shown && html`<${Failure} error=${view.error} retry=${view.reload} />`}
+    ${error && !data && html`<${Failure} error=${error} retry=${reload} />`}
     <div class="columns even">
       <div class="stack">
-        ${shown && html`<${Clock} fleet=${fleet} clock=${shown.clock} reload=${view.reload} />`}
-        ${shown && html`<${Profile} fleet=${fleet} profile=${shown.profile} changed=${changed} />`}
+        ${data && html`<${Clock} fleet=${fleet} clock=${data.clock} reload=${reload} />`}
+        ${data && html`<${Profile} fleet=${fleet} profile=${data.profile} onChange=${onChange} />`}
       </div>
       <div class="stack">
         <${Ledger} fleet=${fleet} ledger=${ledger} />

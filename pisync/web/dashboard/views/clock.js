@@ -1,26 +1,35 @@
-// How a fleet's time runs: speed, hold, advance, settle; and back to the first state.
-import { html, useState } from "/dashboard/preact.js";
+// How a fleet's time runs: speed, hold, advance, settle; and the way back to the first state.
+/** @import { Clock as ClockData, FieldErrors } from "../types.js" */
 import { Action } from "../action.js";
+import { pathOf } from "../api.js";
 import { NumberField, number, useId } from "../parts.js";
+import { html, useState } from "../preact.js";
 import { useStore } from "../store.js";
 import { exact, fleetNow, setClock, span, tick } from "../time.js";
 
-const SPEEDS = [1, 10, 60, 3600];
+const SPEEDS = { "1×": 1, "10×": 10, "60×": 60, "3,600×": 3600 };
 const STEPS = { "1 s": 1, "1 min": 60, "1 h": 3600, "1 day": 86_400 };
 
+/**
+ * @param {object} props
+ * @param {string} props.fleet
+ * @param {ClockData} props.clock
+ * @param {() => void} props.reload
+ */
 export function Clock({ fleet, clock, reload }) {
   const [speed, setSpeed] = useState(clock.speed || 1);
   const [seconds, setSeconds] = useState(60);
-  const [wrong, setWrong] = useState({});
+  const [errors, setErrors] = useState(/** @type {FieldErrors} */ ({}));
   const title = useId();
-  const path = `/admin/fleets/${fleet}`;
+  const path = pathOf`/admin/fleets/${fleet}`;
   const isHeld = clock.mode === "manual";
-  const turned = (said) => (data) => {
+  /** @param {(data: any) => string} message */
+  const then = (message) => (/** @type {any} */ data) => {
     if (data?.speed !== undefined) setClock(data);
     reload();
-    return said(data);
+    return message(data);
   };
-  const moved = turned((data) => `${number(data.finished)} finished.`);
+  const afterMove = then(({ finished }) => `${number(finished)} finished.`);
   return html`<section class="card clock" aria-labelledby=${title}>
     <h2 id=${title}>Clock</h2>
     <p class="now">
@@ -30,37 +39,50 @@ export function Clock({ fleet, clock, reload }) {
     <div class="controls">
       <div>
         <h3>Run</h3>
-        <p class="presets">
-          ${SPEEDS.map((each) => html`<button type="button" class="chip" aria-pressed=${speed === each} onClick=${() => setSpeed(each)}>${number(each)}×</button>`)}
-        </p>
-        <${NumberField} label="Speed" hint="Fleet seconds a second, up to 100,000." value=${speed} error=${wrong.speed} onChange=${setSpeed} />
+        <${Presets} values=${SPEEDS} chosen=${speed} onChoose=${setSpeed} />
+        <${NumberField}
+          label="Speed"
+          hint="Fleet seconds a second, up to 100,000."
+          value=${speed}
+          error=${errors.speed}
+          onChange=${setSpeed}
+        />
         <${Action}
           label="Run at this speed"
           request=${{ method: "PUT", path: `${path}/clock`, body: { mode: "real", speed } }}
-          onFields=${setWrong}
-          onDone=${turned(() => "It runs.")}
+          onFields=${setErrors}
+          onDone=${then(() => "It runs.")}
         />
         <${Action}
           label="Hold"
           tone="outline"
           request=${{ method: "PUT", path: `${path}/clock`, body: { mode: "manual" } }}
-          onDone=${turned(() => "Held.")}
+          onDone=${then(() => "Held.")}
         />
       </div>
       <div>
         <h3>Move</h3>
-        <p class="presets">
-          ${Object.entries(STEPS).map(([name, each]) => html`<button type="button" class="chip" aria-pressed=${seconds === each} onClick=${() => setSeconds(each)}>${name}</button>`)}
-        </p>
-        <${NumberField} label="Seconds" hint=${isHeld ? advanceHint(seconds) : "A running clock can't be advanced: hold it first."} value=${seconds} error=${wrong.seconds} onChange=${setSeconds} />
+        <${Presets} values=${STEPS} chosen=${seconds} onChoose=${setSeconds} />
+        <${NumberField}
+          label="Seconds"
+          hint=${isHeld ? advanceHint(seconds) : "To advance the clock, hold it first."}
+          value=${seconds}
+          error=${errors.seconds}
+          onChange=${setSeconds}
+        />
         <${Action}
           label="Advance"
           disabled=${!isHeld}
           request=${{ method: "POST", path: `${path}/advance`, body: { seconds } }}
-          onFields=${setWrong}
-          onDone=${moved}
+          onFields=${setErrors}
+          onDone=${afterMove}
         />
-        <${Action} label="Settle all pending" tone="outline" request=${{ method: "POST", path: `${path}/settle` }} onDone=${moved} />
+        <${Action}
+          label="Settle all pending"
+          tone="outline"
+          request=${{ method: "POST", path: `${path}/settle` }}
+          onDone=${afterMove}
+        />
       </div>
     </div>
     <h3>Reset</h3>
@@ -70,12 +92,28 @@ export function Clock({ fleet, clock, reload }) {
       request=${{ method: "POST", path: `${path}/reset` }}
       confirm=${{
         title: `Reset fleet ${fleet}?`,
-        text: "Devices, history, error logs, ledger, scripts and clock go back to their first state. Pending syncs are gone. The profile stays.",
+        text:
+          "Devices, history, error logs, ledger, scripts and clock return to their first state. " +
+          "Pending syncs are dropped. The profile stays.",
         yes: "Reset",
       }}
-      onDone=${turned(() => "Back to its first state.")}
+      onDone=${then(() => "Back to its first state.")}
     />
   </section>`;
+}
+
+/** @param {{ values: Record<string, number>, chosen: number, onChoose: (value: number) => void }} props */
+function Presets({ values, chosen, onChoose }) {
+  return html`<p class="presets">
+    ${Object.entries(values).map(
+      ([name, value]) => html`<button
+        type="button"
+        class="chip"
+        aria-pressed=${chosen === value}
+        onClick=${() => onChoose(value)}
+      >${name}</button>`,
+    )}
+  </p>`;
 }
 
 function Now() {
@@ -84,4 +122,5 @@ function Now() {
   return html`<b role="timer" aria-label="Fleet time">${now}</b>`;
 }
 
+/** @param {number} seconds */
 const advanceHint = (seconds) => (seconds > 0 ? `That is ${span(seconds)}.` : "");

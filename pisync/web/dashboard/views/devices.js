@@ -1,40 +1,47 @@
 // The table of devices: a page of it, filtered by status, each row live.
-import { Component, html, useState } from "/dashboard/preact.js";
+/** @import { Device, FleetEvent, Reading, Stats } from "../types.js" */
 import { withQuery } from "../api.js";
 import { useRead } from "../data.js";
-import { Confirm, Doing, Failure, number, useId, When } from "../parts.js";
-import { go, href, isId } from "../route.js";
-import { CODES, FAILURES, Status } from "../status.js";
-import { syncDevice, syncMany } from "../syncs.js";
+import { BusyButton, Failure, number, useId, When } from "../parts.js";
+import { Component, html, useState } from "../preact.js";
+import { go, href } from "../route.js";
+import { CODES, Status } from "../status.js";
+import { syncDevice } from "../syncs.js";
+import { Bulk, Filter, GoTo } from "./toolbar.js";
 
 const LIMIT = 50;
-const MANY = 10_000; // syncs that are not begun without a question
 
-// Which page a page was reached from, by address: `after` leads only forward.
-const cameFrom = new Map();
+/** @typedef {Record<string, string>} Values What the address says beside the page. */
 
+/**
+ * The `after` of the page that a page was reached from, by the query of that page: the API pages
+ * only forward.
+ * @type {Map<string, number>}
+ */
+const previousPages = new Map();
+
+/** @param {{ fleet: string, values: Values, stats: Stats | null }} props */
 export function Devices({ fleet, values, stats }) {
   const after = Number(values.after) || 0;
   const chosen = codesOf(values.status);
   const [stale, setStale] = useState(false);
-  const request = {
-    path: withQuery("/devices", { limit: LIMIT, after: after || undefined, status: chosen.join(",") }),
-    fleet,
-  };
-  const { data, headers, error, loading, reload, patch } = useRead(request, (devices, events) => {
-    if (chosen.length && touches(devices, events, chosen, after)) setStale(true);
+  const query = { limit: LIMIT, after: after || undefined, status: chosen.join(",") };
+  /** @type {Reading<Device[]>} */
+  const reading = useRead({ path: withQuery("/devices", query), fleet }, (devices, events) => {
+    if (chosen.length && changesRows(devices, events, chosen, after)) setStale(true);
     return patched(devices, events);
   });
+  const { data, headers, error, loading, reload, patch } = reading;
   const rows = data ?? [];
-  const more = Boolean(headers?.get("Link"));
-  const total = Number(headers?.get("X-Total-Count") ?? 0);
+  const last = rows.length && headers?.get("Link") ? rows[rows.length - 1].device_id : 0;
   const refresh = () => {
     setStale(false);
     reload();
   };
+  /** @param {number} id */
   const sync = async (id) => {
     const begun = await syncDevice(fleet, id);
-    if (begun) patch((devices) => withBegun(devices, begun));
+    if (begun) patch((devices) => withBegun(devices, begun.device));
   };
   const title = useId();
 
@@ -62,27 +69,52 @@ export function Devices({ fleet, values, stats }) {
           </tr>
         </thead>
         <tbody role="rowgroup">
-          ${rows.map((device) => html`<${Row} key=${device.device_id} device=${device} sync=${sync} fleet=${fleet} />`)}
+          ${rows.map(
+            (device) => html`<${Row}
+              key=${device.device_id}
+              device=${device}
+              sync=${sync}
+              fleet=${fleet}
+            />`,
+          )}
         </tbody>
       </table>
       ${data && !rows.length && html`<${Nothing} after=${after} chosen=${chosen} />`}
     </div>
     <footer class="pages">
       <p role="status">
-        ${data && html`${number(total)} ${total === 1 ? "device" : "devices"}${chosen.length ? " with this status" : ""}`}
-        ${rows.length > 0 && html`<span class="muted"> · ids ${number(rows[0].device_id)}–${number(rows.at(-1).device_id)}</span>`}
-        ${stale && html` · <button type="button" class="plain link" onClick=${refresh}>Changed since: refresh</button>`}
+        ${data && summary(rows, Number(headers?.get("X-Total-Count")), chosen.length > 0)}
+        ${stale &&
+        html` ·${" "}
+          <button type="button" class="plain link" onClick=${refresh}>Changed since: refresh</button>`}
       </p>
-      <${Pages} values=${values} after=${after} last=${more && rows.at(-1).device_id} />
+      <${Pages} values=${values} after=${after} last=${last} />
     </footer>
   </section>`;
 }
 
+/**
+ * @param {Device[]} rows
+ * @param {number} total
+ * @param {boolean} isFiltered
+ */
+function summary(rows, total, isFiltered) {
+  const devices = `${number(total)} ${total === 1 ? "device" : "devices"}`;
+  const [first, last] = [rows[0], rows[rows.length - 1]].map((row) => row && number(row.device_id));
+  return html`${devices}${isFiltered ? " with this status" : ""}
+    ${first && html`<span class="muted"> · ids ${first}–${last}</span>`}`;
+}
+
+/** @typedef {{ device: Device, sync: (id: number) => void, fleet: string }} RowProps */
+
+/** @extends {Component<RowProps>} */
 class Row extends Component {
+  /** @param {RowProps} next */
   shouldComponentUpdate(next) {
     return next.device !== this.props.device || next.fleet !== this.props.fleet;
   }
 
+  /** @param {RowProps} props */
   render({ device, sync, fleet }) {
     const { device_id: id, sync_status_code: code, error_message: message } = device;
     const pending = code === 202;
@@ -92,10 +124,12 @@ class Row extends Component {
       </th>
       <td role="cell" class="state"><${Status} code=${code} /></td>
       <td role="cell" class="time" data-label="Last sync"><${When} at=${device.last_sync_at} /></td>
-      <td role="cell" class="time" data-label="Last attempt"><${When} at=${device.last_attempt_at} /></td>
+      <td role="cell" class="time" data-label="Last attempt">
+        <${When} at=${device.last_attempt_at} />
+      </td>
       <td role="cell" class="message" title=${message ?? ""}>${message}</td>
       <td role="cell" class="do">
-        <${Doing}
+        <${BusyButton}
           class="small outline"
           busy=${pending}
           onClick=${() => sync(id)}
@@ -105,130 +139,82 @@ class Row extends Component {
   }
 }
 
-function Filter({ chosen, stats }) {
-  const counted = (codes) =>
-    stats ? codes.reduce((sum, code) => sum + (stats.by_status[code] ?? 0), 0) : null;
-  const choices = [
-    ["All", [], stats?.devices],
-    ["Synced", [200], counted([200])],
-    ["Pending", [202], counted([202])],
-    ["Failed", FAILURES, counted(FAILURES)],
-    ...FAILURES.map((code) => [String(code), [code], counted([code])]),
-  ];
-  return html`<fieldset class="filter">
-    <legend class="unseen">Filter by status</legend>
-    ${choices.map(([name, codes, count]) => {
-      const status = codes.join(",");
-      return html`<button
-        type="button"
-        class="chip"
-        aria-pressed=${status === chosen.join(",")}
-        onClick=${() => go("/", { status })}
-      >${name}${" "}<span class="count">${count == null ? "" : number(count)}</span></button>`;
-    })}
-  </fieldset>`;
-}
-
-function GoTo({ values }) {
-  const [text, setText] = useState("");
-  const [wrong, setWrong] = useState("");
-  const id = useId();
-  function submit(event) {
-    event.preventDefault();
-    const wanted = Number(text);
-    if (!isId(text) || !Number.isSafeInteger(wanted)) {
-      return setWrong("An id is a number from 1.");
-    }
-    setWrong("");
-    setText("");
-    go("/", { ...values, after: wanted - 1 || "" });
-  }
-  return html`<form class="go-to" onSubmit=${submit} novalidate>
-    <label for=${id}>Go to id</label>
-    <input
-      id=${id}
-      inputmode="numeric"
-      autocomplete="off"
-      value=${text}
-      aria-invalid=${wrong ? "true" : undefined}
-      aria-describedby=${wrong ? `${id}-error` : undefined}
-      onInput=${(event) => setText(event.target.value.trim())}
-    />
-    <button type="submit" class="small outline secondary">Go</button>
-    ${wrong && html`<small id="${id}-error" class="error" role="alert">${wrong}</small>`}
-  </form>`;
-}
-
+/**
+ * @param {object} props
+ * @param {Values} props.values
+ * @param {number} props.after
+ * @param {number} props.last The last id of this page, or 0 if there is no next one.
+ */
 function Pages({ values, after, last }) {
-  const here = withQuery("", { ...values, after });
+  const query = withQuery("", { ...values, after });
+  /** @param {number} target */
   const to = (target) => {
     go("/", { ...values, after: target || "" });
-    document.querySelector(".devices").scrollIntoView(); // these buttons are below the rows
+    document.querySelector(".devices")?.scrollIntoView(); // these buttons are below the rows
   };
   const next = () => {
-    cameFrom.set(withQuery("", { ...values, after: last }), after);
+    previousPages.set(withQuery("", { ...values, after: last }), after);
     to(last);
   };
-  const previous = () => to(cameFrom.get(here) ?? Math.max(0, after - LIMIT));
+  const previous = () => to(previousPages.get(query) ?? Math.max(0, after - LIMIT));
   return html`<nav aria-label="Pages of devices">
-    <${Doing} class="small outline secondary" busy=${!after} onClick=${() => to(0)}>First<//>
-    <${Doing} class="small outline secondary" busy=${!after} onClick=${previous}>Previous<//>
-    <${Doing} class="small outline secondary" busy=${!last} onClick=${next}>Next<//>
+    <${BusyButton} class="small outline secondary" busy=${!after} onClick=${() => to(0)}>First<//>
+    <${BusyButton} class="small outline secondary" busy=${!after} onClick=${previous}>Previous<//>
+    <${BusyButton} class="small outline secondary" busy=${!last} onClick=${next}>Next<//>
   </nav>`;
 }
 
-function Bulk({ fleet, stats }) {
-  const [asking, setAsking] = useState(null);
-  const failed = stats ? FAILURES.reduce((sum, code) => sum + (stats.by_status[code] ?? 0), 0) : 0;
-  const begin = (body, count) =>
-    count > MANY ? setAsking({ body, count }) : syncMany(fleet, body);
-  return html`<div class="bulk">
-    <${Doing} class="small outline" busy=${!failed} onClick=${() => begin({ status: FAILURES }, failed)}>
-      Sync all failed
-    <//>
-    <${Doing} class="small outline" busy=${!stats?.devices} onClick=${() => begin({ all: true }, stats.devices)}>
-      Sync all
-    <//>
-    ${asking &&
-    html`<${Confirm}
-      title="Sync ${number(asking.count)} devices?"
-      yes="Sync them"
-      onNo=${() => setAsking(null)}
-      onYes=${() => {
-        setAsking(null);
-        syncMany(fleet, asking.body);
-      }}
-    ><p>That is a lot at once. Every one of them makes an attempt now.</p><//>`}
-  </div>`;
-}
-
+/** @param {{ after: number, chosen: number[] }} props */
 function Nothing({ after, chosen }) {
   if (after) return html`<p class="empty">There are no devices after id ${number(after)}.</p>`;
   if (chosen.length) return html`<p class="empty">No device has this status now.</p>`;
   return html`<p class="empty">This fleet has no devices.</p>`;
 }
 
-const codesOf = (status = "") => status.split(",").map(Number).filter((code) => CODES.includes(code));
+const codesOf = (status = "") =>
+  status
+    .split(",")
+    .map(Number)
+    .filter((code) => CODES.includes(code));
 
-/** Return the devices as these events leave them: the same array, if they leave them as they are. */
+/**
+ * Return the devices as these events leave them: the same array, if they change none.
+ * @param {Device[]} devices
+ * @param {FleetEvent[]} events
+ */
 function patched(devices, events) {
+  /** @type {Map<number, Device>} */
   const newest = new Map();
-  for (const { name, data } of events) if (name === "sync") newest.set(data.device.device_id, data.device);
+  for (const { name, data } of events) {
+    if (name === "sync") newest.set(data.device.device_id, data.device);
+  }
   if (!devices.some((device) => newest.has(device.device_id))) return devices;
   return devices.map((device) => newest.get(device.device_id) ?? device);
 }
 
-/** Enter a sync that has just begun, unless events have told of it, or of its end, already. */
-function withBegun(devices, { device }) {
-  return devices.map((old) =>
-    old.device_id === device.device_id && old.last_attempt_at < device.last_attempt_at ? device : old,
+/**
+ * Return the devices with one whose sync has just begun, unless events were faster.
+ * @param {Device[]} devices
+ * @param {Device} begun
+ */
+function withBegun(devices, begun) {
+  return devices.map((device) =>
+    device.device_id === begun.device_id && device.last_attempt_at < begun.last_attempt_at
+      ? begun
+      : device,
   );
 }
 
-/** Whether events change which devices pass the filter, within this page's range of ids. */
-function touches(devices, events, chosen, after) {
+/**
+ * Whether events change which devices pass the filter, within this page's range of ids.
+ * @param {Device[]} devices
+ * @param {FleetEvent[]} events
+ * @param {number[]} chosen
+ * @param {number} after
+ */
+function changesRows(devices, events, chosen, after) {
   const shown = new Set(devices.map((device) => device.device_id));
-  const last = devices.length < LIMIT ? Infinity : devices.at(-1).device_id;
+  const last = devices.length < LIMIT ? Infinity : devices[devices.length - 1].device_id;
   return events.some(({ name, data }) => {
     if (name !== "sync") return false;
     const { device_id: id, sync_status_code: code } = data.device;

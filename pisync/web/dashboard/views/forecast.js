@@ -1,27 +1,32 @@
-// What a device's next attempts will come to, by seed and profile.
-import { html, useState } from "/dashboard/preact.js";
-import { withQuery } from "../api.js";
+// The outcomes of a device's next attempts, by seed and profile.
+/** @import { FieldErrors, Forecast as ForecastData } from "../types.js" */
 import { Action } from "../action.js";
+import { pathOf, withQuery } from "../api.js";
 import { Field, useId } from "../parts.js";
+import { html, useState } from "../preact.js";
 import { Status } from "../status.js";
 import { span } from "../time.js";
 
-/** `device`: whose; without it, it can be chosen. */
+/** @param {{ fleet: string, device?: string }} props Without a device, one can be entered. */
 export function Forecast({ fleet, device }) {
-  const [asked, setAsked] = useState({ device_id: device ?? "1", attempts: "10", from: "" });
-  const [rows, setRows] = useState(null);
-  const [wrong, setWrong] = useState({});
+  const [query, setQuery] = useState({ device_id: device ?? "1", attempts: "10", from: "" });
+  const [rows, setRows] = useState(/** @type {ForecastData[] | null} */ (null));
+  const [errors, setErrors] = useState(/** @type {FieldErrors} */ ({}));
   const title = useId();
+  /** @param {keyof typeof query} name */
   const input = (name) => ({
     inputmode: "numeric",
     autocomplete: "off",
-    value: asked[name],
-    error: wrong[name],
-    onInput: (event) => setAsked({ ...asked, [name]: event.target.value.trim() }),
+    value: query[name],
+    error: errors[name],
+    onInput: (/** @type {any} */ { target }) =>
+      setQuery({ ...query, [name]: target.value.trim() }),
   });
   return html`<section class="card" aria-labelledby=${title}>
     <h2 id=${title}>Forecast</h2>
-    <p class="lead">What attempts will come to by seed and profile. None is made, and scripts don't count.</p>
+    <p class="lead">
+      The outcomes of attempts by seed and profile. No attempt is made, and scripts are ignored.
+    </p>
     <div class="fields">
       ${!device && html`<${Field} label="Device" ...${input("device_id")} />`}
       <${Field} label="Attempts" ...${input("attempts")} />
@@ -29,28 +34,39 @@ export function Forecast({ fleet, device }) {
     </div>
     <${Action}
       label="Forecast"
-      request=${{ path: withQuery(`/admin/fleets/${fleet}/forecast`, asked) }}
-      onFields=${setWrong}
-      onDone=${(data) => {
+      request=${{ path: withQuery(pathOf`/admin/fleets/${fleet}/forecast`, query) }}
+      onFields=${setErrors}
+      onDone=${(/** @type {ForecastData[]} */ data) => {
         setRows(data);
         return `${data.length} attempts.`;
       }}
     />
-    ${rows &&
-    html`<div class="scroll" tabindex="0" role="region" aria-label="The forecast">
-      <table class="plain-table">
-        <thead><tr><th scope="col">Attempt</th><th scope="col">Outcome</th><th scope="col">Error</th><th scope="col" class="figure">Delay</th></tr></thead>
-        <tbody>
-          ${rows.map(
-            (each) => html`<tr key=${each.attempt}>
-              <th scope="row">${each.attempt}</th>
-              <td><${Status} code=${each.sync_status_code} /></td>
-              <td>${each.error_message}</td>
-              <td class="figure">${span(each.delay)}</td>
-            </tr>`,
-          )}
-        </tbody>
-      </table>
-    </div>`}
+    ${rows && html`<${Attempts} rows=${rows} />`}
   </section>`;
+}
+
+/** @param {{ rows: ForecastData[] }} props */
+function Attempts({ rows }) {
+  return html`<div class="scroll" tabindex="0" role="region" aria-label="The forecast">
+    <table class="plain-table">
+      <thead>
+        <tr>
+          <th scope="col">Attempt</th>
+          <th scope="col">Outcome</th>
+          <th scope="col">Error</th>
+          <th scope="col" class="figure">Delay</th>
+        </tr>
+      </thead>
+      <tbody>
+        ${rows.map(
+          (row) => html`<tr key=${row.attempt}>
+            <th scope="row">${row.attempt}</th>
+            <td><${Status} code=${row.sync_status_code} /></td>
+            <td>${row.error_message}</td>
+            <td class="figure">${span(row.delay)}</td>
+          </tr>`,
+        )}
+      </tbody>
+    </table>
+  </div>`;
 }

@@ -1,14 +1,16 @@
-// How much later than due syncs finish.
-import { html } from "/dashboard/preact.js";
+// How long after their due time syncs finish.
+/** @import { Lateness as LatenessData } from "../types.js" */
+import { html } from "../preact.js";
 import { span } from "../time.js";
 
-/** `of`: `{p50, p99, max}` in seconds; nothing until it is known. */
-export function Lateness({ of }) {
-  const late = (seconds) => html`<b>${of ? span(seconds) : "–"}</b>`;
+/** @param {{ lateness?: LatenessData }} props */
+export function Lateness({ lateness }) {
+  /** @param {number} seconds */
+  const figure = (seconds) => html`<b>${lateness ? span(seconds) : "–"}</b>`;
   return html`<p class="lateness">
-    <span class="muted">Finished late by</span>
-    <span>median ${late(of?.p50)}</span>
-    <span>p99 ${late(of?.p99)}</span>
-    <span>most ${late(of?.max)}</span>
+    <span class="muted">Lateness</span>
+    <span>median ${figure(lateness?.p50 ?? 0)}</span>
+    <span>p99 ${figure(lateness?.p99 ?? 0)}</span>
+    <span>max ${figure(lateness?.max ?? 0)}</span>
   </p>`;
 }

@@ -1,67 +1,83 @@
-// Register, log in, or come with a token.
-import { html, useEffect, useRef, useState } from "/dashboard/preact.js";
-import { call } from "../api.js";
-import { Doing, Field, useCountdown } from "../parts.js";
-import { begin, farewell } from "../session.js";
+// Register, log in, or use a token.
+/** @import { ApiError } from "../api.js" */
+import { call, pathOf, urlOf } from "../api.js";
+import { BusyButton, Field, useCountdown } from "../parts.js";
+import { html, useEffect, useRef, useState } from "../preact.js";
+import { begin, endReason } from "../session.js";
 import { useStore } from "../store.js";
 
 const WAYS = { login: "Log in", register: "Register", token: "Use a token" };
 
+/** @typedef {keyof typeof WAYS} Way */
+
+/**
+ * @typedef {object} Problem
+ * @property {Record<string, string | string[]>} fields
+ * @property {string} message
+ * @property {number} [until] When the next try may be, in ms of this machine's clock.
+ */
+
 export function Login() {
-  const [way, setWay] = useState("login");
-  const why = useStore(farewell);
+  const [way, setWay] = useState(/** @type {Way} */ ("login"));
+  const reason = useStore(endReason);
+  const icon = urlOf("/dashboard/icon.svg");
   return html`<main class="login">
-    <h1><img src="/dashboard/icon.svg" alt="" width="36" height="36" />PiSync</h1>
+    <h1><img src=${icon} alt="" width="36" height="36" />PiSync</h1>
     <p class="muted">A device-sync backend to test against.</p>
-    ${why && html`<p class="failure" role="alert">${why}</p>`}
+    ${reason && html`<p class="failure" role="alert">${reason}</p>`}
     <section class="card">
       <fieldset class="ways">
-        <legend class="unseen">How to begin</legend>
+        <legend class="unseen">How to log in</legend>
         ${Object.entries(WAYS).map(
-          ([each, name]) => html`<button
+          ([key, name]) => html`<button
             type="button"
-            aria-pressed=${each === way}
-            onClick=${() => setWay(each)}
+            aria-pressed=${key === way}
+            onClick=${() => setWay(/** @type {Way} */ (key))}
           >${name}</button>`,
         )}
       </fieldset>
       ${way === "token" ? html`<${WithToken} />` : html`<${Credentials} key=${way} way=${way} />`}
     </section>
-    <p class="muted small-print"><a href="/docs">All calls</a>, to read and to try.</p>
+    <p class="muted small-print"><a href=${urlOf("/docs")}>All calls</a>, to read and to try.</p>
   </main>`;
 }
 
+/** @param {{ way: "login" | "register" }} props */
 function Credentials({ way }) {
   const [credentials, setCredentials] = useState({ username: "", password: "" });
-  const [problem, setProblem] = useState({ fields: {}, message: "" });
+  const [problem, setProblem] = useState(/** @type {Problem} */ ({ fields: {}, message: "" }));
   const [busy, setBusy] = useState(false);
-  const form = useRef(null);
+  const form = useRef(/** @type {HTMLFormElement | null} */ (null));
   const wait = useCountdown(problem.until);
   const isNew = way === "register";
 
   useEffect(() => {
-    form.current?.querySelector("[aria-invalid]")?.focus();
+    const invalid = form.current?.querySelector("[aria-invalid]");
+    if (invalid instanceof HTMLElement) invalid.focus();
   }, [problem]);
 
+  /** @param {SubmitEvent} event */
   async function submit(event) {
     event.preventDefault();
     if (busy) return;
     setBusy(true);
     try {
-      const { data } = await call({ method: "POST", path: `/${way}`, body: credentials });
+      const { data } = await call({ method: "POST", path: pathOf`/${way}`, body: credentials });
       begin(data.token, { isNew: true });
-    } catch (error) {
+    } catch (failure) {
       setBusy(false);
-      setProblem(placed(error));
+      setProblem(byField(/** @type {ApiError} */ (failure)));
     }
   }
 
+  /** @param {keyof typeof credentials} name */
   const input = (name) => ({
     name,
     required: true,
     value: credentials[name],
     error: problem.fields[name],
-    onInput: (event) => setCredentials({ ...credentials, [name]: event.target.value }),
+    onInput: (/** @type {any} */ { target }) =>
+      setCredentials({ ...credentials, [name]: target.value }),
   });
   return html`<form ref=${form} onSubmit=${submit} novalidate>
     <${Field}
@@ -82,14 +98,18 @@ function Credentials({ way }) {
     <p class="error form-error" role="alert">
       ${problem.message}${wait > 0 && ` Try again in ${wait} s.`}
     </p>
-    <${Doing} type="submit" busy=${busy || wait > 0}>
+    <${BusyButton} type="submit" busy=${busy || wait > 0}>
       ${busy ? "One moment…" : WAYS[way]}
     <//>
   </form>`;
 }
 
-// What is wrong belongs to the field that it is about, if it is about one.
-function placed(error) {
+/**
+ * Place an error at the field that it is about, if it is about one.
+ * @param {ApiError} error
+ * @returns {Problem}
+ */
+function byField(error) {
   if (error.status === 409) return { fields: { username: error.message }, message: "" };
   const fields = error.fields ?? {};
   const message = Object.keys(fields).length ? "" : error.message;
@@ -99,12 +119,13 @@ function placed(error) {
 function WithToken() {
   const [token, setToken] = useState("");
   const [error, setError] = useState("");
+  /** @param {SubmitEvent} event */
   function submit(event) {
     event.preventDefault();
     try {
       begin(token.trim().replace(/^Bearer\s+/i, ""));
-    } catch (refused) {
-      setError(refused.message);
+    } catch (failure) {
+      setError(/** @type {Error} */ (failure).message);
     }
   }
   return html`<form onSubmit=${submit} novalidate>
@@ -118,7 +139,7 @@ function WithToken() {
       hint="As made by: pisync token --name NAME --scope devices --scope admin"
       value=${token}
       error=${error}
-      onInput=${(event) => setToken(event.target.value)}
+      onInput=${(/** @type {any} */ { target }) => setToken(target.value)}
     />
     <button type="submit">Log in</button>
   </form>`;

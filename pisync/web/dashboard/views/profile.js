@@ -1,61 +1,95 @@
-// A fleet's profile: what attempts come to, how long they take, from which seed.
-import { html, useEffect, useState } from "/dashboard/preact.js";
+// A fleet's profile: the outcomes of attempts, how long they take, and the seed of both.
+/** @import { FieldErrors, Profile as ProfileData } from "../types.js" */
 import { Action } from "../action.js";
+import { pathOf } from "../api.js";
 import { Field, NumberField, useId } from "../parts.js";
+import { html, useEffect, useState } from "../preact.js";
 import { Delay } from "./delay.js";
 import { Outcomes } from "./outcomes.js";
 
-const LARGEST_SEED = Number.MAX_SAFE_INTEGER;
+const MAX_SEED = Number.MAX_SAFE_INTEGER;
 
-/** Edits a copy; `changed(fleet)` gets the fleet with its new profile. */
-export function Profile({ fleet, profile, changed }) {
+/**
+ * A form on a copy of the profile.
+ * @param {object} props
+ * @param {string} props.fleet
+ * @param {ProfileData} props.profile
+ * @param {(fleet: object) => void} props.onChange Gets the fleet with its new profile.
+ */
+export function Profile({ fleet, profile, onChange }) {
   const [draft, setDraft] = useState(profile);
-  const [wrong, setWrong] = useState({});
+  const [errors, setErrors] = useState(/** @type {FieldErrors} */ ({}));
   const title = useId();
   useEffect(() => setDraft(profile), [JSON.stringify(profile)]);
-  const turn = (change) => setDraft({ ...draft, ...change });
-  const different = Object.fromEntries(
-    Object.entries(draft).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(profile[name])),
+  /** @param {Partial<ProfileData>} values */
+  const change = (values) => setDraft({ ...draft, ...values });
+  const saved = Object.fromEntries(
+    Object.entries(profile).map(([name, value]) => [name, JSON.stringify(value)]),
   );
-  const isDifferent = Object.keys(different).length > 0;
+  const changes = Object.entries(draft).filter(
+    ([name, value]) => JSON.stringify(value) !== saved[name],
+  );
+  const body = { profile: Object.fromEntries(changes) };
   return html`<section class="card profile" aria-labelledby=${title}>
     <h2 id=${title}>Profile</h2>
-    <p class="lead">For attempts that start from now on.</p>
-    <${Outcomes} outcomes=${draft.outcomes} wrong=${wrong} onChange=${(outcomes) => turn({ outcomes })} />
-    <${Delay} delay=${draft.delay} wrong=${wrong} onChange=${(delay) => turn({ delay })} />
+    <p class="lead">Applies to attempts that start from now on.</p>
+    <${Outcomes}
+      outcomes=${draft.outcomes}
+      errors=${errors}
+      onChange=${(/** @type {ProfileData["outcomes"]} */ outcomes) => change({ outcomes })}
+    />
+    <${Delay}
+      delay=${draft.delay}
+      errors=${errors}
+      onChange=${(/** @type {ProfileData["delay"]} */ delay) => change({ delay })}
+    />
     <div class="fields">
       <${NumberField}
         label="Seed"
         value=${draft.seed}
-        error=${wrong["profile.seed"]}
-        onChange=${(seed) => turn({ seed })}
+        error=${errors["profile.seed"]}
+        onChange=${(/** @type {number | string} */ seed) => change({ seed })}
       />
-      <${Field} as="select" label="A sync of a pending device" value=${draft.when_pending} onChange=${(event) => turn({ when_pending: event.target.value })}>
+      <${Field}
+        as="select"
+        label="A sync of a pending device"
+        value=${draft.when_pending}
+        onChange=${(/** @type {any} */ { target }) => change({ when_pending: target.value })}
+      >
         <option value="join">joins the attempt</option>
         <option value="refuse">is refused</option>
       <//>
       <${NumberField}
         label="Pending at most"
         value=${draft.max_pending}
-        error=${wrong["profile.max_pending"]}
-        onChange=${(most) => turn({ max_pending: most })}
+        error=${errors["profile.max_pending"]}
+        onChange=${(/** @type {number | string} */ max) => change({ max_pending: max })}
       />
     </div>
     <p class="presets">
-      <button type="button" class="small outline secondary" onClick=${() => turn({ seed: drawSeed() })}>Draw another seed</button>
-      <button type="button" class="small outline secondary" disabled=${!isDifferent} onClick=${() => setDraft(profile)}>Undo all changes</button>
+      <button
+        type="button"
+        class="small outline secondary"
+        onClick=${() => change({ seed: randomSeed() })}
+      >Draw another seed</button>
+      <button
+        type="button"
+        class="small outline secondary"
+        disabled=${!changes.length}
+        onClick=${() => setDraft(profile)}
+      >Undo all changes</button>
     </p>
     <${Action}
       label="Save the profile"
-      disabled=${!isDifferent}
-      request=${{ method: "PATCH", path: `/admin/fleets/${fleet}`, body: { profile: different } }}
-      onFields=${setWrong}
-      onDone=${(data) => {
-        changed(data);
+      disabled=${!changes.length}
+      request=${{ method: "PATCH", path: pathOf`/admin/fleets/${fleet}`, body }}
+      onFields=${setErrors}
+      onDone=${(/** @type {object} */ changed) => {
+        onChange(changed);
         return "Saved.";
       }}
     />
   </section>`;
 }
 
-const drawSeed = () => Math.floor(Math.random() * LARGEST_SEED);
+const randomSeed = () => Math.floor(Math.random() * MAX_SEED);

@@ -1,32 +1,42 @@
-// Write down what a device's next attempts come to; finish one that is held.
-import { html, useState } from "/dashboard/preact.js";
+// Script the outcomes of a device's next attempts; finish one that is held.
+/** @import { Outcome } from "../types.js" */
 import { Action } from "../action.js";
+import { pathOf } from "../api.js";
 import { Field, useId } from "../parts.js";
+import { html, useState } from "../preact.js";
 
 const EXAMPLES = {
   "Fail once": [{ sync_status_code: 500, error_message: "Storage Full", delay: 1 }],
-  "Fail until changed": [{ sync_status_code: 404, error_message: "Server Not Reachable", sticky: true }],
-  "Hold": [{ hold: true }],
+  "Fail until changed": [
+    { sync_status_code: 404, error_message: "Server Not Reachable", sticky: true },
+  ],
+  Hold: [{ hold: true }],
 };
+/** @type {Record<string, Outcome>} */
 const OUTCOMES = {
-  "200": { sync_status_code: 200 },
-  "400": { sync_status_code: 400, error_message: "Storage Full" },
-  "404": { sync_status_code: 404, error_message: "Server Not Reachable" },
-  "500": { sync_status_code: 500, error_message: "Connection Timeout" },
+  200: { sync_status_code: 200 },
+  400: { sync_status_code: 400, error_message: "Storage Full" },
+  404: { sync_status_code: 404, error_message: "Server Not Reachable" },
+  500: { sync_status_code: 500, error_message: "Connection Timeout" },
 };
 
+/** @param {{ fleet: string, device: string }} props */
 export function Script({ fleet, device }) {
-  const [text, setText] = useState(written(EXAMPLES["Fail once"]));
+  const [text, setText] = useState(formatted(EXAMPLES["Fail once"]));
   const [outcome, setOutcome] = useState("200");
   const title = useId();
-  const path = `/admin/fleets/${fleet}/devices/${device}`;
-  const { steps, wrong } = parsed(text);
+  const path = pathOf`/admin/fleets/${fleet}/devices/${device}`;
+  const { steps, error } = parsed(text);
   return html`<section class="card" aria-labelledby=${title}>
     <h2 id=${title}>Script</h2>
     <p class="lead">The next attempts follow these steps, one each, then the profile again.</p>
     <p class="presets">
       ${Object.entries(EXAMPLES).map(
-        ([name, each]) => html`<button type="button" class="small outline secondary" onClick=${() => setText(written(each))}>${name}</button>`,
+        ([name, example]) => html`<button
+          type="button"
+          class="small outline secondary"
+          onClick=${() => setText(formatted(example))}
+        >${name}</button>`,
       )}
     </p>
     <${Field}
@@ -36,28 +46,55 @@ export function Script({ fleet, device }) {
       class="mono"
       spellcheck=${false}
       value=${text}
-      error=${wrong}
-      onInput=${(event) => setText(event.target.value)}
+      error=${error}
+      onInput=${(/** @type {any} */ { target }) => setText(target.value)}
     />
-    <${Action} label="Write the script" disabled=${Boolean(wrong)} request=${{ method: "PUT", path: `${path}/script`, body: steps }} onDone=${() => "Written."} />
-    <${Action} label="End the script" tone="outline secondary" request=${{ method: "DELETE", path: `${path}/script` }} onDone=${() => "Ended."} />
+    <${Action}
+      label="Write the script"
+      disabled=${Boolean(error)}
+      request=${{ method: "PUT", path: `${path}/script`, body: steps }}
+      onDone=${() => "Written."}
+    />
+    <${Action}
+      label="End the script"
+      tone="outline secondary"
+      request=${{ method: "DELETE", path: `${path}/script` }}
+      onDone=${() => "Ended."}
+    />
     <h3>Release a held sync</h3>
-    <${Field} as="select" label="With the outcome" value=${outcome} onChange=${(event) => setOutcome(event.target.value)}>
+    <${Field}
+      as="select"
+      label="With the outcome"
+      value=${outcome}
+      onChange=${(/** @type {any} */ { target }) => setOutcome(target.value)}
+    >
       ${Object.entries(OUTCOMES).map(
-        ([code, { error_message: message }]) => html`<option value=${code}>${code} ${message ?? "success"}</option>`,
+        ([code, { error_message: message }]) =>
+          html`<option value=${code}>${code} ${message ?? "success"}</option>`,
       )}
     <//>
-    <${Action} label="Release" tone="outline" request=${{ method: "POST", path: `${path}/release`, body: OUTCOMES[outcome] }} onDone=${() => "Released."} />
+    <${Action}
+      label="Release"
+      tone="outline"
+      request=${{ method: "POST", path: `${path}/release`, body: OUTCOMES[outcome] }}
+      onDone=${() => "Released."}
+    />
   </section>`;
 }
 
-const written = (steps) => `[\n${steps.map((step) => `  ${JSON.stringify(step)}`).join(",\n")}\n]`;
+/** @param {object[]} steps */
+const formatted = (steps) =>
+  `[\n${steps.map((step) => `  ${JSON.stringify(step)}`).join(",\n")}\n]`;
 
+/**
+ * @param {string} text
+ * @returns {{ steps: unknown[], error?: string }}
+ */
 function parsed(text) {
   try {
     const steps = JSON.parse(text);
-    return Array.isArray(steps) ? { steps } : { steps: [], wrong: "A list of steps is needed." };
-  } catch (error) {
-    return { steps: [], wrong: error.message };
+    return Array.isArray(steps) ? { steps } : { steps: [], error: "A list of steps is needed." };
+  } catch (failure) {
+    return { steps: [], error: /** @type {Error} */ (failure).message };
   }
 }

@@ -1,25 +1,42 @@
-// What is around every page: where one is, which fleet, whether it is live, who is logged in.
-import { html } from "/dashboard/preact.js";
-import { DEFAULT_FLEET } from "../api.js";
+// What is around every page: the pages, the fleet, the connection, and who is logged in.
+/** @import { Connection as ConnectionState, Fleet as FleetState, Reading, Session } from "../types.js" */
+import { DEFAULT_FLEET, urlOf } from "../api.js";
 import { connection, pause, resume, retryNow } from "../feed.js";
 import { useCountdown, useId } from "../parts.js";
+import { html } from "../preact.js";
 import { go, href } from "../route.js";
 import { end } from "../session.js";
 import { useStore } from "../store.js";
 
-export function Header({ page, fleet, fleets, user, isAdmin }) {
-  const link = (to, name, isHere) =>
-    html`<li><a href=${href(to)} aria-current=${isHere ? "page" : undefined}>${name}</a></li>`;
+/**
+ * @param {object} props
+ * @param {string} props.page
+ * @param {string} props.fleet
+ * @param {Reading<FleetState[]>} [props.fleets] For admins.
+ * @param {Session} props.user
+ */
+export function Header({ page, fleet, fleets, user }) {
+  /**
+   * @param {string} path
+   * @param {string} name
+   * @param {boolean} isCurrent
+   */
+  const link = (path, name, isCurrent) =>
+    html`<li>
+      <a href=${href(path)} aria-current=${isCurrent ? "page" : undefined}>${name}</a>
+    </li>`;
   return html`<header class="top">
-    <a class="brand" href=${href("/")}><img src="/dashboard/icon.svg" alt="" width="24" height="24" />PiSync</a>
+    <a class="brand" href=${href("/")}>
+      <img src=${urlOf("/dashboard/icon.svg")} alt="" width="24" height="24" />PiSync
+    </a>
     <nav aria-label="Pages">
       <ul>
         ${link("/", "Devices", page === "" || page === "device")}
-        ${isAdmin && link("/admin", "Admin", page === "admin")}
-        <li><a href="/docs">API</a></li>
+        ${fleets && link("/admin", "Admin", page === "admin")}
+        <li><a href=${urlOf("/docs")}>API</a></li>
       </ul>
     </nav>
-    <${Fleet} fleet=${fleet} fleets=${fleets} page=${page} isAdmin=${isAdmin} />
+    <${FleetName} fleet=${fleet} fleets=${fleets} page=${page} />
     <${Connection} />
     <div class="who">
       <span class="muted">${user.name}</span>
@@ -28,52 +45,77 @@ export function Header({ page, fleet, fleets, user, isAdmin }) {
   </header>`;
 }
 
-function Fleet({ fleet, fleets, page, isAdmin }) {
+/**
+ * Which fleet this is; admins can choose another.
+ * @param {{ fleet: string, fleets?: Reading<FleetState[]>, page: string }} props
+ */
+function FleetName({ fleet, fleets, page }) {
   const id = useId();
-  if (!isAdmin) return fleet === DEFAULT_FLEET ? null : html`<p class="fleet">Fleet <b>${fleet}</b></p>`;
-  const names = new Set([fleet, ...(fleets.data ?? []).map((each) => each.name)]);
+  if (!fleets) {
+    return fleet === DEFAULT_FLEET ? null : html`<p class="fleet">Fleet <b>${fleet}</b></p>`;
+  }
+  const names = new Set([fleet, ...(fleets.data ?? []).map(({ name }) => name)]);
   return html`<p class="fleet">
     <label for=${id}>Fleet</label>
-    <select id=${id} value=${fleet} onChange=${(event) => go(page === "admin" ? "/admin" : "/", { fleet: event.target.value })}>
-      ${[...names].map((name) => html`<option value=${name} selected=${name === fleet}>${name}</option>`)}
+    <select
+      id=${id}
+      value=${fleet}
+      onChange=${(/** @type {any} */ { target }) =>
+        go(page === "admin" ? "/admin" : "/", { fleet: target.value })}
+    >
+      ${[...names].map(
+        (name) => html`<option value=${name} selected=${name === fleet}>${name}</option>`,
+      )}
     </select>
   </p>`;
 }
 
-const WORDS = { connecting: "Connecting…", live: "Live", paused: "Paused", refused: "No events" };
+/** @type {Record<ConnectionState["phase"], string>} */
+const PHASES = {
+  connecting: "Connecting…",
+  live: "Live",
+  retrying: "Offline",
+  paused: "Paused",
+  refused: "No events",
+};
 
-/** Whether the page shows what is; with a way to hold it still, and to try again at once. */
+/** Whether the page is up to date, with a button to freeze it. */
 function Connection() {
-  const state = useStore(connection);
-  const paused = state.phase === "paused";
-  return html`<div class="connection ${state.phase}">
-    <p role="status"><i aria-hidden="true"></i>${WORDS[state.phase] ?? "Offline"}</p>
-    <button type="button" class="small outline secondary" onClick=${paused ? resume : pause}>
-      ${paused ? "Resume" : "Pause"}
+  const { phase } = useStore(connection);
+  const isPaused = phase === "paused";
+  return html`<div class="connection ${phase}">
+    <p role="status"><i aria-hidden="true"></i>${PHASES[phase]}</p>
+    <button type="button" class="small outline secondary" onClick=${isPaused ? resume : pause}>
+      ${isPaused ? "Resume" : "Pause"}
     </button>
   </div>`;
 }
 
-/** Over the page while the server is away. */
+/** A banner while the server cannot be reached. */
 export function Offline() {
   const state = useStore(connection);
   const left = useCountdown(state.until);
-  // That there is no such fleet, or that the token does not open it, the page itself says.
-  if (state.phase === "refused" && [403, 404].includes(state.status)) return null;
-  if (state.phase === "refused") return html`<p class="banner bad" role="alert">${state.why}</p>`;
+  if (state.phase === "refused") {
+    // For these two, the page itself says that the fleet is missing or the token lacks the scope.
+    if (state.status === 403 || state.status === 404) return null;
+    return html`<p class="banner bad" role="alert">${state.reason}</p>`;
+  }
   return html`<div class="banner-place" role="status">
     ${state.phase === "retrying" &&
     html`<p class="banner">
-      <span><b>The server can't be reached.</b> What you see may be out of date.${" "}
-        <span aria-hidden="true">${left > 0 ? `Next try in ${left} s.` : "Trying…"}</span></span>
+      <span>
+        <b>The server can't be reached.</b> What you see may be out of date.${" "}
+        <span aria-hidden="true">${left > 0 ? `Next try in ${left} s.` : "Trying…"}</span>
+      </span>
       <button type="button" class="small" onClick=${retryNow}>Try now</button>
     </p>`}
   </div>`;
 }
 
-export function NoFleet({ error }) {
+/** @param {{ message: string }} props */
+export function NoFleet({ message }) {
   return html`<div class="failure" role="alert">
-    <p>${error.message}</p>
+    <p>${message}</p>
     <a href=${href("/", { fleet: DEFAULT_FLEET })}>To the default fleet</a>
   </div>`;
 }

@@ -1,11 +1,12 @@
-// The fleet at a glance: devices by status, what is pending, how fast it goes, how late.
-import { html } from "/dashboard/preact.js";
+// The fleet in figures: devices by status, pending syncs, attempts a second, lateness.
+/** @import { Lateness as LatenessData, Reading, Stats } from "../types.js" */
 import { Failure, number } from "../parts.js";
+import { html } from "../preact.js";
 import { CODES, FAILURES, word } from "../status.js";
 import { Lateness } from "./lateness.js";
 import { Pulse } from "./pulse.js";
 
-/** How late syncs finish, only an admin may know. */
+/** @param {{ stats: Reading<Stats>, isAdmin: boolean, lateness?: LatenessData }} props */
 export function Summary({ stats, isAdmin, lateness }) {
   const { data, error, reload } = stats;
   const failed = data && FAILURES.reduce((sum, code) => sum + (data.by_status[code] ?? 0), 0);
@@ -19,12 +20,13 @@ export function Summary({ stats, isAdmin, lateness }) {
         <${Figure} name="Attempts" value=${data?.attempts} />
       </dl>
       <${Shares} stats=${data} />
-      ${isAdmin && html`<${Lateness} of=${lateness} />`}
+      ${isAdmin && html`<${Lateness} lateness=${lateness} />`}
     </div>
     <${Pulse} />
   </section>`;
 }
 
+/** @param {{ name: string, value?: number | null, tone?: string }} props */
 function Figure({ name, value, tone = "" }) {
   return html`<div class=${tone}>
     <dt>${name}</dt>
@@ -32,18 +34,24 @@ function Figure({ name, value, tone = "" }) {
   </div>`;
 }
 
-/** The counts by status, as a bar and in figures. */
+/**
+ * The counts by status, as a bar and in figures.
+ * @param {{ stats: Stats | null }} props
+ */
 function Shares({ stats }) {
-  const of = (code) => stats?.by_status[code] ?? 0;
+  /** @param {number} code */
+  const count = (code) => stats?.by_status[code] ?? 0;
   return html`<div class="shares">
     <div class="bar" aria-hidden="true">
-      ${CODES.filter(of).map((code) => html`<i key=${code} class="s${code}" style=${{ flexGrow: of(code) }}></i>`)}
+      ${CODES.filter(count).map(
+        (code) => html`<i key=${code} class="s${code}" style=${{ flexGrow: count(code) }}></i>`,
+      )}
     </div>
     <dl>
       ${CODES.map(
         (code) => html`<div key=${code} class="status s${code}">
           <dt><i aria-hidden="true"></i>${word(code)} <span class="code">${code}</span></dt>
-          <dd>${stats ? number(of(code)) : "–"}</dd>
+          <dd>${stats ? number(count(code)) : "–"}</dd>
         </div>`,
       )}
     </dl>
