@@ -37,6 +37,7 @@ from pisync.web.handlers.page_cache import (
     PageCache,
 )
 from pisync.web.handlers.pages import OPENAPI
+from pisync.web.pipeline.allowed_hosts import ALLOWED_HOSTS, allowed_hosts
 from pisync.web.pipeline.auth import (
     GUARD,
     Guard,
@@ -111,6 +112,9 @@ def create_app(settings: Settings, *, clocks: MachineClocks = SYSTEM_CLOCKS) -> 
     if cors:
         app[CORS] = cors
         app.on_response_prepare.append(cors.add)
+    hosts = allowed_hosts(settings.allowed_hosts, settings.host)
+    if hosts:
+        app[ALLOWED_HOSTS] = hosts
     if cors is None and settings.otlp_endpoint is None:  # the hot path knows neither
         front: keys.Front = partial(FastPath, app, observer)
         app[keys.FRONT] = front

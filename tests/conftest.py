@@ -189,7 +189,15 @@ class ShippedServer(TestServer):
         return make_runner(self.app, asyncio.Event(), Timeouts(grace=0.0, under_way=0.5), NORMAL)
 
 
-@pytest.fixture(params=[ShippedServer, TestServer], ids=["hot", "ordinary"])
+class OrdinaryServer(ShippedServer):
+    """Serves without the fast path, as PiSync does where pages of other origins may call."""
+
+    async def _make_runner(self, **options: Any) -> BaseRunner:
+        self.app._state.pop(keys.FRONT, None)  # noqa: SLF001 - applications let no key go
+        return await super()._make_runner(**options)
+
+
+@pytest.fixture(params=[ShippedServer, OrdinaryServer], ids=["hot", "ordinary"])
 def server_type(request: pytest.FixtureRequest) -> type[TestServer]:
     """What serves: every test of an application is run on its hot path and on its ordinary one."""
     served: type[TestServer] = request.param

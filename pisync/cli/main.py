@@ -131,6 +131,7 @@ class _CannotListen(Exception):
 async def _serve(app: "web.Application", settings: Settings, ready_file: Path | None) -> None:
     from pisync.web.transport.admission import Limits
     from pisync.web.transport.serve import serve
+    from pisync.web.transport.timeouts import Timeouts
 
     listening: asyncio.Future[Sequence[tuple[str, int]]] = asyncio.Future()
     serving = asyncio.create_task(
@@ -139,6 +140,7 @@ async def _serve(app: "web.Application", settings: Settings, ready_file: Path | 
             host=settings.host,
             port=settings.port,
             started=listening.set_result,
+            timeouts=Timeouts(idle=settings.keepalive, grace=settings.drain_delay),
             limits=Limits(settings.max_connections, settings.max_requests),
             owns_process=True,
         )

@@ -58,6 +58,9 @@ class Settings:
     login_failures: LoginFailures | None = DEFAULT_LOGIN_FAILURES
     trusted_proxies: tuple[Network, ...] = ()
     cors_origins: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] | None = None
+    keepalive: int = 75
+    drain_delay: int = 1
     otlp_endpoint: str | None = field(default=None, repr=False)
     log_level: str = "info"
     log_format: str = "auto"

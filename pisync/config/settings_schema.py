@@ -290,6 +290,19 @@ def _origin(text: str) -> str:
     return re.sub(r"\A(http://.*):80\Z|\A(https://.*):443\Z", r"\1\2", origin)
 
 
+def _hosts(text: str) -> tuple[str, ...]:
+    return ("*",) if text == "*" else tuple(map(_allowed_host, _listed(text)))
+
+
+def _allowed_host(text: str) -> str:
+    if _is_address(text) or re.fullmatch(rf"\.?{_NAME}", text):
+        return text.lower()
+    raise ValidationError(
+        "must be *, or host names without a port, comma-separated, a leading dot for all below;"
+        f" {_quoted(text)} is none"
+    )
+
+
 _MANY = 1_000_000_000
 
 VARIABLES = (
@@ -364,6 +377,23 @@ VARIABLES = (
         _origins,
         "origins, comma-separated, that browsers may call from, or *",
         "none",
+    ),
+    Variable(
+        "allowed_hosts",
+        _hosts,
+        "names of the Host header that are served, comma-separated, a leading dot for all below,"
+        " or *; addresses, names without a dot and localhost always are; others: 421",
+        "where it listens on a loopback address, no others; else any",
+    ),
+    Variable(
+        "keepalive",
+        _whole_number(1, 86_400),
+        "seconds for which an idle connection is kept; some load balancers need more than 600",
+    ),
+    Variable(
+        "drain_delay",
+        _whole_number(0, 60),
+        'seconds between "not ready" and the end of new connections when it stops',
     ),
     Variable(
         "otlp_endpoint",

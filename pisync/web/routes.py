@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
+from http import HTTPStatus
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 from marshmallow import Schema
 
@@ -145,7 +146,23 @@ def add_routes(app: web.Application) -> Mapping[Handler, str | None]:
         if route.method == "GET":
             app.router.add_route("HEAD", route.path, handler)
         access[added.handler] = route.scope
+    for path in {route.path for route in ROUTES if route.scope is None}:
+        added = app.router.add_route("OPTIONS", path, _options(path))
+        access[added.handler] = None
     return access
+
+
+def _options(path: str) -> Handler:
+    """Return the handler that tells which methods an open call has."""
+    methods = {route.method for route in ROUTES if route.path == path} | {"OPTIONS"}
+    if "GET" in methods:
+        methods.add("HEAD")
+    allow = ", ".join(sorted(methods))
+
+    async def options(_: web.Request) -> web.Response:
+        return web.Response(status=HTTPStatus.NO_CONTENT, headers={hdrs.ALLOW: allow})
+
+    return options
 
 
 def _without_query(handler: Handler) -> Handler:

@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+import socket
+import struct
 from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -85,6 +87,13 @@ class RawConnection:
         """Send no more; what is answered can still be read."""
         with suppress(OSError):  # who has answered and hung up already
             self._writer.write_eof()
+
+    def reset(self) -> None:
+        """Hang up in a way that the server sees at once (RST)."""
+        at_once = struct.pack("ii", 1, 0)
+        connected = self._writer.get_extra_info("socket")
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+        self._writer.transport.abort()
 
     async def answer(self, *, head: bool = False) -> Answer:
         """Read one answer; `head` says that it is one to HEAD, and has no body."""

@@ -72,9 +72,10 @@ class Rendered:
         return cls(body, tag_of(body, headers), headers=headers)
 
     @classmethod
-    def problem(cls, problem: Problem) -> "Rendered":
-        """Return the answer to a request that has a problem."""
-        return cls(problem.body, headers=problem.headers, status=problem.status)
+    def problem(cls, problem: Problem, headers: Headers | None = None) -> "Rendered":
+        """Return the answer to a request that has a problem, with more headers if need be."""
+        merged = {**problem.headers, **headers} if headers else problem.headers
+        return cls(problem.body, headers=merged, status=problem.status)
 
     @property
     def head(self) -> bytes:

@@ -25,7 +25,7 @@ from pisync.web.contract.problems import (
     invalid,
     invalid_value,
 )
-from pisync.web.transport.aiohttp_internals import is_unpacked
+from pisync.web.transport.aiohttp_internals import is_unpacked, send_continue
 
 T = TypeVar("T")
 
@@ -89,6 +89,7 @@ def _parse(received: bytes, decompress: Callable[[bytes], bytes], parse: Callabl
 async def _read(request: web.Request, limit: int) -> bytes:
     if (request.content_length or 0) > limit:
         raise too_large(limit)
+    await send_continue(request)
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_SECONDS):

@@ -20,6 +20,7 @@ from pisync.web.contract.problems import unavailable
 from pisync.web.contract.request import (
     fleet_of,
 )
+from pisync.web.transport.aiohttp_internals import close_with_client
 
 COMMENT_SECONDS = 15
 """How often a comment goes out, so that proxies do not take the stream for dead."""
@@ -64,6 +65,7 @@ async def events(request: web.Request) -> web.StreamResponse:
         )
     except TooManySubscribers:
         raise unavailable("Too many event streams are open. Try again.") from None
+    close_with_client(request)
     with subscription, request.app[keys.TOKENS].watched(request[keys.CLAIMS], subscription.close):
         await response.prepare(request)
         async with response:

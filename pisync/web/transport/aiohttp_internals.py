@@ -9,11 +9,19 @@ from collections.abc import Callable, Coroutine, Mapping
 from types import ModuleType
 from typing import Any, ClassVar, Final
 
-from aiohttp import http_exceptions, http_parser, web, web_protocol
+from aiohttp import StreamReader, hdrs, http_exceptions, http_parser, streams, web, web_protocol
 from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError, LineTooLong
+from aiohttp.http_exceptions import (
+    BadHttpMessage,
+    BadHttpMethod,
+    HttpProcessingError,
+    LineTooLong,
+)
+from aiohttp.streams import EMPTY_PAYLOAD
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
 
-__all__ = ["BadHttpMessage", "HttpProcessingError", "LineTooLong"]
+__all__ = ["BadHttpMessage", "BadHttpMethod", "HttpProcessingError", "LineTooLong"]
 
 INTERNALS: Final[Mapping[type | ModuleType, tuple[str, ...]]] = {
     web.AppRunner: ("_make_server",),
@@ -21,12 +29,14 @@ INTERNALS: Final[Mapping[type | ModuleType, tuple[str, ...]]] = {
     web.RequestHandler: (
         *("_current_request", "_messages", "_request_count", "_request_in_progress"),
         *("_task_handler", "_waiter"),
-        *("close", "data_received", "finish_response", "handle_error", "log_exception"),
+        *("close", "data_received", "eof_received", "finish_response", "force_close"),
+        *("handle_error", "keep_alive", "log_exception"),
     ),
-    web.BaseRequest: ("protocol", "writer"),
+    web.BaseRequest: ("_cache", "_headers", "_rel_url", "protocol", "writer"),
     AbstractStreamWriter: ("output_size",),
-    http_exceptions: ("BadHttpMessage", "HttpProcessingError", "LineTooLong"),
+    http_exceptions: ("BadHttpMessage", "BadHttpMethod", "HttpProcessingError", "LineTooLong"),
     http_parser: ("HttpRequestParser", "HttpRequestParserPy", "RawRequestMessage"),
+    streams: ("EMPTY_PAYLOAD",),
     web_protocol: ("RequestHandler",),
 }
 """The members used here, by their owners."""
@@ -34,6 +44,10 @@ INTERNALS: Final[Mapping[type | ModuleType, tuple[str, ...]]] = {
 RawRequest = http_parser.RawRequestMessage
 """The head of a request, as the parser makes it."""
 RequestHandler = Callable[[web.BaseRequest], Coroutine[Any, Any, web.StreamResponse]]
+_END_OF_HEAD: Final = b"\r\n\r\n"
+_MAX_PIECES: Final = 64
+_LAST_LOOK_SECONDS: Final = 1.0
+
 Finished = Coroutine[Any, Any, tuple[web.StreamResponse, bool]]
 """Ends with the answer sent, and whether the client was gone before its end."""
 
@@ -59,6 +73,55 @@ def is_unpacked(request: web.BaseRequest) -> bool:
     The connections of our server leave that to those who read the body.
     """
     return not isinstance(request.protocol, Protocol)
+
+
+def limit_of(error: LineTooLong) -> int:
+    """Return how many bytes the line was allowed to have."""
+    return int(error.args[1])
+
+
+def target_root(request: web.BaseRequest) -> None:
+    """Let a request mean the path `/`, with its query."""
+    url = URL.build(path="/", query_string=request.rel_url.raw_query_string, encoded=True)
+    request._rel_url = request._cache["rel_url"] = url  # noqa: SLF001
+
+
+CONTINUE: Final = "100-continue"
+"""The only expectation that there is."""
+_EXPECTS_CONTINUE = web.RequestKey("_EXPECTS_CONTINUE", bool)
+
+
+def take_expectation(request: web.BaseRequest) -> str:
+    """Return the header `Expect`, and hide it from aiohttp, which would meet it at once.
+
+    `send_continue` meets it, once all is known that the head can tell.
+    """
+    headers = request.headers
+    expectation = headers[hdrs.EXPECT]
+    rest = CIMultiDict((name, value) for name, value in headers.items() if name != hdrs.EXPECT)
+    request._headers = request._cache["headers"] = CIMultiDictProxy(rest)  # noqa: SLF001
+    if expectation.lower() == CONTINUE:
+        request[_EXPECTS_CONTINUE] = True
+    return expectation
+
+
+def expects_continue(request: web.BaseRequest) -> bool:
+    """Return whether the client still waits for a "100 Continue" before it sends the body."""
+    return _EXPECTS_CONTINUE in request
+
+
+async def send_continue(request: web.BaseRequest) -> None:
+    """Tell a client that waits for it to send the body."""
+    if request.pop(_EXPECTS_CONTINUE, False):
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # This is no part of an answer.
+        request.writer.output_size = 0
+
+
+def close_with_client(request: web.BaseRequest) -> None:
+    """Take it for the end when the client sends no more: what is answered has no end itself."""
+    if isinstance(request.protocol, Protocol):
+        request.protocol.answer_is_endless = True
 
 
 class Runner(web.AppRunner):
@@ -104,7 +167,13 @@ class Server(web.Server):
 class Protocol(web.RequestHandler):
     """A connection, in terms of requests and answers. A subclass decides about both."""
 
-    __slots__ = ()
+    __slots__ = ("_client_ended", "_last_body", "answer_is_endless")
+
+    def __init__(self, server: web.Server, **options: Any) -> None:
+        super().__init__(server, **options)
+        self._client_ended = False
+        self._last_body: StreamReader = EMPTY_PAYLOAD
+        self.answer_is_endless = False
 
     # What a subclass decides.
 
@@ -144,8 +213,46 @@ class Protocol(web.RequestHandler):
     def parse(self, data: bytes) -> bool:
         """Parse what has arrived; return whether it completes the head of a request."""
         count = self._request_count
+        if b"pgrade" in data or b"PGRADE" in data:
+            self._parse_in_pieces(data)
+        else:
+            super().data_received(data)
+        if self._request_count == count:
+            return False
+        self._last_body = self._messages[-1][1]
+        return True
+
+    def _parse_in_pieces(self, data: bytes) -> None:
+        """Parse in pieces none of which goes on behind a request.
+
+        Behind one with an `Upgrade` that it does not know, aiohttp drops the rest of a piece.
+        """
+        for _ in range(_MAX_PIECES):
+            if not data:
+                return
+            end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
+            if end < len(_END_OF_HEAD):
+                break
+            count = self._request_count
+            super().data_received(data[:end])
+            if self._request_count != count:
+                body = self._length_of_body()
+                super().data_received(data[end : end + body])
+                end += body
+            data = data[end:]
         super().data_received(data)
-        return self._request_count != count
+
+    def _length_of_body(self) -> int:
+        """Return the length of the body that follows the last head."""
+        message = self._messages[-1][0]
+        if not isinstance(message, http_parser.RawRequestMessage):
+            return 0
+        length = message.headers.get(hdrs.CONTENT_LENGTH, "")
+        return int(length) if length.isdecimal() else 0
+
+    def stop_idle_timer(self) -> None:
+        """Keep the connection, though no request is under way, until the next was answered."""
+        self.keep_alive(True)
 
     def cancel_request(self) -> None:
         """Cancel the request under way."""
@@ -158,9 +265,28 @@ class Protocol(web.RequestHandler):
         """Receive a part of a request."""
         waiter = self._waiter
         if waiter is None or waiter.done():
-            super().data_received(data)
+            self.parse(data)
         else:
             self.request_arrived(data)
+
+    def eof_received(self) -> bool:  # type: ignore[override] # asyncio looks at what it returns
+        """Keep the connection of a client that sends no more, until it has its answers."""
+        transport = self.transport
+        if transport is None or not transport.can_write_eof() or not self._waits_for_answer():
+            return False
+        self._client_ended = True
+        asyncio.get_running_loop().call_later(_LAST_LOOK_SECONDS, self._close_if_idle)
+        return True
+
+    def _waits_for_answer(self) -> bool:
+        """Return whether a request has arrived as a whole, and its answer may come to an end."""
+        if self._waiter is not None and not self._waiter.done():
+            return False
+        return self._last_body.is_eof() and not self.answer_is_endless
+
+    def _close_if_idle(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self.force_close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Cancel the rest of an answer that has begun: a stream has lost its only reader.
@@ -178,6 +304,8 @@ class Protocol(web.RequestHandler):
     ) -> Finished:
         """Send an answer."""
         response = self.answer_ready(request, resp)
+        if self._client_ended and not self._messages:
+            self.close()
         finishing = (
             _written(resp)
             if response is None

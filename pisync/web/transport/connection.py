@@ -7,16 +7,28 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import hdrs, web
 
 from pisync.telemetry.logs import get_logger
-from pisync.web.contract import problems
 from pisync.web.contract.problems import Problem
 from pisync.web.contract.rendering import Rendered
-from pisync.web.pipeline.middleware import UNMATCHED, request_id_of
+from pisync.web.pipeline.middleware import UNMATCHED, new_request_id, request_id_of
 from pisync.web.transport.admission import HOLD_SECONDS, Refusal, is_probe, last_refusal, refusal
-from pisync.web.transport.aiohttp_internals import HttpProcessingError, LineTooLong, Protocol
-from pisync.web.transport.raw_response import ErrorResponse, WrittenResponse
+from pisync.web.transport.aiohttp_internals import (
+    HttpProcessingError,
+    Protocol,
+    expects_continue,
+)
+from pisync.web.transport.parse_errors import (
+    MAX_HEAD,
+    headers_too_large,
+    origin_of,
+    problem_of,
+)
+from pisync.web.transport.raw_response import ErrorResponse, WrittenResponse, head_of
 
 if TYPE_CHECKING:
     from pisync.web.transport.server import Server
+
+_LOOKED_AT = MAX_HEAD + 1
+"""Bytes of a packet that are kept to say what is wrong with its head."""
 
 _log = get_logger()
 
@@ -24,13 +36,18 @@ _log = get_logger()
 class Connection(Protocol):
     """One connection, whose every error answer has the one shape."""
 
-    __slots__ = ("_head_begun", "_refusal", "_server")
+    __slots__ = ("_discards", "_head", "_head_begun", "_head_timer", "_refusal", "_server")
 
     def __init__(self, server: "Server", **kwargs: Any) -> None:
         super().__init__(server, **kwargs)
         self._server = server
+        self._head = b""
+        """What has arrived of a request's head, and perhaps what follows it."""
         self._head_begun = False
-        """Whether a part of a request's head has arrived."""
+        """Whether a part of a request's head has arrived, and no more."""
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._discards = False
+        """Whether nothing more is answered, and what arrives is dropped."""
         self._refusal: Refusal | None = None
         """What is about to be answered to a request that was turned away."""
 
@@ -42,13 +59,60 @@ class Connection(Protocol):
 
     def request_arrived(self, data: bytes) -> None:
         """Parse what has arrived, unless it begins a request and there are too many."""
+        if self._discards:
+            return
         if self._refusal is not None:
             # Whoever does not wait for the answer gets no other.
             self._refusal = refusal(b"", cors=self._server.cors)
+        elif self._head_begun:
+            self._continue_head(data)
         elif self._server.admission.lets_in() or is_probe(data):
-            self._head_begun = not self.parse(data)
+            self._head = data[:_LOOKED_AT]
+            if not self.parse(data):
+                self._begin_head()
         else:
             self._turn_away(data)
+
+    def _begin_head(self) -> None:
+        """Wait for the rest of a head, but not for ever, nor for more than it may have."""
+        self._head_begun = True
+        if len(self._head) > MAX_HEAD:
+            self._refuse_head()
+            return
+        self.stop_idle_timer()
+        loop = asyncio.get_running_loop()
+        self._head_timer = loop.call_later(self._server.timeouts.head, self.force_close)
+
+    def _continue_head(self, data: bytes) -> None:
+        self._head += data
+        if self.parse(data):
+            self._end_head()
+        elif len(self._head) > MAX_HEAD:
+            self._refuse_head()
+
+    def _end_head(self) -> None:
+        self._head_begun = False
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _refuse_head(self) -> None:
+        """Refuse a request whose head has not ended yet, and close the connection."""
+        self._end_head()
+        problem, request_id = headers_too_large(), new_request_id()
+        _log.info("bad request", reason="head too large", request_id=request_id)
+        self._server.metrics.request(UNMATCHED, "", problem.status, 0.0)
+        if self.transport is not None:
+            rendered = self._rendered(problem, origin_of(self._head))
+            self.transport.write(head_of(rendered, request_id, close=True) + rendered.body)
+            # Closing at once would reset the connection, and the client might not see the answer.
+            self._discards = True
+            asyncio.get_running_loop().call_later(self._server.timeouts.unread, self.force_close)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Forget the connection."""
+        self._end_head()
+        super().connection_lost(exc)
 
     def _turn_away(self, data: bytes) -> None:
         self._server.metrics.turned_away()
@@ -92,11 +156,13 @@ class Connection(Protocol):
     ) -> web.StreamResponse | None:
         """Return the answer to send; one that no middleware saw gets the one shape here."""
         self._server.admission.answered()
+        self._head = b""
         if isinstance(response, WrittenResponse):
             return None
         if isinstance(response, web.HTTPException):
             response = self.error_answer(request, response)
-        if self._server.draining.is_set():
+        if self._server.draining.is_set() or expects_continue(request):
+            # A client that was not told to send its body may do so or not.
             response.force_close()
         return response
 
@@ -108,15 +174,16 @@ class Connection(Protocol):
         if isinstance(exc, HttpProcessingError):
             # Its text repeats what was sent, which may hold a password: its type says enough.
             _log.info("bad request", reason=type(exc).__name__, request_id=request_id)
-            problem = _problem_of(exc)
+            problem = problem_of(exc, self._head)
+            origin = request.headers.get(hdrs.ORIGIN) or origin_of(self._head)
         else:
             problem = observer.problem_of(exc or TimeoutError(), request, request_id)
+            origin = request.headers.get(hdrs.ORIGIN)
         observer.answered(UNMATCHED, request, problem.status, perf_counter(), request_id)
-        close = not isinstance(exc, web.HTTPException)
-        return ErrorResponse(Rendered.problem(problem), request_id, close=close)
+        close = not isinstance(exc, web.HTTPException | Problem)
+        return ErrorResponse(self._rendered(problem, origin), request_id, close=close)
 
-
-def _problem_of(exc: HttpProcessingError) -> Problem:
-    if isinstance(exc, LineTooLong):
-        return problems.bad_request("The request line or a header is too long.")
-    return problems.bad_request("This is not a valid HTTP request.")
+    def _rendered(self, problem: Problem, origin: str | None) -> Rendered:
+        """Return an answer that a page of `origin` may read if it is an allowed one."""
+        cors = self._server.cors
+        return Rendered.problem(problem, {} if cors is None else cors.headers(origin))

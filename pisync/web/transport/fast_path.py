@@ -117,7 +117,6 @@ def _is_unusual(request: web.BaseRequest) -> bool:
         request.version is not HttpVersion11
         or not request.keep_alive
         or hdrs.IF_NONE_MATCH in headers
-        or hdrs.EXPECT in headers
         or hdrs.UPGRADE in headers
     )
 

@@ -44,8 +44,7 @@ async def write(
         ConnectionError: The client has gone.
     """
     writer = writer_of(request)
-    last = _LAST_AND_CLOSE if close else _LAST
-    head = b"".join((rendered.head, _date(int(time())), request_id.encode(), last))
+    head = head_of(rendered, request_id, close=close)
     if request.method == hdrs.METH_HEAD:
         await writer.write_eof(head)
     elif len(rendered.body) <= _COPIED:
@@ -54,6 +53,12 @@ async def write(
         await writer.write(head)
         await writer.write_eof(rendered.body)
     return _WRITTEN_LAST if close else _WRITTEN
+
+
+def head_of(rendered: Rendered, request_id: str, *, close: bool) -> bytes:
+    """Return the head of an answer."""
+    last = _LAST_AND_CLOSE if close else _LAST
+    return b"".join((rendered.head, _date(int(time())), request_id.encode(), last))
 
 
 @lru_cache(maxsize=2)

@@ -1,18 +1,20 @@
 """The connections of a server: how many there may be, and how they end."""
 
 import asyncio
-from collections.abc import Awaitable
 from typing import ClassVar
 
-from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
+from aiohttp import web
 
 from pisync.keys import DRAINING, FRONT, METRICS, RequestHandler
+from pisync.web.pipeline.allowed_hosts import ALLOWED_HOSTS
 from pisync.web.pipeline.cors import CORS
 from pisync.web.pipeline.middleware import REQUEST_OBSERVER
 from pisync.web.transport import aiohttp_internals
 from pisync.web.transport.admission import AdmissionControl, Limits, connections_possible
-from pisync.web.transport.aiohttp_internals import BadHttpMessage, Protocol, Runner
+from pisync.web.transport.aiohttp_internals import Protocol, Runner
+from pisync.web.transport.checks import checking
 from pisync.web.transport.connection import Connection
+from pisync.web.transport.parse_errors import MAX_HEADER, MAX_REQUEST_LINE
 from pisync.web.transport.timeouts import Timeouts
 
 
@@ -39,10 +41,13 @@ class Server(aiohttp_internals.Server):
         timeouts: Timeouts,
         limits: Limits,
     ) -> None:
-        handle: RequestHandler = other.request_handler
+        ordinary: RequestHandler = other.request_handler
+        usual = app[FRONT](ordinary) if FRONT in app else ordinary
         super().__init__(
-            _strict(app[FRONT](handle) if FRONT in app else handle),
+            checking(usual, ordinary, app.get(ALLOWED_HOSTS)),
             other,
+            max_line_size=MAX_REQUEST_LINE,
+            max_field_size=MAX_HEADER,
             keepalive_timeout=timeouts.idle,
             lingering_time=timeouts.unread,
             # aiohttp would unpack what nobody reads for as long as that, and do nothing else.
@@ -56,8 +61,8 @@ class Server(aiohttp_internals.Server):
         self.cors = app.get(CORS)
         self.max_connections = connections_possible(limits.connections)
         self.admission = AdmissionControl(limits.requests)
+        self.timeouts = timeouts
         self._force = force
-        self._timeouts = timeouts
 
     async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - aiohttp's
         """Wait until every request under way has its answer, but not for ever; then close all.
@@ -65,7 +70,7 @@ class Server(aiohttp_internals.Server):
         Those that have none by then are answered 503.
         """
         loop = asyncio.get_running_loop()
-        end = loop.time() + self._timeouts.under_way
+        end = loop.time() + self.timeouts.under_way
         # Looking now and then costs nothing until here; an event would cost every request.
         while self._busy() and loop.time() < end and not self._force.is_set():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
@@ -80,19 +85,3 @@ class Server(aiohttp_internals.Server):
             for connection in self.connections
             if isinstance(connection, Protocol) and connection.is_busy
         ]
-
-
-def _strict(handle: RequestHandler) -> RequestHandler:
-    """Refuse what aiohttp's parser lets pass though one server may read it unlike another."""
-
-    def checked(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
-        version, coding = request.version, request.headers.get(hdrs.TRANSFER_ENCODING)
-        if coding is not None and (version is not HttpVersion11 or coding.lower() != "chunked"):
-            raise BadHttpMessage(
-                "chunked in HTTP/1.0, which has no chunks, or after another coding"
-            )
-        if version is not HttpVersion11 and version < HttpVersion10:
-            raise BadHttpMessage("HTTP/0.9")
-        return handle(request)
-
-    return checked

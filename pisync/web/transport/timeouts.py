@@ -12,8 +12,10 @@ class Timeouts:
     """
 
     idle: float = 75.0
-    """Between requests, and for a request's head to arrive. Longer than a load balancer's usual 60,
-    so that it is the one to close, and no request crosses a close."""
+    """Between requests. Longer than a load balancer's usual 60, so that it is the one to close, and
+    no request crosses a close."""
+    head: float = 75.0
+    """For a request's head to arrive."""
     unread: float = 5.0
     """For a client to stop sending a body that nobody reads, so that it gets to see the answer."""
     grace: float = 1.0

@@ -323,6 +323,8 @@ async def test_hanging_up_and_broken_bodies_are_no_news(
             await one.send(get("/stream"))
             await other.send(get("/fails"))
             await until(lambda: handlers.entered == 2)
+            one.reset()
+            other.reset()
         await asyncio.sleep(0.05)
         handlers.go_on.set()
         async with raw_connection(running.port) as connection:
