@@ -3,7 +3,9 @@
 import asyncio
 import os
 import random
-from collections.abc import AsyncIterator, Callable
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
@@ -13,6 +15,7 @@ from aiohttp import ClientSession
 
 from tests.chaos.load import Load
 from tests.chaos.oracle import flaws
+from tests.chaos.postgres import Postgres
 from tests.chaos.replica import Replica, token
 
 LONG = os.environ.get("CHAOS") == "long"
@@ -35,6 +38,17 @@ def lack(what: str) -> NoReturn:
 def dice() -> random.Random:
     """Chance, the same in every run."""
     return random.Random(20)  # noqa: S311 - nothing secret hangs on it
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    """A server for all tests of a module."""
+    directory = Path(tempfile.mkdtemp(prefix="pisync-chaos-"))
+    server = Postgres(directory)
+    server.start()
+    yield server
+    server.kill()
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 MakeReplica = Callable[..., Replica]

@@ -38,11 +38,14 @@ class Replica:
         sabotage: str | None = None,
         wrapper: Sequence[str] = (),
         host: str = "127.0.0.1",
+        checkout: Path = ROOT,
     ) -> None:
         """Let `wrapper` run it, a command whose arguments name the one to run.
 
-        `sabotage` is the protection that is taken away, as `sabotaged` has it.
+        `sabotage` is the protection that is taken away, as `sabotaged` has it. `checkout` has the
+        code that it runs, from the next start on.
         """
+        self.checkout = checkout
         self._sabotage = sabotage
         self._wrapper = wrapper
         self._log = log
@@ -79,7 +82,7 @@ class Replica:
                 *(*self._wrapper, sys.executable, "-m", *module, "serve"),
                 # A group of its own: a wrapper may stay, as the parent of what it runs.
                 start_new_session=True,
-                cwd=ROOT,
+                cwd=self.checkout,
                 env=self._environ,
                 stdout=log,
                 stderr=log,

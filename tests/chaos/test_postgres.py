@@ -3,11 +3,9 @@
 import asyncio
 import random
 import shutil
-import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import datetime
-from pathlib import Path
 from typing import Self
 
 import pytest
@@ -26,16 +24,6 @@ OVERDUE = short_or_long(3, 15)
 """Seconds after its due time in which a sync has to finish, whatever becomes of who began it."""
 BACK = 10
 """Seconds in which replicas are back after their database is."""
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    directory = Path(tempfile.mkdtemp(prefix="pisync-chaos-"))
-    server = Postgres(directory)
-    server.start()
-    yield server
-    server.kill()
-    shutil.rmtree(directory, ignore_errors=True)
 
 
 class Cluster:
