@@ -1,5 +1,6 @@
 """A PostgreSQL server, to be hurt: it listens on loopback, and is as safe as PostgreSQL is."""
 
+import shutil
 import subprocess
 import time
 import warnings
@@ -35,6 +36,23 @@ class Postgres:
         self._programs = made.bin_path
         self._user = made.system_user
         self._numbers = count(1)
+
+    def standby(self, directory: Path) -> "Postgres":
+        """Return another server, not started yet, that follows this one until it is promoted."""
+        standby = object.__new__(Postgres)
+        standby.__dict__ = self.__dict__ | {"port": free_port(), "_data": directory}
+        if self._user is not None:
+            shutil.chown(directory, self._user)
+        subprocess.run(
+            [
+                *(self._programs / "pg_basebackup", "--write-recovery-conf", "--checkpoint=fast"),
+                *("-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-D", directory),
+            ],
+            user=self._user,
+            cwd=directory,
+            check=True,
+        )
+        return standby
 
     def start(self, *settings: str) -> None:
         """Start it, and wait until it takes connections."""

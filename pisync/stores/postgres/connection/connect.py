@@ -138,11 +138,12 @@ def _refusal(exc: Exception, address: Address) -> str:
     if isinstance(exc, TimeoutError):
         return f"no answer within {CONNECT_SECONDS / len(address.hosts):g} s"
     text = reason(exc)
-    # The driver quotes what it can't read, in whatever form.
-    if isinstance(exc, ValueError) and any(
-        value in text for value in address.options.values() if value
+    # The driver quotes what it can't read.
+    if isinstance(exc, ValueError) and (
+        not isinstance(exc, asyncpg.InterfaceError)
+        or any(value in text for value in address.options.values() if value)
     ):
-        return "an option of the URL can't be read"
+        return "the URL can't be read: is one of its options wrong?"
     return text
 
 

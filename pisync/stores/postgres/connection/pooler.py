@@ -37,9 +37,11 @@ async def _is_shared(address: Address, connection: OwnConnection) -> bool:
     other = await connect(address, patient=True)
     try:
         for _ in range(_PROBES):
-            # It holds on to a session: the other connection's, or the one it would get next.
+            # What one has just given back is what the other gets, or else another one's turn comes.
+            if await _process(connection) != process:
+                return True
             async with other.transaction():
-                if await _process(other) == process or await _process(connection) != process:
+                if await _process(other) == process:
                     return True
     finally:
         other.terminate()
