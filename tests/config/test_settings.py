@@ -300,6 +300,12 @@ class TestStore:
         assert read(store=text).store == store
         assert read(store=text).store_is_shared
 
+    def test_postgres_is_short_for_postgresql(self) -> None:
+        settings = read(store="postgres://me:geheim@host/db")
+        assert settings.store == "postgresql://me:geheim@host/db"
+        assert settings.store_is_shared
+        assert settings.shown_store == "postgresql://host/db"
+
     @pytest.mark.parametrize(
         "text",
         [
