@@ -18,7 +18,6 @@ from yarl import URL
 
 from tests.conftest import Api
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 # No sandbox, since root has none; no calls of the browser's own.
 ARGUMENTS = (
     "--no-sandbox",
@@ -31,15 +30,22 @@ ARGUMENTS = (
 PATIENCE = 20_000  # milliseconds: a busy machine draws slowly
 
 
+def chromium() -> str:
+    """Return where Chromium is; skip the test where there is none, or fail it in CI."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path:
+        return path
+    reason = "needs Chromium: apt-get install chromium"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
-    if CHROMIUM is None:
-        why = "needs Chromium: apt-get install chromium"
-        if os.environ.get("CI") == "true":
-            pytest.fail(why)
-        pytest.skip(why)
+    executable = chromium()
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        browser = await playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
         yield browser
         await browser.close()
 
