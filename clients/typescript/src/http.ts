@@ -34,7 +34,7 @@ export function queryOf(values: { readonly [name: string]: unknown } = {}): stri
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries(values)) {
     if (value === undefined || (Array.isArray(value) && !value.length)) continue;
-    query.set(name, value instanceof Date ? timestamp(value) : String(value));
+    query.set(name, value instanceof Date ? value.toISOString() : String(value));
   }
   return query.size ? `?${query}` : "";
 }
@@ -46,7 +46,7 @@ export async function send(
   path: string,
   { query, body, headers, signal }: RequestParts,
 ): Promise<Response> {
-  const json = body === undefined ? undefined : encode(body);
+  const json = body === undefined ? undefined : JSON.stringify(body);
   const base = (options.url ?? DEFAULT_URL).replace(/\/+$/, "");
   const response = await (options.fetch ?? fetch)(base + path + queryOf(query), {
     method,
@@ -80,17 +80,4 @@ export function sleep(milliseconds: number, signal: AbortSignal | undefined): Pr
     }, milliseconds);
     signal?.addEventListener("abort", abort, { once: true });
   });
-}
-
-function encode(body: unknown): string {
-  // JSON.stringify has made a date a string before the replacer sees the value.
-  return JSON.stringify(body, function (this: Record<string, unknown>, name, value: unknown) {
-    const original = this[name];
-    return original instanceof Date ? timestamp(original) : value;
-  });
-}
-
-/** Write a date as the API has it, with six digits of fraction. */
-function timestamp(date: Date): string {
-  return date.toISOString().replace("Z", "000Z");
 }
