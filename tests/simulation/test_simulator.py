@@ -47,6 +47,7 @@ from pisync.stores.base import (
 from pisync.stores.embedded.store import MemoryStore
 from pisync.telemetry.metrics import Metrics
 from tests.support.stalls import Stalls
+from tests.support.waiting import eventually
 
 F = DEFAULT_FLEET
 FULL = Outcome(400, "Storage Full")
@@ -56,13 +57,6 @@ FAILING = Profile(seed=7, outcomes=(WeightedOutcome(FULL, 1),), delay=ConstantDe
 
 ON_TIME = 1.0
 """How late, in seconds, a sync may finish on a machine that has much else to do."""
-
-
-async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until a condition holds."""
-    async with asyncio.timeout(20):
-        while not await condition():  # noqa: ASYNC110 - what is waited for tells nobody
-            await asyncio.sleep(0.005)
 
 
 class TroubledStore(MemoryStore):
@@ -385,7 +379,7 @@ class TestStartListed:
 
         slow.store.in_between = stay
         many = asyncio.create_task(slow.simulator.start_all(F, None))
-        await until(lambda: slow.store.begins == 1)
+        await eventually(lambda: slow.store.begins == 1, interval=0)
         assert (await slow.simulator.start_all("other", None)).started == 10
         go_on.set()
         assert (await many).started == 1000
@@ -519,7 +513,7 @@ class TestBulk:
         self, slow: Live, call: Callable[[Simulator], Awaitable[BulkResult]]
     ) -> None:
         caller = asyncio.ensure_future(call(slow.simulator))
-        await until(lambda: slow.store.begins > 0)
+        await eventually(lambda: slow.store.begins > 0, interval=0)
         caller.cancel()
         with pytest.raises(asyncio.CancelledError):
             await caller
@@ -531,7 +525,7 @@ class TestBulk:
         self, slow: Live, call: Callable[[Simulator], Awaitable[BulkResult]]
     ) -> None:
         caller = asyncio.ensure_future(call(slow.simulator))
-        await until(lambda: slow.store.begins > 0)
+        await eventually(lambda: slow.store.begins > 0, interval=0)
         await slow.simulator.drain(0)
         with pytest.raises(asyncio.CancelledError):
             await caller
@@ -550,7 +544,7 @@ class TestBulk:
     ) -> None:
         monkeypatch.setattr(slow.simulator, "_queues", Queues(at_once=1))
         first, second = (asyncio.ensure_future(call(slow.simulator)) for _ in range(2))
-        await until(lambda: slow.store.begins > 0)
+        await eventually(lambda: slow.store.begins > 0, interval=0)
         second.cancel()
         await first
         await slow.simulator.drain()
@@ -571,7 +565,7 @@ class TestBulk:
 
         slow.store.in_between = fail
         caller = asyncio.ensure_future(call(slow.simulator))
-        await until(lambda: slow.store.begins > 0)
+        await eventually(lambda: slow.store.begins > 0, interval=0)
         caller.cancel()
         with pytest.raises(asyncio.CancelledError):
             await caller
@@ -579,14 +573,6 @@ class TestBulk:
         del caller
         gc.collect()
         assert unheard == []
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(10_000):
-        if condition():
-            return
-        await asyncio.sleep(0)
-    pytest.fail("it never came")
 
 
 class TestTime:
@@ -629,7 +615,7 @@ class TestDrain:
         await slow.store.put_fleet("other", Generated(500), SLOW)
         slow.store.in_between = another
         call = asyncio.ensure_future(slow.simulator.start_all(F, None))
-        await until(lambda: slow.store.begins > 0)
+        await eventually(lambda: slow.store.begins > 0, interval=0)
         await slow.simulator.drain()
         assert await slow.store.pending() == 1500
         await call

@@ -1,6 +1,5 @@
 """A fleet to experiment on: its time is the test's to move, and its calls are short."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from yarl import URL
 
 from tests.conftest import Answer, Api
+from tests.support.waiting import eventually
 
 Json = Mapping[str, Any]
 
@@ -85,13 +85,6 @@ def next_page(answer: Answer) -> URL | None:
     """Where `Link` leads on to, if there is one."""
     link = answer.response.links.get("next")
     return URL(str(link["url"])).relative() if link else None
-
-
-async def eventually(check: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
-    """Wait until something is so."""
-    async with asyncio.timeout(seconds):
-        while not await check():  # noqa: ASYNC110 - only the service knows
-            await asyncio.sleep(0.005)
 
 
 MakeFleetLab = Callable[..., Awaitable[FleetLab]]

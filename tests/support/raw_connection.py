@@ -4,7 +4,7 @@ import asyncio
 import re
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Iterator, MutableMapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from time import monotonic
@@ -32,16 +32,7 @@ from pisync.web.transport.admission import (
 )
 from pisync.web.transport.serve import serve
 from pisync.web.transport.timeouts import Timeouts
-
-SOON = 20.0
-"""Seconds that anything here may take; what is not meant to happen, never does."""
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    """Wait for something that happens without saying so."""
-    async with asyncio.timeout(SOON):
-        while not is_so():  # noqa: ASYNC110 - see above
-            await asyncio.sleep(0.005)
+from tests.support.waiting import SOON
 
 
 async def settle() -> None:

@@ -13,7 +13,7 @@ from pisync.telemetry.metrics import (
     Metrics,
     sample_lag,
 )
-from tests.support.raw_connection import until
+from tests.support.waiting import eventually
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -132,7 +132,7 @@ async def test_a_blocked_event_loop_shows_as_lag() -> None:
     sampler = asyncio.create_task(sample_lag(metrics, interval=0.01))
     await asyncio.sleep(0)  # it sleeps now
     time.sleep(0.12)  # noqa: ASYNC251 - blocking is what is tested
-    await until(lambda: value(metrics, "pisync_event_loop_lag_seconds_count") > 0)
+    await eventually(lambda: value(metrics, "pisync_event_loop_lag_seconds_count") > 0)
     sampler.cancel()
     with suppress(asyncio.CancelledError):
         await sampler

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from tests.conftest import Api, MakeApi
-from tests.support.fleet_lab import eventually
 from tests.support.stalls import Stalls
 from tests.support.stores.server import server
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
 

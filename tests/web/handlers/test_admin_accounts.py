@@ -11,10 +11,10 @@ import pytest
 from pisync.config.settings_schema import LoginFailures
 from tests.conftest import SETTINGS, Api, MakeApi
 from tests.support.fleet_lab import (
-    eventually,
     next_page,
 )
 from tests.support.raw_connection import capture_logs
+from tests.support.waiting import eventually
 
 RIGHT, OTHER = "correct horse", "another password"
 

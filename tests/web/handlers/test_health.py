@@ -8,7 +8,7 @@ from pisync import keys
 from pisync.stores.base import StoreUnavailable
 from pisync.telemetry.metrics import Metrics
 from tests.conftest import Api
-from tests.support.raw_connection import until
+from tests.support.waiting import eventually
 
 
 def values(text: bytes) -> dict[str, float]:
@@ -94,7 +94,7 @@ async def test_metrics_tell_what_happened(user: Api) -> None:
     assert (await user.post("/devices/1/sync")).status == 202
     assert values((await user.get("/metrics")).body)["pisync_syncs_pending"] == 1
     metrics = metrics_of(user)
-    await until(lambda: values(metrics.render())["pisync_sync_lateness_seconds_count"] > 0)
+    await eventually(lambda: values(metrics.render())["pisync_sync_lateness_seconds_count"] > 0)
     found = values((await user.get("/metrics")).body)
     assert found["pisync_syncs_total{result=started}"] == 1
     assert found["pisync_syncs_total{result=joined}"] == 1
@@ -120,4 +120,4 @@ async def test_metrics_tell_of_logins_and_their_hashing(api: Api) -> None:
 
 async def test_the_event_loop_lag_is_sampled(api: Api) -> None:
     metrics = metrics_of(api)
-    await until(lambda: values(metrics.render())["pisync_event_loop_lag_seconds_count"] > 0)
+    await eventually(lambda: values(metrics.render())["pisync_event_loop_lag_seconds_count"] > 0)

@@ -13,8 +13,8 @@ from tests.support.fleet_lab import (
     TIMEOUT,
     FleetLab,
     MakeFleetLab,
-    eventually,
 )
+from tests.support.waiting import eventually
 
 
 async def everything(lab: FleetLab) -> list[object]:

@@ -18,8 +18,8 @@ from tests.support.fleet_lab import (
     TIMEOUT,
     FleetLab,
     MakeFleetLab,
-    eventually,
 )
+from tests.support.waiting import eventually
 
 MISSING = {"sync_status_code": 404, "error_message": "Server Not Reachable"}
 SOON = {"distribution": "uniform", "min": 0, "max": 0.05}

@@ -15,8 +15,8 @@ from tests.support.raw_connection import (
     capture_logs,
     listen_to,
     observed,
-    until,
 )
+from tests.support.waiting import eventually
 
 SECRET = "what nobody may see"
 
@@ -237,7 +237,7 @@ async def test_a_client_that_has_gone_is_no_error(
     response = await client.get("/")
     await began.wait()
     response.close()
-    await until(lambda: counted(app, "/", "GET", 499))
+    await eventually(lambda: counted(app, "/", "GET", 499))
     assert lines == []
 
 
@@ -260,7 +260,7 @@ async def test_cancelling_passes_through(aiohttp_client: AiohttpClient) -> None:
     await began.wait()
     call.cancel()
     assert await ended is asyncio.CancelledError
-    await until(lambda: counted(app, "/", "GET", 499))
+    await eventually(lambda: counted(app, "/", "GET", 499))
 
 
 async def access_lines(

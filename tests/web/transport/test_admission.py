@@ -27,8 +27,8 @@ from tests.support.raw_connection import (
     raw_connection,
     serving,
     settle,
-    until,
 )
+from tests.support.waiting import eventually
 
 GET = b"GET /devices HTTP/1.1\r\nHost: a\r\n"
 POST = b"POST /login HTTP/1.1\r\nHost: a\r\n"
@@ -338,7 +338,7 @@ async def test_a_request_under_way_is_never_refused(monkeypatch: pytest.MonkeyPa
         await connection.send(
             POST + b"Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{"
         )
-        await until(lambda: came == 1)
+        await eventually(lambda: came == 1)
         await settle()
         await connection.send(b"}")
         assert (await connection.answer()).status == 422

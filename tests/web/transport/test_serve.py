@@ -24,7 +24,6 @@ from pisync.web.transport.timeouts import Timeouts
 from tests.conftest import SETTINGS
 from tests.support.raw_connection import (
     HASTE,
-    SOON,
     Answer,
     RawConnection,
     capture_logs,
@@ -33,9 +32,9 @@ from tests.support.raw_connection import (
     raw_connection,
     serving,
     settle,
-    until,
 )
 from tests.support.stalls import Stalls
+from tests.support.waiting import SOON, eventually
 
 NEVER = 30.0
 """Seconds that nothing takes, unless it waits until they are over."""
@@ -106,9 +105,7 @@ async def is_refused(port: int) -> bool:
 
 
 async def until_refused(port: int) -> None:
-    async with asyncio.timeout(SOON):
-        while not await is_refused(port):  # noqa: ASYNC110 - a closed listener tells nobody
-            await asyncio.sleep(0.005)
+    await eventually(lambda: is_refused(port))
 
 
 # Starting
@@ -287,7 +284,7 @@ async def test_a_client_that_hangs_up_does_not_cancel_its_handler(handlers: Hand
     async with serving(handlers.app) as running:
         async with raw_connection(running.port) as connection:
             await connection.send(get("/carries-on"))
-            await until(lambda: handlers.entered == 1)
+            await eventually(lambda: handlers.entered == 1)
         await asyncio.sleep(0.05)
         handlers.go_on.set()
         async with asyncio.timeout(SOON):
@@ -303,7 +300,7 @@ async def test_a_stream_whose_reader_hangs_up_makes_room_at_once() -> None:
             await reader.send(request.encode())
             assert (await reader.answer()).status == 200
             assert app[keys.BROKER].subscribers == 1
-        await until(lambda: app[keys.BROKER].subscribers == 0)
+        await eventually(lambda: app[keys.BROKER].subscribers == 0)
 
 
 async def test_hanging_up_and_broken_bodies_are_no_news(
@@ -322,7 +319,7 @@ async def test_hanging_up_and_broken_bodies_are_no_news(
         async with raw_connection(running.port) as one, raw_connection(running.port) as other:
             await one.send(get("/stream"))
             await other.send(get("/fails"))
-            await until(lambda: handlers.entered == 2)
+            await eventually(lambda: handlers.entered == 2)
             one.reset()
             other.reset()
         await asyncio.sleep(0.05)
@@ -351,7 +348,7 @@ async def test_a_signal_takes_readiness_while_it_still_accepts_connections(
         async with client.get(ready) as answer:
             assert answer.status == 200
         signal.raise_signal(number)
-        await until(app[keys.DRAINING].is_set)
+        await eventually(app[keys.DRAINING].is_set)
         async with client.get(ready) as answer:
             assert answer.status == 503
             assert set(await answer.json()) == {"message"}
@@ -374,7 +371,7 @@ async def test_a_request_under_way_is_answered(handlers: Handlers) -> None:
     async with serving(handlers.app, UNHURRIED) as running:
         async with raw_connection(running.port) as connection:
             await connection.send(get("/waits"))
-            await until(lambda: handlers.entered == 1)
+            await eventually(lambda: handlers.entered == 1)
             signal.raise_signal(signal.SIGTERM)
             await until_refused(running.port)
             handlers.go_on.set()
@@ -391,7 +388,7 @@ async def test_a_request_whose_body_is_under_way_is_answered(handlers: Handlers)
         raw_connection(running.port) as connection,
     ):
         await connection.send(post("/reads", 6) + b"abc")
-        await until(lambda: handlers.entered == 1)
+        await eventually(lambda: handlers.entered == 1)
         signal.raise_signal(signal.SIGTERM)
         await until_refused(running.port)
         await asyncio.sleep(0.1)
@@ -408,7 +405,7 @@ async def test_a_request_that_comes_on_an_open_connection_meanwhile_is_answered(
         raw_connection(running.port) as connection,
     ):
         await waiting.send(get("/waits"))
-        await until(lambda: handlers.entered == 1)
+        await eventually(lambda: handlers.entered == 1)
         signal.raise_signal(signal.SIGTERM)
         await until_refused(running.port)
         await connection.send(get("/"))
@@ -427,7 +424,7 @@ async def test_streams_that_are_told_end_whole(handlers: Handlers) -> None:
     async with serving(handlers.app, UNHURRIED) as running:
         async with raw_connection(running.port) as connection:
             await connection.send(get("/stream"))
-            await until(lambda: handlers.entered == 1)
+            await eventually(lambda: handlers.entered == 1)
             signal.raise_signal(signal.SIGTERM)
             assert (await connection.rest()).endswith(b"\r\n8\r\nthe last\r\n0\r\n\r\n")
         await asyncio.wait_for(running.task, SOON)
@@ -480,7 +477,7 @@ async def test_those_who_never_end_are_cut_off_within_what_is_promised(
         await streaming.send(get("/stream"))
         await dripping.send(post("/reads", 1000))
         await unfinished.send(b"GET / HTTP/1.1\r\n")
-        await until(lambda: handlers.entered == 4)
+        await eventually(lambda: handlers.entered == 4)
         drops = asyncio.create_task(drip(dripping))
         async with Stalls() as stalls:
             signal.raise_signal(signal.SIGTERM)
@@ -531,10 +528,10 @@ async def test_a_second_signal_skips_the_waiting(grace: float, handlers: Handler
         raw_connection(running.port) as connection,
     ):
         await connection.send(get("/waits"))
-        await until(lambda: handlers.entered == 1)
+        await eventually(lambda: handlers.entered == 1)
         signal.raise_signal(signal.SIGTERM)
         if grace:
-            await until(handlers.app[keys.DRAINING].is_set)
+            await eventually(handlers.app[keys.DRAINING].is_set)
         else:
             await until_refused(running.port)
         await settle()
@@ -560,7 +557,7 @@ async def test_a_signal_ends_a_start_that_waits() -> None:
     task = asyncio.create_task(
         serve(app, host="127.0.0.1", port=0, started=lambda _: None, timeouts=UNHURRIED)
     )
-    await until(lambda: happened == ["waits"])
+    await eventually(lambda: happened == ["waits"])
     signal.raise_signal(signal.SIGTERM)
     await asyncio.wait_for(task, SOON)
     assert happened == ["waits", "ended"]
