@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 
 from tests.browser.conftest import ARGUMENTS, chromium
-from tests.support.fleet_lab import eventually
+from tests.support.waiting import eventually
 
 
 class CommandFailed(Exception):
