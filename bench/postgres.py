@@ -10,7 +10,7 @@ from typing import NamedTuple
 import asyncpg
 
 from bench.servers import Running
-from tests.chaos.postgres import Postgres
+from tools.postgres import Postgres
 
 PROFILE = '{"seed": 7, "delay": {"distribution": "constant", "seconds": 0.5}}'
 """Of the fleets that are measured: what begins soon ends, and both are in what is measured."""

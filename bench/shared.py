@@ -16,7 +16,7 @@ from bench.load import run_wrk
 from bench.postgres import PROFILE, Spent, postgres, spent
 from bench.servers import Running, pisync, running
 from bench.workloads import LARGE, syncs
-from tests.chaos.postgres import Postgres
+from tools.postgres import Postgres
 
 CONNECTIONS = 63
 """In all, however many replicas share them."""

@@ -1,1 +1,1 @@
-"""Programs for maintainers, run by `make`; nothing here is shipped."""
+"""What maintainers, tests and benchmarks share; nothing here is shipped."""

@@ -12,7 +12,7 @@ from bench.postgres import PROFILE, postgres, spent
 from bench.servers import ROOT, Server, pisync, running
 from bench.shared import load
 from bench.workloads import LARGE
-from tests.chaos.postgres import Postgres
+from tools.postgres import Postgres
 
 CONNECTIONS = 64
 

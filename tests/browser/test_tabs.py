@@ -10,7 +10,8 @@ from pisync import keys
 from pisync.simulation.events import Broker
 from tests.browser.tabs import Tab, Window, open_window, session_of
 from tests.conftest import Api
-from tests.support.fleet_lab import FULL, HOLD, FleetLab, eventually, make_lab
+from tests.support.fleet_lab import FULL, HOLD, FleetLab, make_lab
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 

@@ -15,8 +15,8 @@ from aiohttp import ClientSession
 
 from tests.chaos.load import Load
 from tests.chaos.oracle import flaws
-from tests.chaos.postgres import Postgres
 from tests.chaos.replica import Replica, token
+from tools.postgres import Postgres
 
 LONG = os.environ.get("CHAOS") == "long"
 """Whether this is `make chaos`, which takes its time."""

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from aiohttp import ClientError, ClientSession, ClientTimeout
 
 from pisync.auth.tokens import Tokens
 from tests.support.paths import ROOT
+from tools.ports import free_port
 
 SECRET = "a secret that only the chaos knows, long enough"
 DEVICES = 100
@@ -125,11 +125,3 @@ class Replica:
     def log(self) -> str:
         """Return what it has written."""
         return self._log.read_text(errors="replace")
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

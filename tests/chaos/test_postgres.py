@@ -15,8 +15,8 @@ from tests.chaos.conftest import MakeReplica, lack, short_or_long, verdict
 from tests.chaos.island import IsolatedNetwork
 from tests.chaos.load import Load
 from tests.chaos.oracle import Attempt
-from tests.chaos.postgres import CARELESS, Postgres
 from tests.chaos.replica import LONGEST_DELAY, Replica, token
+from tools.postgres import CARELESS, Postgres
 
 pytestmark = pytest.mark.timeout(short_or_long(180, 3600))
 

@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from pisync.stores.schema import migrations
 from tests.chaos.conftest import MakeReplica, lack, short_or_long, verdict
 from tests.chaos.load import Load
-from tests.chaos.postgres import Postgres
 from tests.support.paths import ROOT
+from tools.postgres import Postgres
 
 pytestmark = pytest.mark.timeout(short_or_long(240, 3600))
 

@@ -14,7 +14,6 @@ from uuid import uuid4
 import pytest
 from aiohttp import web
 
-from tests.chaos.replica import free_port
 from tests.support.engine import (
     docker,
     need_engine,
@@ -31,6 +30,7 @@ from tests.web.transport.test_protocol import (
     GOOD,
     SMUGGLING,
 )
+from tools.ports import free_port
 
 pytestmark = [pytest.mark.container, pytest.mark.timeout(120)]
 

@@ -16,7 +16,7 @@ from aiohttp import ClientSession
 
 from tests.chaos.conftest import verdict
 from tests.chaos.load import Load
-from tests.chaos.replica import DELAY, DEVICES, SECRET, free_port, token
+from tests.chaos.replica import DELAY, DEVICES, SECRET, token
 from tests.support.engine import (
     docker,
     need_engine,
@@ -24,6 +24,7 @@ from tests.support.engine import (
     unset_settings,
 )
 from tests.support.paths import ROOT
+from tools.ports import free_port
 
 pytestmark = [
     pytest.mark.container,

@@ -14,13 +14,13 @@ from aiohttp import ClientSession
 from packaging.utils import canonicalize_name
 
 from pisync import __version__
-from tests.chaos.replica import free_port
 from tests.support.engine import (
     docker,
     need_engine,
     unset_settings,
 )
 from tests.support.paths import ROOT
+from tools.ports import free_port
 
 MOST_ADDED = 150_000_000
 """Bytes that the image may be larger than the one that it is built on."""

@@ -20,9 +20,9 @@ from pisync.in_process import (
     RunningServer,
     running_server,
 )
-from tests.chaos.replica import free_port
 from tests.support import engine
 from tests.support.paths import ROOT
+from tools.ports import free_port
 
 PAGE = (ROOT / "docs/load-testing.md").read_text()
 SECRET = "a secret of mine that is long enough"

@@ -146,6 +146,17 @@ def test_the_import_rules_allow_what_is_meant() -> None:
     assert list(broken_rules("pisync.config.settings", "import os\nos.environ")) == []
 
 
+@pytest.mark.parametrize(("folder", "other"), [("bench", "tests"), ("tests", "bench")])
+def test_tests_and_benchmarks_do_not_know_each_other(folder: str, other: str) -> None:
+    imports = {
+        name
+        for path in (ROOT / folder).rglob("*.py")
+        for name in names_imported(ast.parse(path.read_text()))
+    }
+    assert {name for name in imports if lies_in(name, folder)}
+    assert {name for name in imports if lies_in(name, other)} == set()
+
+
 MAX_FILES = 12
 """Python files side by side in one folder, its `__init__` aside."""
 

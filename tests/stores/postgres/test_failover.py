@@ -10,11 +10,11 @@ import pytest
 
 from pisync.stores.base import CannotOpen, Store, StoreUnavailable
 from pisync.stores.postgres.store import PostgresStore
-from tests.chaos.postgres import Postgres
 from tests.support.raw_connection import capture_logs
 from tests.support.stores.recording_observer import RecordingObserver
 from tests.support.stores.server import ask
 from tests.support.stores.short import FAILING, TWENTY, F, start
+from tools.postgres import Postgres
 
 SOON = 20.0
 DATABASE = "pisync"

@@ -17,7 +17,6 @@ from aiohttp import web
 
 from pisync.app import create_app
 from pisync.web.contract import request
-from tests.chaos.replica import free_port
 from tests.conftest import SETTINGS, Api
 from tests.support.raw_connection import (
     Serving,
@@ -25,6 +24,7 @@ from tests.support.raw_connection import (
     raw_connection,
     serving,
 )
+from tools.ports import free_port
 
 IDLE = 10_000
 MIB = 1024 * 1024

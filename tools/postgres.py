@@ -1,4 +1,7 @@
-"""A PostgreSQL server, to be hurt: it listens on loopback, and is as safe as PostgreSQL is."""
+"""A PostgreSQL server that listens on loopback and is as safe as PostgreSQL is.
+
+Tests kill it, benchmarks measure on it.
+"""
 
 import shutil
 import subprocess
@@ -10,7 +13,7 @@ from typing import Any
 
 import asyncpg
 
-from tests.chaos.replica import free_port
+from tools.ports import free_port
 
 with warnings.catch_warnings():
     # It complains about machines that nobody logs into.
