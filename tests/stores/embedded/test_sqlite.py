@@ -309,7 +309,11 @@ class TestFile:
         ("sql", "reason"),
         [
             (None, "file is not a database"),
-            ("CREATE TABLE fleets (x)", "table fleets already exists"),
+            (
+                "CREATE TABLE fleets (x)",
+                "this database belongs to another program (its tables: fleets). Give PiSync one of"
+                " its own.",
+            ),
         ],
         ids=["no_database", "anothers"],
     )
