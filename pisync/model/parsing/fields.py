@@ -156,10 +156,16 @@ class QueryStatuses(Statuses):
 
 
 class OneOf(fields.Field[Any]):
-    """An object whose member `tag` says which of several schemas it follows."""
+    """An object whose member `tag` says which of several schemas it follows.
 
-    def __init__(self, tag: str, schemas: Mapping[str, type[Schema]], **kwargs: Any) -> None:
+    `title` names what they have in common.
+    """
+
+    def __init__(
+        self, title: str, tag: str, schemas: Mapping[str, type[Schema]], **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
+        self.title = title
         self.tag = tag
         self.schemas = {name: schema() for name, schema in schemas.items()}
 

@@ -122,12 +122,14 @@ class ProfileSchema(Schema):
     )
     outcomes = ListOf(fields.Nested(WeightedOutcomeSchema), validate.Length(1, MAX_OUTCOMES))
     delay = OneOf(
+        "Delay",
         "distribution",
         {
             "constant": ConstantDelaySchema,
             "uniform": UniformDelaySchema,
             "lognormal": LognormalDelaySchema,
         },
+        metadata={"description": "How long attempts take: one of three distributions."},
     )
     when_pending = Text(
         validate=validate.OneOf(("join", "refuse")),

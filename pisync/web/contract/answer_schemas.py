@@ -33,7 +33,7 @@ def _device_id() -> Int:
     return Int(required=True, validate=validate.Range(1, MAX_DEVICE_ID))
 
 
-class ErrorSchema(Schema):
+class ProblemSchema(Schema):
     """The one shape of every error answer."""
 
     message = fields.String(required=True)

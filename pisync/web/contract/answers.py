@@ -13,11 +13,11 @@ from pisync.web.contract.answer_schemas import (
     ClockSchema,
     DeviceSchema,
     ErrorLogSchema,
-    ErrorSchema,
     FleetSchema,
     ForecastSchema,
     LedgerSchema,
     MovedSchema,
+    ProblemSchema,
     StateSchema,
     StatsSchema,
     TokenSchema,
@@ -57,7 +57,7 @@ class Answer:
 
 
 def _refusal(status: int, description: str, message: str, *headers: str) -> Answer:
-    return Answer(status, description, ErrorSchema(), {"message": message}, headers)
+    return Answer(status, description, ProblemSchema(), {"message": message}, headers)
 
 
 SHARED: Mapping[str, Answer] = {
@@ -97,7 +97,7 @@ SHARED: Mapping[str, Answer] = {
     "Invalid": Answer(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "A field of the body or a query parameter is not valid.",
-        ErrorSchema(),
+        ProblemSchema(),
         {
             "message": "Some fields are not valid.",
             "errors": {"profile.delay.max": ["Must not be less than min."]},
@@ -223,7 +223,7 @@ CHANGE_PASSWORD = (
     Answer(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "The current password is wrong, or the new one is not valid.",
-        ErrorSchema(),
+        ProblemSchema(),
         {
             "message": "Some fields are not valid.",
             "errors": {"password": ["Must be the account's current password."]},

@@ -232,6 +232,7 @@ class ForecastQuery(Schema):
     first = QueryInt(
         data_key="from",
         load_default=None,
+        allow_none=False,
         validate=validate.Range(1, MAX_DEVICE_ID),
         metadata={"description": "The first attempt. If left out, the device's next."},
     )

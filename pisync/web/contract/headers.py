@@ -24,7 +24,7 @@ REQUEST_ID = "X-Request-ID"
 RETRY_AFTER = "Retry-After"
 WWW_AUTHENTICATE = "WWW-Authenticate"
 
-DEVICE_ID: Json = {"type": "integer", "minimum": 1, "maximum": MAX_DEVICE_ID}
+DEVICE_ID: Json = {"type": "integer", "format": "int64", "minimum": 1, "maximum": MAX_DEVICE_ID}
 
 HEADERS: Mapping[str, Json] = {
     REQUEST_ID: {

@@ -126,6 +126,7 @@ class AccountsQuery(Schema):
     limit = _page_size(100)
     after = Text(
         load_default=None,
+        allow_none=False,
         validate=_is_username,
         metadata={"description": "List accounts whose name in lower case sorts after this."},
     )
@@ -167,7 +168,9 @@ class DevicesQuery(Schema):
         metadata={"description": "List devices with a greater id; with 0 these are all."},
     )
     status = QueryStatuses(
-        load_default=None, metadata={"description": "List devices with one of these status codes."}
+        load_default=None,
+        allow_none=False,
+        metadata={"description": "List devices with one of these status codes."},
     )
 
 

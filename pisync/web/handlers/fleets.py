@@ -189,7 +189,7 @@ async def release(request: web.Request) -> web.Response:
     return rendering.answer(rendering.device(device))
 
 
-async def forecast(request: web.Request) -> web.Response:
+async def get_forecast(request: web.Request) -> web.Response:
     """Return what a device's attempts come to by seed and profile, ignoring scripts."""
     query = read_query(request, ForecastQuery)
     attempts = await request.app[keys.SIMULATOR].forecast(

@@ -38,17 +38,17 @@ OPENAPI: web.AppKey[Callable[[], Mapping[str, Any]]] = web.AppKey("OPENAPI")
 _FOLDER = Path(__file__).parent.parent
 
 
-async def home(request: web.Request) -> web.Response:
+async def get_dashboard(request: web.Request) -> web.Response:
     """Return the dashboard, a page that shows a fleet."""
     return _content("dashboard/index.html", "text/html; charset=utf-8").answer(request)
 
 
-async def docs(request: web.Request) -> web.Response:
+async def get_docs(request: web.Request) -> web.Response:
     """Return this documentation, a page on which every call can be tried."""
     return _content("docs/index.html", "text/html; charset=utf-8").answer(request)
 
 
-async def openapi(request: web.Request) -> web.Response:
+async def get_openapi(request: web.Request) -> web.Response:
     """Return the OpenAPI document of all calls."""
     document = request.app[OPENAPI]
     return (await asyncio.to_thread(_tagged, document)).answer(request)

@@ -36,7 +36,7 @@ from pisync.web.contract.headers import (
     REQUEST_ID,
 )
 from pisync.web.openapi.examples import BODIES
-from pisync.web.openapi.json_schema import Plugin
+from pisync.web.openapi.json_schema import ENUMS, Plugin
 from pisync.web.openapi.links import LINKS
 from pisync.web.routes import ROUTES, Route
 
@@ -73,7 +73,8 @@ def document() -> Json:
         plugins=[Plugin()],
         info={
             "description": _DESCRIPTION,
-            "license": {"name": "MIT"},
+            "contact": {"name": "The PiSync authors"},
+            "license": {"name": "MIT", "identifier": "MIT"},
         },
         servers=[{"url": "."}],
         tags=list(_tags(documented)),
@@ -108,6 +109,8 @@ def _add_components(components: Components) -> None:
             "description": f"A token has scopes. {scopes}.",
         },
     )
+    for name, schema in ENUMS.items():
+        components.schema(name, schema)
     for name, header in HEADERS.items():
         components.header(name, header)
     for name, parameter in PARAMETERS.items():
@@ -130,19 +133,21 @@ def _operation(route: Route) -> Json:
         "parameters": list(_parameters(route)),
         "responses": dict(_responses(route)),
     }
-    if route.scope is not None:
+    if route.scope is None:
+        operation["security"] = []
+    else:
         operation["security"] = [{"token": [route.scope] if route.scope else []}]
         scope = f"`{route.scope}`" if route.scope else "any token will do"
-        operation["description"] = f"{description}\n\nScope: {scope}".strip()
+        operation["description"] = f"{description}\n\nScope: {scope}."
     if route.body:
         operation["requestBody"] = _body(route.body)
     return operation
 
 
 def _sentences(handler: Handler) -> tuple[str, str]:
-    """Return what a handler's docstring says: its first sentence, and the rest."""
-    first, *rest = re.split(r"\.(?:\s+|$)", inspect.getdoc(handler) or "", maxsplit=1)
-    return " ".join(first.split()), "".join(rest)
+    """Return the first sentence of a handler's docstring, and all of it."""
+    text = inspect.getdoc(handler) or ""
+    return " ".join(re.split(r"\.(?:\s|$)", text, maxsplit=1)[0].split()), text
 
 
 def _parameters(route: Route) -> Iterator[Json | str]:

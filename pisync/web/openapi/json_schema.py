@@ -1,7 +1,8 @@
 """marshmallow schemas as JSON Schema: adds what apispec can't know of our fields and rules."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from math import inf
 from typing import Any
 
 from apispec.ext.marshmallow import MarshmallowPlugin
@@ -10,16 +11,31 @@ from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import Schema, fields, validate
 
 from pisync.model.fleet import MAX_DEVICES
-from pisync.model.outcome import FAILURES, MESSAGE_LENGTH, SUCCESS
+from pisync.model.outcome import (
+    FAILURES,
+    MESSAGE_LENGTH,
+    OUTCOME_CODES,
+    PENDING,
+    STATUS_CODES,
+    SUCCESS,
+)
 from pisync.model.parsing.fields import (
     DeviceIds,
+    Flag,
+    Int,
+    ListOf,
     OneOf,
+    QueryInt,
     SentTimestamp,
     Statuses,
     Text,
     Timestamp,
 )
-from pisync.model.parsing.profile import OutcomeSchema, ProfileSchema
+from pisync.model.parsing.profile import (
+    OutcomeSchema,
+    ProfileSchema,
+    WeightedOutcomeSchema,
+)
 from pisync.model.script import MAX_STEPS
 from pisync.web.contract import (
     fleet_schemas,
@@ -49,53 +65,91 @@ _SENT_TIMESTAMP: Json = {
 
 _WITHOUT_NUL = r"^[^\u0000]*$"
 
-_SUCCESS: Json = {"sync_status_code": {"const": SUCCESS}, "error_message": {"type": "null"}}
-_FAILURE: Json = {
-    "sync_status_code": {"enum": list(FAILURES)},
-    "error_message": {"type": "string", "minLength": 1, "maxLength": MESSAGE_LENGTH},
+
+def _codes(codes: Sequence[int]) -> Json:
+    names = {SUCCESS: "SUCCESS", PENDING: "PENDING"}
+    return {
+        "type": "integer",
+        "enum": list(codes),
+        "x-enum-varnames": [names.get(code, f"FAILED_{code}") for code in codes],
+    }
+
+
+ENUMS: Mapping[str, Json] = {
+    "StatusCode": {
+        "description": "A device's status: 200 success, 202 pending, 400, 404 and 500 failed.",
+        **_codes(STATUS_CODES),
+    },
+    "OutcomeCode": {
+        "description": "How an attempt ends: 200 success, 400, 404 and 500 failed.",
+        **_codes(OUTCOME_CODES),
+    },
+    "FailureCode": {"description": "How a failed attempt ends.", **_codes(FAILURES)},
 }
-_A_FAILURE: Json = {"properties": _FAILURE, "required": list(_FAILURE)}
+"""Schemas of the status codes, by name, so that generated code has one type for each."""
+
+_INT32 = 2**31 - 1
+"""The largest integer that generated code has room for where no format is given."""
+
+_IS_SUCCESS: Json = {"properties": {"sync_status_code": {"const": SUCCESS}}}
+_HAS_NO_MESSAGE: Json = {"properties": {"error_message": {"const": None}}}
+_HAS_MESSAGE: Json = {
+    "properties": {
+        "error_message": {"type": "string", "minLength": 1, "maxLength": MESSAGE_LENGTH}
+    },
+    "required": ["error_message"],
+}
 _NEVER: Json = {"not": {}}
-_NO_OUTCOME: Json = {"sync_status_code": _NEVER, "error_message": _NEVER, "delay": _NEVER}
 
 _RULES: Mapping[type[Schema], Json] = {
     schemas.AccountBody: {"minProperties": 1},
-    schemas.SyncBody: {"minProperties": 1, "maxProperties": 1},
-    OutcomeSchema: {"anyOf": [{"properties": _SUCCESS}, _A_FAILURE]},
+    schemas.SyncBody: {
+        "minProperties": 1,
+        "maxProperties": 1,
+        "if": {"required": ["all"]},
+        "then": {"properties": {"all": {"const": True}}},
+    },
+    OutcomeSchema: {"if": _IS_SUCCESS, "then": _HAS_NO_MESSAGE, "else": _HAS_MESSAGE},
     fleet_schemas.DeviceSpecSchema: {
-        "anyOf": [
-            {"properties": {**_SUCCESS, "last_sync_at": {"type": "string"}}},
-            _A_FAILURE,
-        ]
+        "if": _IS_SUCCESS,
+        "then": {
+            "properties": {**_HAS_NO_MESSAGE["properties"], "last_sync_at": {"type": "string"}}
+        },
+        "else": _HAS_MESSAGE,
     },
     fleet_schemas.StepSchema: {
-        "anyOf": [
-            {"properties": {**_SUCCESS, "hold": _NEVER}, "required": ["sync_status_code"]},
-            {"properties": {**_FAILURE, "hold": _NEVER}, "required": list(_FAILURE)},
-            {"properties": _NO_OUTCOME, "required": ["hold"]},
-        ]
-    },
-    ProfileSchema: {
-        "allOf": [
-            {
-                "properties": {
-                    "outcomes": {"contains": {"properties": {"weight": {"exclusiveMinimum": 0}}}}
-                }
+        "if": {"required": ["hold"]},
+        "then": {
+            "properties": {
+                **dict.fromkeys(("sync_status_code", "error_message", "delay"), _NEVER),
+                "hold": {"const": True},
             }
-        ]
+        },
+        "else": {
+            "required": ["sync_status_code"],
+            "if": _IS_SUCCESS,
+            "then": _HAS_NO_MESSAGE,
+            "else": _HAS_MESSAGE,
+        },
     },
     fleet_schemas.ClockBody: {
-        "anyOf": [
-            {"properties": {"mode": {"const": "real"}}},
-            {"properties": {"mode": {"const": "manual"}, "speed": _NEVER}},
-        ]
+        "if": {"properties": {"mode": {"const": "manual"}}},
+        "then": {"properties": {"speed": _NEVER}},
     },
 }
 """What schemas check across their fields, in the words of JSON Schema.
 
-It has none for comparing values: that `min` is not above `max`, that a device's sync is not after
-its attempt, that no id comes twice, that only the last step is sticky.
+These are words that generators of code pass over: with `anyOf` or `allOf` beside `properties`, some
+lose the properties, others make classes without a sensible name. JSON Schema has no words for
+comparing values: that `min` is not above `max`, that a device's sync is not after its attempt, that
+no id comes twice, that only the last step is sticky.
 """
+
+
+_LIST_RULES: Mapping[type[Schema], Json] = {
+    WeightedOutcomeSchema: {"contains": {"properties": {"weight": {"exclusiveMinimum": 0}}}},
+}
+"""What is checked of a list, by the schema of its elements."""
 
 
 def name_of(schema: type[Schema] | Schema) -> str:
@@ -132,34 +186,36 @@ class Converter(OpenAPIConverter):
         found = super().field2property(field)
         _mend(found, field)
         match field:
-            case SentTimestamp():
-                found |= _SENT_TIMESTAMP
-            case Timestamp():
-                found |= _TIMESTAMP
-            case Text() if not {"pattern", "enum"} & found.keys():
-                found["pattern"] = _WITHOUT_NUL
-            case Statuses():
-                found["items"] = {"type": "integer", "enum": list(field.codes)}
-            case DeviceIds():
-                found |= {"items": DEVICE_ID, "maxItems": field.max}
             case FirstDataField():
-                count = {"type": "integer", "minimum": 0, "maximum": MAX_DEVICES}
-                listed = self._list_of(DeviceSpecSchema, maxItems=MAX_DEVICES)
-                found["oneOf"] = [count, listed]
+                return self._first_data()
             case OneOf():
-                found |= self._one_of(field)
-        return found
+                return self._one_of(field)
+            case ListOf() if isinstance(field.inner, fields.Nested):
+                return found | _LIST_RULES.get(type(field.inner.schema), {})
+        return _with_form(found, field)
 
     def _list_of(self, schema: type[Schema], **limits: int) -> Json:
         return {"type": "array", "items": self._ref(schema), **limits}
 
+    def _first_data(self) -> Json:
+        count = {"type": "integer", "minimum": 0, "maximum": MAX_DEVICES}
+        listed = self._list_of(DeviceSpecSchema, maxItems=MAX_DEVICES)
+        return self._named(
+            "FirstData", "A number of devices, or a list of them.", {"oneOf": [count, listed]}
+        )
+
     def _one_of(self, field: OneOf) -> Json:
         refs = {name: self._ref(type(schema)) for name, schema in field.schemas.items()}
         mapping = {name: ref["$ref"] for name, ref in refs.items()}
-        return {
-            "oneOf": list(refs.values()),
-            "discriminator": {"propertyName": field.tag, "mapping": mapping},
-        }
+        discriminator = {"propertyName": field.tag, "mapping": mapping}
+        one_of = {"oneOf": list(refs.values()), "discriminator": discriminator}
+        return self._named(field.title, field.metadata["description"], one_of)
+
+    def _named(self, name: str, description: str, schema: Json) -> Json:
+        """Return a reference to a schema, which becomes a component of the document."""
+        if self.spec and name not in self.spec.components.schemas:
+            self.spec.components.schema(name, {"description": description, **schema})
+        return _ref_to(name)
 
     def _ref(self, schema: type[Schema]) -> Json:
         ref: Json = self.resolve_nested_schema(schema)  # type: ignore[no-untyped-call]
@@ -182,10 +238,43 @@ class Plugin(MarshmallowPlugin):
         super().__init__(schema_name_resolver=name_of)
 
 
+def _ref_to(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _integer(found: Json) -> Json:
+    """Return an integer, with a reference in place of codes that have a schema of their own."""
+    for name, enum in ENUMS.items():
+        if found.get("enum") == enum["enum"]:
+            beside = {key: found[key] for key in ("description", "default") if key in found}
+            return _ref_to(name) | beside
+    return found | ({"format": "int64"} if found.get("maximum", inf) > _INT32 else {})
+
+
+def _with_form(found: Json, field: fields.Field[Any]) -> Json:
+    """Return what is found of a field, with what is known of its kind."""
+    match field:
+        case Int() | QueryInt():
+            return _integer(found)
+        case Flag():
+            found.pop("enum", None)  # of booleans, generated code makes an enum of texts
+        case DeviceIds():
+            found |= {"items": DEVICE_ID, "maxItems": field.max}
+        case Statuses():
+            found["items"] = _integer({"enum": list(field.codes)})
+        case SentTimestamp():
+            found |= _SENT_TIMESTAMP
+        case Timestamp():
+            found |= _TIMESTAMP
+        case Text() if not {"pattern", "enum"} & found.keys():
+            found["pattern"] = _WITHOUT_NUL
+    return found
+
+
 def _mend(found: Json, field: fields.Field[Any]) -> None:
     """Put right what apispec makes of defaults, patterns and open ranges."""
     if found.get("default", ...) is None:
-        del found["default"]  # it stands for "not given"
+        del found["default"]  # it stands for "left out"
     if "pattern" in found:
         # A whole match, in JavaScript's way.
         found["pattern"] = re.sub(r"^\^?(.*)\\Z$", r"^\1$", found["pattern"])

@@ -7,10 +7,6 @@ Link = Mapping[str, Any]
 
 _FLEET = {"fleet": "$request.path.fleet"}
 _ON_THE_FLEET = {"Pisync-Fleet": "$request.path.fleet"}
-_CREDENTIALS = {
-    "username": "$request.body#/username",
-    "password": "$request.body#/password",
-}
 _THE_ACCOUNT = {"username": "$response.body#/username"}
 _THE_DEVICE = {"device_id": "$response.body#/device_id"}
 _DEVICE_OF_FLEET = {"device_id": "$request.path.device_id", **_ON_THE_FLEET}
@@ -30,7 +26,7 @@ _FROM_FLEET: Mapping[str, Link] = {
 }
 
 LINKS: Mapping[tuple[str, int], Mapping[str, Link]] = {
-    ("register", 201): {"login": {"operationId": "login", "requestBody": _CREDENTIALS}},
+    ("register", 201): {"login": {"operationId": "login", "requestBody": "$request.body"}},
     ("list_accounts", 200): {
         "first": _to("get_account", {"username": "$response.body#/0/username"})
     },
