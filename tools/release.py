@@ -19,10 +19,16 @@ from tempfile import TemporaryDirectory
 from packaging.version import InvalidVersion, Version
 
 VERSION_FILE = Path("pisync/__init__.py")
+# The npm package's, and how often each has its version; what follows are other packages'.
+NPM_FILES = {
+    Path("clients/typescript/package.json"): 1,
+    Path("clients/typescript/package-lock.json"): 2,
+}
 CHANGELOG = Path("CHANGELOG.md")
 DIST = Path("dist")
 
 _VERSION = re.compile(r'^__version__ = "(.+)"$', re.MULTILINE)
+_NPM_VERSION = re.compile(r'"version": ".+?"')
 _UNRELEASED = re.compile(
     r"^## \[Unreleased\]\n(?:\nThe next release is [^\n]+\n)?(?P<changes>.*?)(?=^## \[|\Z)",
     re.MULTILINE | re.DOTALL,
@@ -116,9 +122,13 @@ def undone_on_failure() -> Iterator[None]:
 
 
 def write_version(version: str) -> None:
-    """Write the version to the one place that has it."""
+    """Write the version to the one place that has it, and to what npm reads."""
     text = VERSION_FILE.read_text()
     VERSION_FILE.write_text(_VERSION.sub(f'__version__ = "{version}"', text))
+    npm_version = re.sub(r"(a|b|rc)(\d+)$", r"-\1.\2", version)
+    for path, count in NPM_FILES.items():
+        text = path.read_text()
+        path.write_text(_NPM_VERSION.sub(f'"version": "{npm_version}"', text, count=count))
 
 
 def write_changelog(version: str, date: datetime.date) -> None:

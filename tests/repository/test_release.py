@@ -1,6 +1,8 @@
 """Releasing a version, in a scratch repository."""
 
 import datetime
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +43,9 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     git("init", "--quiet")
     release.VERSION_FILE.parent.mkdir()
     release.VERSION_FILE.write_text('"""PiSync."""\n\n__version__ = "0.1.0"\n')
+    for path in release.NPM_FILES:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / path, path)
     release.CHANGELOG.write_text(CHANGES)
     git("add", ".")
     git("commit", "--quiet", "--message", "First")
@@ -82,6 +87,24 @@ def test_the_changes_move_below_a_heading_of_the_version() -> None:
         "# Changes\n\n## [Unreleased]\n\n## [0.2.0] - 2026-12-01\n\n### Added\n\n- Something.\n\n"
         "## [0.1.0] - 2026-11-25\n\n- The first.\n"
     )
+
+
+@pytest.mark.usefixtures("repository")
+@pytest.mark.parametrize(
+    ("version", "npm_version"), [("0.2.0", "0.2.0"), ("0.2.0rc1", "0.2.0-rc.1")]
+)
+def test_the_version_is_the_npm_packages_too(version: str, npm_version: str) -> None:
+    release.write_version(version)
+    assert release.current_version() == version
+    package, lock = (json.loads(path.read_text()) for path in release.NPM_FILES)
+    assert package.pop("version") == npm_version
+    assert lock.pop("version") == lock["packages"][""].pop("version") == npm_version
+    # Nothing else has changed.
+    before_package, before_lock = (
+        json.loads((ROOT / path).read_text()) for path in release.NPM_FILES
+    )
+    del before_package["version"], before_lock["version"], before_lock["packages"][""]["version"]
+    assert (package, lock) == (before_package, before_lock)
 
 
 @pytest.mark.usefixtures("repository")

@@ -5,7 +5,9 @@ import type { BulkResult, Device, ErrorLog, FleetEvent, Stats, Sync, SyncStatusC
 
 /** What an account is known by. */
 export interface Credentials {
+  /** 3 to 64 letters, digits, dots, dashes and underscores; case does not matter. */
   username: string;
+  /** 8 characters or more, 72 bytes or fewer. */
   password: string;
 }
 

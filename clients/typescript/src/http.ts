@@ -24,8 +24,11 @@ export interface CallOptions {
 
 /** The parts of a request that only some have. */
 export interface RequestParts extends CallOptions {
+  /** Parameters of the query; lists become commas, dates timestamps, and what is undefined is left out. */
   query?: { readonly [name: string]: unknown } | undefined;
+  /** What to send as JSON. */
   body?: unknown;
+  /** Headers to send instead of the client's own. */
   headers?: { readonly [name: string]: string } | undefined;
 }
 

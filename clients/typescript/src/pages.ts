@@ -1,5 +1,6 @@
 /** A part of a list, as one request returns it. */
 export interface Page<Item> {
+  /** The elements of this page. */
   readonly items: readonly Item[];
   /** How many there are on all pages together; undefined for error logs. */
   readonly total: number | undefined;

@@ -13,7 +13,9 @@ import type { DeviceSpec, Profile } from "./types.js";
 
 /** What a test's fleet is made of. Default: ten devices, the default profile, seed 1. */
 export interface FleetSpec {
+  /** How many, or which. Default: ten. */
   devices?: number | readonly DeviceSpec[];
+  /** What differs from the default profile. */
   profile?: Partial<Profile>;
 }
 

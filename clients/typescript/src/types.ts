@@ -17,6 +17,7 @@ export interface Device {
   device_id: number;
   /** When the last successful attempt was made; null if there was none. */
   last_sync_at: Timestamp | null;
+  /** What its last sync came to. */
   sync_status_code: SyncStatusCode;
   /** Why the last sync failed; null for 200 and 202. */
   error_message: string | null;
@@ -28,23 +29,31 @@ export interface Device {
 export interface ErrorLog {
   /** Grows: a newer log has a larger id. */
   error_id: number;
+  /** Whose attempt it was. */
   device_id: number;
   /** The number of the attempt; 0 in a fleet's first data. */
   attempt: number;
+  /** How it failed. */
   sync_status_code: FailureCode;
+  /** Why it failed. */
   error_message: string;
+  /** When it failed, in fleet time. */
   occurred_at: Timestamp;
 }
 
 /** A fleet's counts. */
 export interface Stats {
+  /** All devices. */
   devices: number;
+  /** Devices with a pending sync. */
   pending: number;
   /** Devices by status code. */
   by_status: { [code: string]: number };
   /** Accepted syncs, pending ones included. */
   attempts: number;
+  /** Syncs that succeeded. */
   succeeded: number;
+  /** Syncs that failed. */
   failed: number;
   /** Error logs that are kept. */
   error_logs: number;
@@ -52,17 +61,21 @@ export interface Stats {
 
 /** A sync that was accepted, or joined: the number of its attempt, and the device. */
 export interface Sync {
+  /** The number of the attempt; the first of a device is 1. */
   attempt: number;
+  /** The device, as the answer has it. */
   device: Device;
 }
 
 /** What became of syncing many devices: three counts, and the ids that the fleet does not have. */
 export interface BulkResult {
+  /** Syncs that were started. */
   started: number;
   /** Were pending already. */
   joined: number;
   /** Would exceed the fleet's limit of pending syncs, or the fleet refuses to join. */
   refused: number;
+  /** Ids that the fleet does not have. */
   not_found: number[];
 }
 
@@ -93,7 +106,9 @@ export type Delay =
 export interface Profile {
   /** Fixes all outcomes and delays. A fleet made without one draws one. */
   seed: number;
+  /** What attempts can come to. */
   outcomes: WeightedOutcome[];
+  /** How long attempts take. */
   delay: Delay;
   /** Whether a sync of a pending device joins the attempt or is refused (409). */
   when_pending: "join" | "refuse";
@@ -103,11 +118,15 @@ export interface Profile {
 
 /** A device to make. What is left out follows from the rest; one that has only its id is synced. */
 export interface DeviceSpec {
+  /** 1 to 2^53 − 1, unique in the fleet. */
   device_id: number;
+  /** When the last successful attempt was made; null if there was none. */
   last_sync_at?: Timestamp | Date | null;
+  /** Default: 200. */
   sync_status_code?: 200 | FailureCode;
   /** Needed for a failure. */
   error_message?: string | null;
+  /** When the last attempt was made. Default: when the fleet is made. */
   last_attempt_at?: Timestamp | Date;
 }
 
@@ -123,6 +142,7 @@ export type Step = (
 
 /** A fleet's clock. */
 export interface Clock {
+  /** Whether time runs by itself, or moves by `advance` and `settle` alone. */
   mode: "real" | "manual";
   /** Seconds of fleet time per real second; 0 for a manual clock. */
   speed: number;
@@ -132,35 +152,51 @@ export interface Clock {
 
 /** A fleet: how many devices it has, its effective seed, its whole profile, its clock. */
 export interface FleetView {
+  /** What the header `Pisync-Fleet` calls it. */
   name: string;
+  /** How many it has. */
   devices: number;
+  /** The seed in effect, drawn or given. */
   seed: number;
+  /** The profile, complete with defaults. */
   profile: Profile;
+  /** Its clock. */
   clock: Clock;
 }
 
 /** A fleet's time after it was moved, and how many syncs that finished. */
 export interface ClockAdvance {
+  /** Fleet time after the move. */
   now: Timestamp;
+  /** Syncs that the move finished. */
   finished: number;
 }
 
 /** What an attempt comes to by seed and profile, after `delay` seconds. */
 export interface Forecast {
+  /** The number of the attempt. */
   attempt: number;
+  /** How it ends. */
   sync_status_code: 200 | FailureCode;
+  /** Why it fails; null for a success. */
   error_message: string | null;
+  /** How long it takes, in seconds. */
   delay: number;
 }
 
 /** What became of a fleet's syncs. */
 export interface Ledger {
+  /** Syncs that were started. */
   accepted: number;
+  /** Syncs that joined one that was pending. */
   joined: number;
+  /** Syncs that were refused. */
   refused: number;
+  /** Syncs that succeeded. */
   succeeded: number;
   /** By status code, then by message. */
   failed: { [code: string]: { [message: string]: number } };
+  /** Syncs that are pending. */
   pending: number;
   /** How many of the pending syncs are held. */
   held: number;
