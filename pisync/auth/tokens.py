@@ -215,6 +215,10 @@ class Tokens:
         finally:
             self._watched.discard((claims, end))
 
+    def seconds_left(self, claims: Claims) -> float:
+        """Return for how many seconds a token with these claims is good."""
+        return claims.expires_at - self._now()
+
     def _now(self) -> float:
         """Return seconds since 1970."""
         return self._clocks.wall() / SECOND

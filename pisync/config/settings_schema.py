@@ -163,6 +163,10 @@ _PASSWORD_FLAWS = {
 _ORIGIN = rf"[a-z][a-z0-9+.-]*://(?:{_NAME}|\[[0-9a-f:.]+\])(?::[0-9]{{1,5}})?"
 
 
+_LOCAL_ORIGIN = r"https?://(?:localhost|127\.0\.0\.1|\[::1\]):\*"
+"""At any port: development servers take the next one that is free."""
+
+
 def _host(text: str) -> str:
     if _is_address(text) or (len(text) < 254 and re.fullmatch(_NAME, text)):
         return text
@@ -282,9 +286,10 @@ def _origins(text: str) -> tuple[str, ...]:
 def _origin(text: str) -> str:
     # Lower case and without the scheme's own port, as browsers send it.
     origin = text.lower()
-    if not re.fullmatch(_ORIGIN, origin):
+    if not re.fullmatch(_ORIGIN, origin) and not re.fullmatch(_LOCAL_ORIGIN, origin):
         raise ValidationError(
-            "must be *, or origins such as https://example.org:8443, comma-separated, without a"
+            "must be *, or origins such as https://example.org:8443 or http://localhost:*,"
+            " comma-separated, without a"
             f" path or a slash at the end; {_quoted(text)} is none"
         )
     return re.sub(r"\A(http://.*):80\Z|\A(https://.*):443\Z", r"\1\2", origin)
@@ -375,7 +380,8 @@ VARIABLES = (
     Variable(
         "cors_origins",
         _origins,
-        "origins, comma-separated, that browsers may call from, or *",
+        "origins, comma-separated, that browsers may call from, or *;"
+        " http://localhost:* stands for any port",
         "none",
     ),
     Variable(

@@ -1,24 +1,33 @@
 """Events: what happened in a fleet, to everyone who listens, in order and without a gap.
 
-A fleet's newest events are kept, so that a stream that broke off resumes where it was. Whoever
-can't be given everything is told so (`resync`), and then reads the fleet's devices again.
+A fleet's newest events stand in one log, which all its readers share: each knows how far it has
+read, so that a reader costs the same however much it has yet to read. One that the log has run
+away from is cut off. A stream that broke off resumes from the log; who can't be given everything
+is told so (`resync`), and then reads the fleet's devices again.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from itertools import count, islice
+from collections.abc import Callable, Sequence
+from itertools import count
 from secrets import token_hex
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
-from pisync.model.device import Device, ErrorLog
 from pisync.model.sync import Change
 
-KEPT = 2048
-"""How many events of a fleet are kept for streams that resume."""
-LONGEST_QUEUE = 8192
-"""How many events may wait for a subscriber; one who lets more come together is cut off."""
+KEPT = 8192
+"""How many events of a fleet are kept, and a burst besides; a reader who is farther behind is cut
+off."""
+KEPT_IN_ALL = 100_000
+"""How many events of all fleets are kept. Those of fleets where nothing has happened for longest go
+first."""
+MAX_BATCH = 256
+"""How many events are encoded together."""
+MAX_READ = 1024
+"""How many events a reader takes in a turn, at most: some 256 KiB."""
+READERS_A_TURN = 32
+"""How many readers are woken in a turn of the event loop, so that others have their turn, too."""
 
 
 class TooManySubscribers(Exception):
@@ -29,44 +38,95 @@ class Overrun(Exception):
     """The subscriber did not keep up."""
 
 
-class Event:
-    """An event; `what` is None if all that can be said is that something may have been missed.
+class Resync(NamedTuple):
+    """Something may have been missed: all that can be said of it."""
 
-    Its encoded form is kept with it, so that it is made once for all subscribers, and not at all if
-    there are none.
-    """
+    event_id: str
 
-    __slots__ = ("_encoded", "event_id", "what")
 
-    def __init__(self, event_id: str, what: Device | ErrorLog | None) -> None:
-        self.event_id = event_id
-        self.what = what
+Event = Change | Resync
+Encode = Callable[[Event], bytes]
+
+
+class Batch:
+    """Events that happened together, encoded once for all who read them."""
+
+    __slots__ = ("_encoded", "events")
+
+    def __init__(self, events: Sequence[Event]) -> None:
+        self.events = events
         self._encoded = b""
 
-    def encoded(self, encode: "Encode") -> bytes:
-        """Return the event as `encode` writes it."""
+    def encoded(self, encode: Encode) -> bytes:
+        """Return the events as `encode` writes them."""
         if not self._encoded:
-            self._encoded = encode(self)
+            self._encoded = b"".join(map(encode, self.events))
         return self._encoded
 
 
-Encode = Callable[[Event], bytes]
+class _Log:
+    """The newest events of a fleet, in numbered batches, and those who read them."""
+
+    __slots__ = ("batches", "first", "has_news", "size", "started_over_at", "subscriptions")
+
+    def __init__(self) -> None:
+        self.batches: deque[Batch] = deque()
+        self.first = 0
+        """The number of the oldest batch."""
+        self.size = 0
+        """How many events the batches hold."""
+        self.started_over_at = 0
+        """The number of the batch from which on readers read, whatever they have read."""
+        self.subscriptions: set[Subscription] = set()
+        self.has_news = False
+        """Whether the readers are to be woken."""
+
+    @property
+    def end(self) -> int:
+        """The number of the next batch."""
+        return self.first + len(self.batches)
+
+    def append(self, events: Sequence[Event]) -> None:
+        # Before these: a reader that has kept up until now can take a burst of any size.
+        while self.size > KEPT:
+            self.drop_oldest()
+        for start in range(0, len(events), MAX_BATCH):
+            self.batches.append(Batch(events[start : start + MAX_BATCH]))
+        self.size += len(events)
+
+    def drop_oldest(self) -> None:
+        self.size -= len(self.batches.popleft().events)
+        self.first += 1
+
+    def clear(self) -> None:
+        self.first = self.started_over_at = self.end
+        self.batches.clear()
+        self.size = 0
+
+    def after(self, event_id: str) -> tuple[list[Batch], int] | None:
+        """Return what is left of an event's batch, and the number of the next; None if gone."""
+        for number, batch in enumerate(self.batches, self.first):
+            for index, event in enumerate(batch.events, 1):
+                if event.event_id == event_id:
+                    rest = batch.events[index:]
+                    return [Batch(rest)] if rest else [], number + 1
+        return None
 
 
 class Subscription:
     """One reader's place in a fleet's events. A context manager: leave it, and it is over."""
 
-    def __init__(self, broker: "Broker", fleet: str, missed: Iterable[Event]) -> None:
+    def __init__(self, broker: "Broker", fleet: str, log: _Log) -> None:
         self._broker = broker
         self._fleet = fleet
-        self._queue = deque(missed)
-        self._arrived = asyncio.Event()
-        self._overrun = False
+        self._log = log
+        self._resumed: list[Batch] = []
+        self._position = log.end
+        self._turn = asyncio.Event()
         self._closed = False
+        self._cut_off = False
         self.on_overrun: Callable[[], object] = lambda: None
         """Called when the reader is cut off: it may be stuck where it can't be told."""
-        if self._queue:
-            self._arrived.set()
 
     def __enter__(self) -> Self:
         return self
@@ -79,70 +139,107 @@ class Subscription:
     ) -> None:
         self._broker.unsubscribe(self._fleet, self)
 
-    async def next(self, most: int = 256) -> list[Event] | None:
-        """Wait for events; return at most `most` of them, or None when there will be no more.
+    @property
+    def is_overrun(self) -> bool:
+        """Whether events have gone that the reader has not read."""
+        return max(self._position, self._log.started_over_at) < self._log.first
 
-        Raises Overrun if the reader was cut off.
+    async def next(self) -> list[Batch] | None:
+        """Wait for events and for one's turn; return the next, or None when there are no more.
+
+        Raises:
+            Overrun: The reader was cut off.
         """
-        await self._arrived.wait()
-        if self._overrun:
-            raise Overrun
-        if not self._queue:
-            return None
-        batch = [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
-        if not self._queue and not self._closed:
-            self._arrived.clear()
-        return batch
+        while True:
+            await self._turn.wait()
+            self._turn.clear()
+            if self.is_overrun:
+                self._turn.set()
+                raise Overrun
+            batches = self._take()
+            if batches or self._closed:
+                if self._closed or self._position < self._log.end:
+                    self._broker.wake(self)
+                return batches or None
 
-    def put(self, events: Sequence[Event]) -> None:
-        """Add events to the end of the queue."""
-        self._queue.extend(events)
-        if len(self._queue) > LONGEST_QUEUE and not self._overrun:
-            self._overrun = True
-            self._queue.clear()
+    def _take(self) -> list[Batch]:
+        """Return the next batches: more of them the farther the reader is behind."""
+        log = self._log
+        batches = self._resumed
+        self._resumed = []
+        if self._position < log.started_over_at:
+            self._position = log.started_over_at
+            batches = []
+        size = sum(len(batch.events) for batch in batches)
+        wanted = min(max(MAX_BATCH, log.size // 4), MAX_READ)
+        while self._position < log.end and size < wanted:
+            batch = log.batches[self._position - log.first]
+            batches.append(batch)
+            size += len(batch.events)
+            self._position += 1
+        return batches
+
+    def resume(self, rest: list[Batch], position: int) -> None:
+        """Begin with these batches, and go on at a number."""
+        self._resumed, self._position = rest, position
+
+    def wake(self) -> None:
+        """Let the reader look at what there is; cut it off if that is less than it needs."""
+        self._turn.set()
+        if self.is_overrun and not self._cut_off:
+            self._cut_off = True
             self.on_overrun()
-        self._arrived.set()
-
-    def start_over(self, resync: Event) -> None:
-        """Forget what is queued; tell that it was forgotten."""
-        self._queue.clear()
-        self.put((resync,))
 
     def close(self) -> None:
-        """Let the reader take what is queued, and then end."""
+        """Let the reader take what there is, and then end."""
         self._closed = True
-        self._arrived.set()
+        self._broker.wake(self)
 
 
 class Broker:
     """Takes each fleet's events, and hands them to its subscriptions."""
 
-    def __init__(self, most_subscribers: int) -> None:
-        self._most = most_subscribers
-        # As they came: to make an event of each, which most are never read as, took 1 µs a sync.
-        self._kept: dict[str, deque[Change | Event]] = {}
-        self._subscribed: dict[str, set[Subscription]] = {}
+    def __init__(self, max_subscribers: int) -> None:
+        self._max = max_subscribers
+        self._logs: dict[str, _Log] = {}
+        """In the order in which something happened last."""
+        self._size = 0
         self._open = 0
         self._closed = False
         # A `resync` is this process's own event: its id must mean nothing to another.
         self._process = token_hex(4)
         self._resyncs = count(1)
+        self._news: deque[_Log] = deque()
+        self._to_wake: deque[Subscription] = deque()
+        self._is_waking = False
 
     @property
     def subscribers(self) -> int:
         """How many subscriptions are open."""
         return self._open
 
+    @property
+    def kept(self) -> int:
+        """How many events are kept, of all fleets."""
+        return self._size
+
     def subscribe(self, fleet: str, last_event_id: str | None = None) -> Subscription:
         """Return a subscription to what comes after an event, or from now on.
 
-        It begins with `resync` if that event is no longer known. Raises TooManySubscribers.
+        It begins with `resync` if that event is no longer known.
+
+        Raises:
+            TooManySubscribers: There are as many as there may be.
         """
-        if self._open >= self._most:
+        if self._open >= self._max:
             raise TooManySubscribers
-        missed = () if last_event_id is None else self._after(fleet, last_event_id)
-        subscription = Subscription(self, fleet, missed)
-        self._subscribed.setdefault(fleet, set()).add(subscription)
+        log = self._logs.setdefault(fleet, _Log())
+        subscription = Subscription(self, fleet, log)
+        if last_event_id is not None:
+            place = log.after(last_event_id) or ([Batch([self._resync()])], log.end)
+            subscription.resume(*place)
+            self.wake(subscription)
+        log.subscriptions.add(subscription)
         self._open += 1
         if self._closed:
             subscription.close()
@@ -150,59 +247,94 @@ class Broker:
 
     def unsubscribe(self, fleet: str, subscription: Subscription) -> None:
         """End a subscription."""
-        readers = self._subscribed.get(fleet, set())
-        if subscription in readers:
-            readers.remove(subscription)
-            self._open -= 1
-        if not readers:
-            self._subscribed.pop(fleet, None)
+        log = self._logs.get(fleet)
+        if log is None or subscription not in log.subscriptions:
+            return
+        log.subscriptions.remove(subscription)
+        self._open -= 1
+        if not log.subscriptions and not any(
+            isinstance(event, Change) for batch in log.batches for event in batch.events
+        ):
+            # Nobody can resume from it: what is left of a fleet that was deleted.
+            self._forget(fleet)
 
     def publish(self, fleet: str, changes: Sequence[Change]) -> None:
         """Give a fleet's changes to all who listen."""
-        self._keep(fleet).extend(changes)
-        readers = self._subscribed.get(fleet)
-        if readers:
-            events = [Event(*each) for each in changes]
-            for subscription in readers:
-                subscription.put(events)
+        log = self._logs.pop(fleet, None) or _Log()
+        self._logs[fleet] = log
+        self._append(log, changes)
 
     def start_over(self, fleet: str) -> None:
         """Forget a fleet's events, those on their way included, and tell its subscribers so."""
-        self._kept.pop(fleet, None)
-        readers = self._subscribed.get(fleet)
-        if readers:
-            resync = self._resync()
-            self._keep(fleet).append(resync)
-            for subscription in readers:
-                subscription.start_over(resync)
+        log = self._logs.get(fleet)
+        if log is None:
+            return
+        if not log.subscriptions:
+            self._forget(fleet)
+            return
+        self._size -= log.size
+        log.clear()
+        self._append(log, [self._resync()])
 
     def start_all_over(self) -> None:
         """Start over for every fleet."""
-        for fleet in [*self._kept]:
-            self.start_over(fleet)
-        for fleet in self._subscribed.keys() - self._kept.keys():
+        for fleet in [*self._logs]:
             self.start_over(fleet)
 
     def close(self) -> None:
         """End all subscriptions, later ones included."""
         self._closed = True
-        for readers in self._subscribed.values():
-            for subscription in readers:
+        for log in self._logs.values():
+            for subscription in log.subscriptions:
                 subscription.close()
 
-    def _keep(self, fleet: str) -> deque[Change | Event]:
-        kept = self._kept.get(fleet)
-        if kept is None:
-            kept = self._kept[fleet] = deque(maxlen=KEPT)
-        return kept
+    def wake(self, subscription: Subscription) -> None:
+        """Give a reader its turn, after those who wait for theirs."""
+        self._to_wake.append(subscription)
+        self._wake_soon()
 
-    def _after(self, fleet: str, event_id: str) -> list[Event]:
-        kept = self._kept.get(fleet, ())
-        for place, each in enumerate(kept):
-            if each.event_id == event_id:
-                missed = islice(kept, place + 1, None)
-                return [each if isinstance(each, Event) else Event(*each) for each in missed]
-        return [self._resync()]
+    def _append(self, log: _Log, events: Sequence[Event]) -> None:
+        before = log.size
+        log.append(events)
+        self._size += log.size - before
+        if self._size > KEPT_IN_ALL:
+            self._drop_oldest()
+        if log.subscriptions and not log.has_news:
+            log.has_news = True
+            self._news.append(log)
+            self._wake_soon()
 
-    def _resync(self) -> Event:
-        return Event(f"r{self._process}-{next(self._resyncs)}", None)
+    def _drop_oldest(self) -> None:
+        for fleet, log in [*self._logs.items()]:
+            while log.batches and self._size > KEPT_IN_ALL:
+                before = log.size
+                log.drop_oldest()
+                self._size -= before - log.size
+            if self._size <= KEPT_IN_ALL:
+                return
+            if not log.subscriptions:
+                self._forget(fleet)
+
+    def _forget(self, fleet: str) -> None:
+        self._size -= self._logs.pop(fleet).size
+
+    def _wake_soon(self) -> None:
+        if not self._is_waking:
+            self._is_waking = True
+            asyncio.get_running_loop().call_soon(self._wake_some)
+
+    def _wake_some(self) -> None:
+        """Give some readers their turn, and the rest after everyone else has had one."""
+        for _ in range(READERS_A_TURN):
+            while not self._to_wake:
+                if not self._news:
+                    self._is_waking = False
+                    return
+                log = self._news.popleft()
+                log.has_news = False
+                self._to_wake.extend(log.subscriptions)
+            self._to_wake.popleft().wake()
+        asyncio.get_running_loop().call_soon(self._wake_some)
+
+    def _resync(self) -> Resync:
+        return Resync(f"r{self._process}-{next(self._resyncs)}")

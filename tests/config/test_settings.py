@@ -521,6 +521,7 @@ class TestCorsOrigins:
             ("http://a:443,https://b:80", ("http://a:443", "https://b:80")),
             ("http://[::1]:3000", ("http://[::1]:3000",)),
             ("capacitor://localhost", ("capacitor://localhost",)),
+            ("http://LOCALHOST:*,http://[::1]:*", ("http://localhost:*", "http://[::1]:*")),
         ],
     )
     def test_are_as_browsers_send_them(self, text: str, value: tuple[str, ...]) -> None:
@@ -538,11 +539,31 @@ class TestCorsOrigins:
             ("http://b,", ""),
             ("http://", "http://"),
             ("http://a:x", "http://a:x"),
+            ("http://a:*", "http://a:*"),
             ("null", "null"),
         ],
     )
     def test_are_nothing_else(self, text: str, wrong: str) -> None:
         assert mistake(cors_origins=text).endswith(f"; '{wrong}' is none")
+
+
+class TestAllowedHosts:
+    @pytest.mark.parametrize(
+        ("text", "value"),
+        [
+            ("*", ("*",)),
+            ("API.example, .dev.example", ("api.example", ".dev.example")),
+            ("192.0.2.7,::1", ("192.0.2.7", "::1")),
+        ],
+    )
+    def test_are_names(self, text: str, value: tuple[str, ...]) -> None:
+        assert read(allowed_hosts=text).allowed_hosts == value
+
+    @pytest.mark.parametrize(
+        "text", ["a.example:80", "http://a.example", "*.a.example", ".", "a b"]
+    )
+    def test_are_nothing_else(self, text: str) -> None:
+        assert mistake(allowed_hosts=text).endswith(f"; '{text}' is none")
 
 
 @pytest.mark.parametrize("text", ["http://collector:4318", "https://user:secret@c.example/x/"])

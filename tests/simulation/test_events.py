@@ -1,6 +1,7 @@
 """The broker: every event once, in order, to whoever keeps up; and an honest word to the others."""
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 
@@ -8,10 +9,16 @@ from pisync.model.device import Device, synced
 from pisync.model.sync import Change
 from pisync.simulation.events import (
     KEPT,
-    LONGEST_QUEUE,
+    KEPT_IN_ALL,
+    MAX_BATCH,
+    MAX_READ,
+    READERS_A_TURN,
+    Batch,
     Broker,
     Event,
     Overrun,
+    Resync,
+    Subscription,
     TooManySubscribers,
 )
 
@@ -22,13 +29,26 @@ def changes(first: int, last: int) -> list[Change]:
     return [Change(f"e-{number}", synced(number, 0)) for number in range(first, last + 1)]
 
 
-def ids(events: list[Event] | None) -> list[int]:
-    assert events is not None
-    return [event.what.device_id for event in events if isinstance(event.what, Device)]
+def ids(batches: list[Batch] | None) -> list[int]:
+    assert batches is not None
+    return [
+        event.what.device_id
+        for batch in batches
+        for event in batch.events
+        if not isinstance(event, Resync) and isinstance(event.what, Device)
+    ]
 
 
-def tells_of_a_gap(events: list[Event] | None) -> bool:
-    return events is not None and events[0].what is None
+async def read(subscription: Subscription, count: int) -> list[int]:
+    """Read so many events, all of which are of devices."""
+    seen: list[int] = []
+    while len(seen) < count:
+        seen += ids(await subscription.next())
+    return seen
+
+
+def tells_of_a_gap(batches: list[Batch] | None) -> bool:
+    return batches is not None and isinstance(batches[0].events[0], Resync)
 
 
 async def test_a_subscriber_gets_what_comes_after_it_in_order() -> None:
@@ -52,9 +72,17 @@ async def test_a_fleet_s_events_are_its_own() -> None:
 async def test_a_batch_is_of_bounded_size() -> None:
     broker = Broker(10)
     with broker.subscribe(FLEET) as subscription:
-        broker.publish(FLEET, changes(1, 5))
-        assert ids(await subscription.next(most=3)) == [1, 2, 3]
-        assert ids(await subscription.next(most=3)) == [4, 5]
+        broker.publish(FLEET, changes(1, 3 * MAX_BATCH))
+        for part in range(3):
+            first = part * MAX_BATCH + 1
+            assert ids(await subscription.next()) == [*range(first, first + MAX_BATCH)]
+
+
+async def test_one_who_is_far_behind_reads_more_at_once_but_not_all() -> None:
+    broker = Broker(10)
+    with broker.subscribe(FLEET) as subscription:
+        broker.publish(FLEET, changes(1, KEPT))
+        assert ids(await subscription.next()) == [*range(1, MAX_READ + 1)]
 
 
 async def test_a_stream_resumes_after_the_event_that_it_names() -> None:
@@ -76,7 +104,8 @@ async def test_the_newest_event_resumes_to_nothing_but_what_comes() -> None:
 @pytest.mark.parametrize("event_id", ["", "e-0", "nonsense", "e-1"])
 async def test_an_event_that_is_not_kept_resumes_with_resync(event_id: str) -> None:
     broker = Broker(10)
-    broker.publish(FLEET, changes(1, KEPT + 1))
+    for number in range(1, KEPT + 3):
+        broker.publish(FLEET, changes(number, number))
     with broker.subscribe(FLEET, event_id) as subscription:
         events = await subscription.next()
         assert tells_of_a_gap(events)
@@ -85,9 +114,10 @@ async def test_an_event_that_is_not_kept_resumes_with_resync(event_id: str) -> N
 
 async def test_as_many_events_are_kept_as_is_said() -> None:
     broker = Broker(10)
-    broker.publish(FLEET, changes(1, KEPT + 1))
+    for number in range(1, KEPT + 3):
+        broker.publish(FLEET, changes(number, number))
     with broker.subscribe(FLEET, "e-2") as subscription:
-        assert len(ids(await subscription.next(most=KEPT))) == KEPT - 1
+        assert len(await read(subscription, KEPT)) == KEPT
 
 
 async def test_starting_over_takes_back_what_is_on_its_way() -> None:
@@ -115,7 +145,7 @@ async def test_a_resync_can_itself_be_resumed_from() -> None:
         broker.start_over(FLEET)
         (resync,) = await first.next() or []
         broker.publish(FLEET, changes(1, 1))
-    with broker.subscribe(FLEET, resync.event_id) as second:
+    with broker.subscribe(FLEET, resync.events[0].event_id) as second:
         assert ids(await second.next()) == [1]
 
 
@@ -138,20 +168,66 @@ async def test_one_who_does_not_keep_up_is_cut_off_and_nobody_else() -> None:
         slow.on_overrun = lambda: told.append("slow")
         quick.on_overrun = lambda: told.append("quick")
         seen: list[int] = []
-        for start in range(1, LONGEST_QUEUE + 2, 1000):
+        for start in range(1, KEPT + 3002, 1000):
             broker.publish(FLEET, changes(start, start + 999))
-            seen += ids(await quick.next(most=1000))
+            seen += await read(quick, 1000)
         assert told == ["slow"]
         assert seen == list(range(1, len(seen) + 1))
         with pytest.raises(Overrun):
             await slow.next()
 
 
-async def test_a_burst_of_a_thousand_is_no_overrun() -> None:
+async def test_a_burst_is_no_overrun() -> None:
     broker = Broker(10)
     with broker.subscribe(FLEET) as subscription:
-        broker.publish(FLEET, changes(1, 1000))
-        assert len(ids(await subscription.next(most=1000))) == 1000
+        broker.publish(FLEET, changes(1, 3 * KEPT))
+        assert await read(subscription, 3 * KEPT) == [*range(1, 3 * KEPT + 1)]
+
+
+async def test_all_fleets_share_one_budget_and_the_quietest_pays() -> None:
+    broker = Broker(10)
+    fleets = KEPT_IN_ALL // KEPT + 2
+    for number in range(fleets):
+        broker.publish(f"fleet-{number}", changes(1, KEPT))
+        assert broker.kept <= KEPT_IN_ALL
+    with broker.subscribe("fleet-0", "e-5") as first:
+        assert tells_of_a_gap(await first.next())
+    with broker.subscribe(f"fleet-{fleets - 1}", "e-5") as last:
+        assert ids(await last.next())[0] == 6
+
+
+async def test_readers_take_turns_with_everything_else() -> None:
+    broker = Broker(1000)
+    readers = 5 * READERS_A_TURN
+    woken = 0
+
+    async def reader(subscription: Subscription) -> None:
+        nonlocal woken
+        while await subscription.next():
+            woken += 1
+
+    subscriptions = [broker.subscribe(FLEET) for _ in range(readers)]
+    tasks = [asyncio.create_task(reader(subscription)) for subscription in subscriptions]
+    await asyncio.sleep(0)
+    broker.publish(FLEET, changes(1, 2 * MAX_BATCH))
+    turns = [0]
+    while turns[-1] < 2 * readers:
+        await asyncio.sleep(0)
+        turns.append(woken)
+    assert max(after - before for before, after in pairwise(turns)) <= READERS_A_TURN
+    broker.close()
+    await asyncio.gather(*tasks)
+
+
+async def test_a_fleet_that_is_gone_leaves_nothing_behind() -> None:
+    broker = Broker(10)
+    for number in range(5):
+        with broker.subscribe(f"fleet-{number}") as subscription:
+            broker.publish(f"fleet-{number}", changes(1, 3))
+            broker.start_over(f"fleet-{number}")
+            assert tells_of_a_gap(await subscription.next())
+    assert broker.kept == 0
+    assert broker._logs == {}  # noqa: SLF001 - what is left can't be seen from outside
 
 
 async def test_only_so_many_may_subscribe_and_one_that_leaves_makes_room() -> None:
@@ -182,13 +258,18 @@ async def test_closing_ends_streams_after_what_they_still_have_to_get() -> None:
         assert await late.next() is None
 
 
-async def test_an_event_is_encoded_once_for_all() -> None:
+async def test_events_are_encoded_once_for_all() -> None:
     calls: list[str] = []
 
     def encode(event: Event) -> bytes:
         calls.append(event.event_id)
         return b"x"
 
-    event = Event("e-1", None)
-    assert event.encoded(encode) == event.encoded(encode) == b"x"
-    assert calls == ["e-1"]
+    broker = Broker(10)
+    with broker.subscribe(FLEET) as one, broker.subscribe(FLEET) as other:
+        broker.publish(FLEET, changes(1, 3))
+        for subscription in (one, other):
+            batches = await subscription.next()
+            assert batches is not None
+            assert b"".join(batch.encoded(encode) for batch in batches) == b"xxx"
+    assert calls == ["e-1", "e-2", "e-3"]

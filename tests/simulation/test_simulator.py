@@ -30,6 +30,7 @@ from pisync.model.sync import (
 )
 from pisync.simulation.events import (
     Broker,
+    Resync,
     Subscription,
 )
 from pisync.simulation.lateness import LatenessView
@@ -148,10 +149,11 @@ async def told(subscription: Subscription) -> list[Device | ErrorLog | None]:
     while True:
         try:
             async with asyncio.timeout(0.05):
-                batch = await subscription.next(1000)
+                batches = await subscription.next()
         except TimeoutError:
             return events
-        events += [event.what for event in batch or ()]
+        for batch in batches or ():
+            events += [None if isinstance(event, Resync) else event.what for event in batch.events]
 
 
 async def two_thousand_syncs() -> None:

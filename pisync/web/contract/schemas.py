@@ -158,6 +158,19 @@ class AccountBody(Schema):
 # Devices and errors
 
 
+class EventsQuery(Schema):
+    """Where a stream of events begins."""
+
+    last_event_id = fields.String(
+        data_key="lastEventId",
+        load_default=None,
+        metadata={
+            "description": "As the header Last-Event-ID, for clients that can't set one; the header"
+            " wins."
+        },
+    )
+
+
 class DevicesQuery(Schema):
     """The page of devices to list."""
 

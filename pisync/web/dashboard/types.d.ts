@@ -20,7 +20,7 @@ export interface ErrorLog {
 
 export type FleetEvent =
   | { name: "sync"; data: { device: Device; attempt: number } }
-  | { name: "error"; data: ErrorLog }
+  | { name: "error_log"; data: ErrorLog }
   | { name: "resync"; data: object };
 
 export interface Stats {

@@ -7,6 +7,7 @@ answered at any path. A list of routes that take part, as libraries keep it, cov
 No `Access-Control-Allow-Credentials`: a page sends its token itself, never a cookie.
 """
 
+import re
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Final
@@ -15,15 +16,20 @@ from aiohttp import hdrs, web
 
 _ANY: Final = "*"
 _METHODS: Final = "GET, HEAD, POST, PUT, PATCH, DELETE"
-_HEADERS: Final = (
-    "Authorization, Content-Type, Pisync-Fleet, If-None-Match, Last-Event-ID, X-Request-ID"
+_EXPOSED: Final = (
+    "Link, X-Total-Count, Location, Pisync-Attempt, ETag, Retry-After, X-Request-ID,"
+    " WWW-Authenticate, Allow"
 )
-_EXPOSED: Final = "Link, X-Total-Count, Location, Pisync-Attempt, ETag, Retry-After, X-Request-ID"
+_are_header_names = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, \t-]{1,8192}").fullmatch
+_ANY_PORT: Final = ":*"
 _MAX_AGE: Final = "7200"  # seconds; Chromium remembers a preflight for no longer
 
 
 class Cors:
-    """The rules for pages of `origins`: each as a browser names it, or `*` for all."""
+    """The rules for pages of `origins`: each as a browser names it, or `*` for all.
+
+    One that ends in `:*` stands for its host at any port.
+    """
 
     def __init__(self, origins: Iterable[str]) -> None:
         self._origins = frozenset(origins)
@@ -44,7 +50,8 @@ class Cors:
             status=HTTPStatus.NO_CONTENT,
             headers={
                 hdrs.ACCESS_CONTROL_ALLOW_METHODS: _METHODS,
-                hdrs.ACCESS_CONTROL_ALLOW_HEADERS: _HEADERS,
+                # Whatever is asked for: libraries for tracing and caching add headers of their own.
+                hdrs.ACCESS_CONTROL_ALLOW_HEADERS: _requested_headers(request),
                 hdrs.ACCESS_CONTROL_MAX_AGE: _MAX_AGE,
             },
         )
@@ -69,7 +76,19 @@ class Cors:
             return None
         if self._any:
             return _ANY
-        return origin if origin in self._origins else None
+        if origin in self._origins or _at_any_port(origin) in self._origins:
+            return origin
+        return None
+
+
+def _at_any_port(origin: str) -> str:
+    scheme, _, host = origin.partition("://")
+    return f"{scheme}://{re.sub(r':[0-9]{1,5}$', '', host)}{_ANY_PORT}"
+
+
+def _requested_headers(request: web.Request) -> str:
+    names = ", ".join(request.headers.getall(hdrs.ACCESS_CONTROL_REQUEST_HEADERS, ()))
+    return names if _are_header_names(names) else hdrs.AUTHORIZATION
 
 
 CORS = web.AppKey("CORS", Cors)

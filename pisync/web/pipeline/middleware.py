@@ -16,7 +16,7 @@ from typing import Final
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from pisync.keys import DRAINING, REQUEST_ID
+from pisync.keys import CLAIMS, DRAINING, REQUEST_ID
 from pisync.stores.base import StoreError
 from pisync.telemetry.logs import (
     get_event_logger,
@@ -24,6 +24,7 @@ from pisync.telemetry.logs import (
 )
 from pisync.telemetry.metrics import Metrics
 from pisync.web.contract import problems
+from pisync.web.contract.caching import cache_headers
 from pisync.web.contract.problems import Problem
 from pisync.web.transport.aiohttp_internals import answer_has_begun
 
@@ -171,3 +172,5 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     headers[hdrs.X_REQUEST_ID] = request.get(REQUEST_ID) or request_id_of(request.headers)
     headers[hdrs.X_CONTENT_TYPE_OPTIONS] = "nosniff"
     headers.popall(hdrs.SERVER, None)
+    if hdrs.CACHE_CONTROL not in headers:
+        headers.update(cache_headers(tagged=hdrs.ETAG in headers, private=CLAIMS in request))

@@ -104,7 +104,9 @@ class Connection(Protocol):
         self._server.metrics.request(UNMATCHED, "", problem.status, 0.0)
         if self.transport is not None:
             rendered = self._rendered(problem, origin_of(self._head))
-            self.transport.write(head_of(rendered, request_id, close=True) + rendered.body)
+            self.transport.write(
+                head_of(rendered, request_id, close=True, private=False) + rendered.body
+            )
             # Closing at once would reset the connection, and the client might not see the answer.
             self._discards = True
             asyncio.get_running_loop().call_later(self._server.timeouts.unread, self.force_close)

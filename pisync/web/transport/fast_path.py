@@ -90,7 +90,9 @@ class FastPath:
         self, request: web.BaseRequest, call: Call, problem: Problem, began: float, request_id: str
     ) -> web.StreamResponse:
         self._observer.answered(call.route, request, problem.status, began, request_id)
-        return await write(request, Rendered.problem(problem), request_id, close=False)
+        return await write(
+            request, Rendered.problem(problem), request_id, close=False, private=False
+        )
 
     async def _answer(
         self, request: web.BaseRequest, call: Call, argument: Any, began: float, request_id: str
@@ -108,7 +110,7 @@ class FastPath:
         finally:
             self._observer.answered(call.route, request, status, began, request_id)
         close = self._draining.is_set()
-        return await write(request, rendered, request_id, close=close)
+        return await write(request, rendered, request_id, close=close, private=True)
 
 
 def _is_unusual(request: web.BaseRequest) -> bool:

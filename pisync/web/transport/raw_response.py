@@ -2,20 +2,33 @@
 
 from email.utils import formatdate
 from functools import lru_cache
+from itertools import product
 from time import time
 from typing import Final
 
 from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 
+from pisync.web.contract.caching import cache_headers
 from pisync.web.contract.rendering import Rendered
 from pisync.web.transport.aiohttp_internals import writer_of
 
 _COPIED: Final = 32 * 1024
 """Bytes: a larger body is written by itself, since to copy it costs more than a second call."""
 
-_LAST: Final = b"\r\nX-Content-Type-Options: nosniff\r\n\r\n"
-_LAST_AND_CLOSE: Final = b"\r\nConnection: close" + _LAST
+
+def _last_lines(*, tagged: bool, private: bool, close: bool) -> bytes:
+    """Return the end of a head, from the request id on."""
+    lines = ["", *(["Connection: close"] if close else []), "X-Content-Type-Options: nosniff"]
+    headers = cache_headers(tagged=tagged, private=private)
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join((*lines, "", "")).encode()
+
+
+_LAST_LINES: Final = {
+    (tagged, private, close): _last_lines(tagged=tagged, private=private, close=close)
+    for tagged, private, close in product((True, False), repeat=3)
+}
 
 
 class WrittenResponse(web.StreamResponse):
@@ -36,15 +49,22 @@ _WRITTEN_LAST: Final = WrittenResponse(keep_alive=False)
 
 
 async def write(
-    request: web.BaseRequest, rendered: Rendered, request_id: str, *, close: bool
+    request: web.BaseRequest, rendered: Rendered, request_id: str, *, close: bool, private: bool
 ) -> WrittenResponse:
-    """Write an answer, the connection's last if `close`; wait while the client does not keep up.
+    """Write an answer; wait while the client does not keep up.
+
+    Args:
+        request: What it is the answer to.
+        rendered: The answer.
+        request_id: The request's id.
+        close: Whether the connection is closed behind it.
+        private: Whether a token bought it.
 
     Raises:
         ConnectionError: The client has gone.
     """
     writer = writer_of(request)
-    head = head_of(rendered, request_id, close=close)
+    head = head_of(rendered, request_id, close=close, private=private)
     if request.method == hdrs.METH_HEAD:
         await writer.write_eof(head)
     elif len(rendered.body) <= _COPIED:
@@ -55,9 +75,9 @@ async def write(
     return _WRITTEN_LAST if close else _WRITTEN
 
 
-def head_of(rendered: Rendered, request_id: str, *, close: bool) -> bytes:
+def head_of(rendered: Rendered, request_id: str, *, close: bool, private: bool) -> bytes:
     """Return the head of an answer."""
-    last = _LAST_AND_CLOSE if close else _LAST
+    last = _LAST_LINES[rendered.tag is not None, private, close]
     return b"".join((rendered.head, _date(int(time())), request_id.encode(), last))
 
 
@@ -86,7 +106,7 @@ class ErrorResponse(web.StreamResponse):
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Write the answer."""
-        await write(request, self._rendered, self._request_id, close=self._closes)
+        await write(request, self._rendered, self._request_id, close=self._closes, private=False)
         return None
 
     async def write_eof(self, _data: bytes = b"") -> None:

@@ -95,7 +95,7 @@ async def test_a_stream_tells_within_a_second_what_happened_elsewhere(one: Api, 
             await other.post("/devices/1/sync")
             events = await here.take(3)
             assert monotonic() - began - stalls.seconds < 1
-        assert [event.name for event in events] == ["sync", "sync", "error"]
+        assert [event.name for event in events] == ["sync", "sync", "error_log"]
         assert await there.take(3) == events
 
 

@@ -15,6 +15,7 @@ from pisync.simulation import events
 from pisync.simulation.events import Broker
 from pisync.web.handlers import stream
 from tests.conftest import Api, MakeApi
+from tests.support.raw_connection import raw_connection
 
 SOON = 20.0
 """Seconds that anything here may take."""
@@ -91,10 +92,10 @@ async def test_a_sync_is_told_when_it_starts_and_when_it_finishes(user: Api, adm
     async with reading(user) as reader:
         assert reader.response.headers["Content-Type"] == "text/event-stream"
         assert reader.response.headers["X-Request-ID"]
-        assert reader.response.headers.getall("Cache-Control") == ["no-store"]
+        assert reader.response.headers.getall("Cache-Control") == ["no-store, no-transform"]
         started = (await user.post("/devices/2/sync")).json
         start, finish, error = await reader.take(3)
-    assert (start.name, finish.name, error.name) == ("sync", "sync", "error")
+    assert (start.name, finish.name, error.name) == ("sync", "sync", "error_log")
     assert start.data == {"device": started, "attempt": 1}
     assert finish.data == {"device": (await user.get("/devices/2")).json, "attempt": 1}
     assert finish.data["device"]["sync_status_code"] == 500
@@ -256,11 +257,43 @@ async def test_a_comment_keeps_proxies_awake(user: Api, monkeypatch: pytest.Monk
         assert reader.comments >= 2
 
 
+async def test_proxies_have_no_reason_to_hold_it_back(user: Api) -> None:
+    async with reading(user) as reader:
+        assert reader.response.headers["X-Accel-Buffering"] == "no"
+        line = await asyncio.wait_for(reader.response.content.readline(), SOON)
+    assert line.startswith(b":")
+
+
+async def test_polyfills_resume_by_the_query(user: Api) -> None:
+    async with reading(user) as reader:
+        await user.post("/devices/1/sync")
+        (first,) = await reader.take(1)
+    await user.post("/devices/2/sync")
+    headers = {"Authorization": f"Bearer {user.token}"}
+    path = f"/events?lastEventId={first.event_id}"
+    async with user.client.get(path, headers=headers) as response:
+        assert response.status == 200
+        (second,) = await Reader(response).take(1)
+    assert second.data["device"]["device_id"] == 2
+
+
+async def test_over_http_1_0_the_end_of_the_connection_is_the_end(user: Api) -> None:
+    assert user.client.port is not None
+    async with raw_connection(user.client.port) as connection:
+        await connection.send(
+            f"GET /events HTTP/1.0\r\nAuthorization: Bearer {user.token}\r\n\r\n".encode()
+        )
+        answer = await connection.answer()
+    assert answer.status == 200
+    assert answer.headers.getall("Connection") == ["close"]
+    assert "Transfer-Encoding" not in answer.headers
+
+
 @pytest.mark.slow
 async def test_one_who_does_not_read_is_cut_off_and_nobody_else_notices(
     admin: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "LONGEST_QUEUE", 1500)
+    monkeypatch.setattr(events, "KEPT", 1500)
     await admin.put("/admin/fleets/many", {"devices": 1000, "profile": FAILING})
     fleet = admin.on("many")
     async with reading(fleet) as slow, reading(fleet) as quick:
@@ -283,7 +316,7 @@ async def test_one_who_does_not_read_is_cut_off_and_nobody_else_notices(
 async def test_one_who_leaves_the_server_stuck_in_a_write_is_cut_off_too(
     admin: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "LONGEST_QUEUE", 1500)
+    monkeypatch.setattr(events, "KEPT", 1500)
     await admin.put("/admin/fleets/few", {"devices": 500, "profile": FAILING})
     fleet = admin.on("few")
     request = (

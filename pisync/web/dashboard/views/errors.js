@@ -139,7 +139,7 @@ function prepended(logs, events, passes) {
   const newest = logs[0]?.error_id ?? 0;
   const added = [];
   for (const { name, data } of events) {
-    if (name === "error" && data.error_id > newest && passes(data)) added.unshift(data);
+    if (name === "error_log" && data.error_id > newest && passes(data)) added.unshift(data);
   }
   return added.length ? [...added, ...logs].slice(0, MAX_KEPT) : logs;
 }
