@@ -19,7 +19,7 @@ IMAGE ?= pisync
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: $(VENV)/.runtime ## Start the service at http://127.0.0.1:8080
@@ -89,6 +89,10 @@ bench: $(BENCH)/.ready ## Measure PiSync beside its peers, and write docs/benchm
 .PHONY: bench-quick
 bench-quick: $(BENCH)/.ready ## Measure the most of it in less than three minutes
 	$(BENCH)/bin/python -m bench --quick $(ARGS)
+
+.PHONY: bench-compare
+bench-compare: $(BENCH)/.ready ## Measure the checkout OLD beside this one
+	$(BENCH)/bin/python -m bench.compare $(OLD) $(ARGS)
 
 # Hashes, and no word of where the packages came from. Run it on the oldest Python supported: its
 # backports are needed there and harmless on newer ones.

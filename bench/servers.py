@@ -25,12 +25,16 @@ START_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Server:
-    """A server to measure. `is_canned`: it gives recorded answers, whoever asks."""
+    """A server to measure. `is_canned`: it gives recorded answers, whoever asks.
+
+    `checkout` is the folder whose code it runs.
+    """
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
     is_canned: bool = False
+    checkout: Path = ROOT
 
 
 def pisync(name: str = "PiSync", **variables: str) -> Server:
@@ -155,7 +159,7 @@ def running(
         log = stack.enter_context(tempfile.TemporaryFile())
         process = subprocess.Popen(
             ["taskset", "-c", ",".join(map(str, cores)), *server.command],
-            cwd=ROOT,
+            cwd=server.checkout,
             env=environment,
             stdout=log,
             stderr=subprocess.STDOUT,
