@@ -407,6 +407,7 @@ async def test_a_name_that_no_fleet_can_have_reaches_no_call(board: Dashboard, a
     await board.go("/admin", fleet="default%2Fdevices%2F7%2Fscript%23")
     await expect(board.alert).to_contain_text("The address names a fleet that cannot exist.")
     await expect(board.page.get_by_role("button", name="Delete fleet")).to_have_count(0)
+    assert await board.flaws() == []
     assert [path for path in paths if path.endswith("/devices/7/script")] == []
     await board.page.get_by_role("link", name="To the default fleet").click()
     await board.is_live()

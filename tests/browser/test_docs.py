@@ -33,6 +33,15 @@ async def test_it_shows_every_call(page: Page) -> None:
     await expect(page.locator(".info .title")).to_contain_text("PiSync")
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_light_and_dark_follow_the_system(page: Page, scheme: str) -> None:
+    await page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    await visit(page, "/docs")
+    await expect(page.locator(".opblock").first).to_be_visible()
+    shown = "getComputedStyle(document.documentElement).colorScheme"
+    assert (await page.evaluate(shown) == "dark") == (scheme == "dark")
+
+
 async def test_it_shows_how_a_call_can_be_answered(page: Page) -> None:
     await visit(page, "/docs")
     call = await opened(page, "put_fleet")

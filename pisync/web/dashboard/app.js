@@ -15,7 +15,7 @@ import { Admin } from "./views/admin.js";
 import { Device } from "./views/device.js";
 import { Login } from "./views/login.js";
 import { Overview } from "./views/overview.js";
-import { Header, NoFleet, Offline } from "./views/shell.js";
+import { BadAddress, Header, NoFleet, Offline } from "./views/shell.js";
 
 const STATS_INTERVAL = 1_000; // ms
 const LEDGER_INTERVAL = 3_000; // ms
@@ -24,9 +24,7 @@ function App() {
   const user = useStore(session);
   const { fleet } = useStore(route);
   if (!user) return html`<${Login} />`;
-  if (fleet === null) {
-    return html`<main><${NoFleet} message="The address names a fleet that cannot exist." /></main>`;
-  }
+  if (fleet === null) return html`<${BadAddress} />`;
   const View = isAdmin(user) ? AdminsFleet : Fleet;
   return html`<${View} key=${`${user.token} ${fleet}`} user=${user} fleet=${fleet} /><${Notices} />`;
 }

@@ -112,6 +112,14 @@ export function Offline() {
   </div>`;
 }
 
+/** In place of every page: the address names no fleet, and nothing is asked for. */
+export function BadAddress() {
+  return html`<main class="login">
+    <h1>PiSync</h1>
+    <${NoFleet} message="The address names a fleet that cannot exist." />
+  </main>`;
+}
+
 /** @param {{ message: string }} props */
 export function NoFleet({ message }) {
   return html`<div class="failure" role="alert">
