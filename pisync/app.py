@@ -36,7 +36,7 @@ from pisync.web.handlers.page_cache import (
     PAGES,
     PageCache,
 )
-from pisync.web.handlers.pages import OPENAPI
+from pisync.web.handlers.pages import OPENAPI, prepare_pages
 from pisync.web.pipeline.allowed_hosts import ALLOWED_HOSTS, allowed_hosts
 from pisync.web.pipeline.auth import (
     GUARD,
@@ -119,7 +119,7 @@ def create_app(settings: Settings, *, clocks: MachineClocks = SYSTEM_CLOCKS) -> 
         front: keys.Front = partial(FastPath, app, observer)
         app[keys.FRONT] = front
     app.on_shutdown.append(_end_streams)
-    app.cleanup_ctx.extend((_open_store, _resolve, _accounts, event_loop_lag))
+    app.cleanup_ctx.extend((_open_store, _resolve, _accounts, event_loop_lag, prepare_pages))
     return app
 
 

@@ -35,7 +35,7 @@ def answer(
     value: object, status: int = HTTPStatus.OK, headers: Headers | None = None
 ) -> web.Response:
     """Return a value as JSON."""
-    return _answer(_json(value), status, headers)
+    return _answer(to_json(value), status, headers)
 
 
 class Rendered:
@@ -63,12 +63,12 @@ class Rendered:
         cls, value: object, headers: Headers | None = None, status: int = HTTPStatus.OK
     ) -> "Rendered":
         """Return a value as JSON."""
-        return cls(_json(value), headers=headers, status=status)
+        return cls(to_json(value), headers=headers, status=status)
 
     @classmethod
     def tagged(cls, value: object, headers: Headers | None = None) -> "Rendered":
         """Return a value as JSON, with an ETag of the body and these headers."""
-        body = _json(value)
+        body = to_json(value)
         return cls(body, tag_of(body, headers), headers=headers)
 
     @classmethod
@@ -118,7 +118,8 @@ def tag_of(body: bytes, headers: Headers | None = None) -> str:
     return digest.hexdigest()
 
 
-def _json(value: object) -> bytes:
+def to_json(value: object) -> bytes:
+    """Return a value as JSON."""
     # Status codes are keys where counts are by status.
     return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
 

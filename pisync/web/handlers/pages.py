@@ -1,19 +1,27 @@
-"""Pages for browsers: the dashboard and this documentation, with all that they load."""
+"""Pages for browsers: the dashboard and this documentation, with all that they load.
+
+Files are read when this module is imported, and compressed once: an upgrade of the package while it
+runs changes nothing of what is served.
+"""
 
 import asyncio
-from collections.abc import Callable, Mapping
-from functools import cache
+import gzip
+from collections.abc import AsyncIterator, Callable, Mapping
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
-from pisync.web.contract.rendering import (
-    Rendered,
-    tag_of,
-)
+from pisync.web.contract.problems import JSON_TYPE
+from pisync.web.contract.rendering import Headers, Rendered, tag_of, to_json
 
+_CACHING = {
+    # To be asked for each time: tomorrow's may be of another version.
+    "Cache-Control": "no-cache",
+    "Vary": "Accept-Encoding",
+}
 _HEADERS = {
     # Nothing from another host, and nothing that is written into the page itself.
     "Content-Security-Policy": "; ".join(
@@ -28,8 +36,9 @@ _HEADERS = {
             "frame-ancestors 'none'",
         )
     ),
-    # To be asked for each time: tomorrow's may be of another version.
-    "Cache-Control": "no-cache",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    **_CACHING,
 }
 
 OPENAPI: web.AppKey[Callable[[], Mapping[str, Any]]] = web.AppKey("OPENAPI")
@@ -38,73 +47,127 @@ OPENAPI: web.AppKey[Callable[[], Mapping[str, Any]]] = web.AppKey("OPENAPI")
 _FOLDER = Path(__file__).parent.parent
 
 
+class Content:
+    """A body for browsers, as it is and compressed; each has an ETag of its own."""
+
+    def __init__(self, body: bytes, content_type: str, headers: Headers) -> None:
+        self._plain = Rendered(body, tag_of(body), content_type, headers)
+
+    @cached_property
+    def _compressed(self) -> Rendered:
+        plain = self._plain
+        body = gzip.compress(plain.body, mtime=0)
+        if len(body) >= len(plain.body):
+            return plain
+        headers = {**(plain.headers or {}), hdrs.CONTENT_ENCODING: "gzip"}
+        return Rendered(body, tag_of(body), plain.content_type, headers)
+
+    def compress(self) -> None:
+        """Compress the body, so that no request has to wait for it."""
+        _ = self._compressed
+
+    def answer(self, request: web.Request) -> web.Response:
+        """Return the answer, compressed if the client takes that."""
+        accepted = ",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, ()))
+        return (self._compressed if accepts_gzip(accepted) else self._plain).answer(request)
+
+
+def accepts_gzip(accepted: str) -> bool:
+    """Say whether an `Accept-Encoding` allows gzip."""
+    qualities = dict(map(_coding, accepted.lower().split(",")))
+    return qualities.get("gzip", qualities.get("*", "0")).strip("0.") != ""
+
+
+def _coding(text: str) -> tuple[str, str]:
+    name, _, parameter = text.partition(";")
+    return name.strip(), parameter.partition("=")[2].strip() or "1"
+
+
+def _read(name: str, content_type: str) -> Content:
+    return Content(_FOLDER.joinpath(name).read_bytes(), content_type, _HEADERS)
+
+
+_DASHBOARD = _read("dashboard/index.html", "text/html; charset=utf-8")
+_DOCS = _read("docs/index.html", "text/html; charset=utf-8")
+
+
 async def get_dashboard(request: web.Request) -> web.Response:
     """Return the dashboard, a page that shows a fleet."""
-    return _content("dashboard/index.html", "text/html; charset=utf-8").answer(request)
+    return _DASHBOARD.answer(request)
 
 
 async def get_docs(request: web.Request) -> web.Response:
     """Return this documentation, a page on which every call can be tried."""
-    return _content("docs/index.html", "text/html; charset=utf-8").answer(request)
+    return _DOCS.answer(request)
 
 
 async def get_openapi(request: web.Request) -> web.Response:
     """Return the OpenAPI document of all calls."""
-    document = request.app[OPENAPI]
-    return (await asyncio.to_thread(_tagged, document)).answer(request)
+    document = await asyncio.to_thread(_document, request.app[OPENAPI])
+    return document.answer(request)
 
 
 @cache
-def _tagged(document: Callable[[], Mapping[str, Any]]) -> Rendered:
-    return Rendered.tagged(document())
+def _document(make: Callable[[], Mapping[str, Any]]) -> Content:
+    return Content(to_json(make()), JSON_TYPE, _CACHING)
 
 
-def _file(name: str, content_type: str) -> Handler:
+async def prepare_pages(app: web.Application) -> AsyncIterator[None]:
+    """Make the document and compress all pages while the application starts (for `cleanup_ctx`)."""
+    preparing = asyncio.create_task(asyncio.to_thread(_prepare, app[OPENAPI]))
+    yield
+    await preparing
+
+
+def _prepare(make_document: Callable[[], Mapping[str, Any]]) -> None:
+    for content in (_DASHBOARD, _DOCS, *_CONTENTS.values(), _document(make_document)):
+        content.compress()
+
+
+def _file(content: Content) -> Handler:
     async def file(request: web.Request) -> web.Response:
-        return _content(name, content_type).answer(request)
+        return content.answer(request)
 
     return file
-
-
-@cache
-def _content(name: str, content_type: str) -> Rendered:
-    body = _FOLDER.joinpath(name).read_bytes()
-    return Rendered(body, tag_of(body), content_type, _HEADERS)
 
 
 _JAVASCRIPT = "text/javascript; charset=utf-8"
 _CSS = "text/css; charset=utf-8"
 
-# Listed once, at the start: a request's path is only ever looked up among these names.
+# A request's path is only ever looked up among these names.
 _MODULES = sorted(
     path.relative_to(_FOLDER).as_posix() for path in (_FOLDER / "dashboard").rglob("*.js")
 )
 
-DASHBOARD: Mapping[str, Handler] = {
-    **{f"/{name}": _file(name, _JAVASCRIPT) for name in _MODULES},
-    "/dashboard/style.css": _file("dashboard/style.css", _CSS),
-    "/dashboard/icon.svg": _file("dashboard/icon.svg", "image/svg+xml"),
-    "/dashboard/preact.js": _file("vendor/htm/standalone.module.js", _JAVASCRIPT),
-    "/dashboard/eventsource-parser/parse.js": _file(
+_DASHBOARD_FILES: Mapping[str, Content] = {
+    **{f"/{name}": _read(name, _JAVASCRIPT) for name in _MODULES},
+    "/dashboard/style.css": _read("dashboard/style.css", _CSS),
+    "/dashboard/icon.svg": _read("dashboard/icon.svg", "image/svg+xml"),
+    "/dashboard/preact.js": _read("vendor/htm/standalone.module.js", _JAVASCRIPT),
+    "/dashboard/eventsource-parser/parse.js": _read(
         "vendor/eventsource-parser/parse.js", _JAVASCRIPT
     ),
-    "/dashboard/eventsource-parser/errors.js": _file(
+    "/dashboard/eventsource-parser/errors.js": _read(
         "vendor/eventsource-parser/errors.js", _JAVASCRIPT
     ),
-    "/dashboard/uplot.js": _file("vendor/uplot/uPlot.esm.js", _JAVASCRIPT),
-    "/dashboard/uplot.css": _file("vendor/uplot/uPlot.min.css", _CSS),
-    "/dashboard/pico.css": _file("vendor/pico/pico.indigo.min.css", _CSS),
+    "/dashboard/uplot.js": _read("vendor/uplot/uPlot.esm.js", _JAVASCRIPT),
+    "/dashboard/uplot.css": _read("vendor/uplot/uPlot.min.css", _CSS),
+    "/dashboard/pico.css": _read("vendor/pico/pico.indigo.min.css", _CSS),
 }
-"""What the dashboard loads, by path."""
 
-DOCS: Mapping[str, Handler] = {
-    "/docs/docs.js": _file("docs/docs.js", _JAVASCRIPT),
-    "/docs/docs.css": _file("docs/docs.css", _CSS),
-    "/docs/swagger-ui.js": _file("vendor/swagger-ui/swagger-ui-bundle.js", _JAVASCRIPT),
-    "/docs/swagger-ui.css": _file("vendor/swagger-ui/swagger-ui.css", _CSS),
-    "/docs/icon.png": _file("vendor/swagger-ui/favicon-32x32.png", "image/png"),
+_DOCS_FILES: Mapping[str, Content] = {
+    "/docs/docs.js": _read("docs/docs.js", _JAVASCRIPT),
+    "/docs/docs.css": _read("docs/docs.css", _CSS),
+    "/docs/swagger-ui.js": _read("vendor/swagger-ui/swagger-ui-bundle.js", _JAVASCRIPT),
+    "/docs/swagger-ui.css": _read("vendor/swagger-ui/swagger-ui.css", _CSS),
+    "/docs/icon.png": _read("vendor/swagger-ui/favicon-32x32.png", "image/png"),
 }
-"""What the documentation's page loads."""
 
-FILES: Mapping[str, Handler] = {**DASHBOARD, **DOCS}
-"""What pages load. No other file can be had."""
+_CONTENTS = {**_DASHBOARD_FILES, **_DOCS_FILES}
+
+DASHBOARD = frozenset(_DASHBOARD_FILES)
+"""The paths that the dashboard loads."""
+DOCS = frozenset(_DOCS_FILES)
+"""The paths that the documentation's page loads."""
+FILES: Mapping[str, Handler] = {path: _file(content) for path, content in _CONTENTS.items()}
+"""What pages load, by path. No other file can be had."""

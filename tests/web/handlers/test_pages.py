@@ -1,16 +1,21 @@
 """The pages and their files, as a browser gets them."""
 
+import gzip
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from aiohttp import ClientSession
 
 import pisync
 from pisync.web.handlers.pages import (
     DOCS,
     FILES,
+    accepts_gzip,
 )
-from tests.conftest import Api
+from tests.conftest import Answer, Api
 
 WEB = Path(pisync.__file__).parent / "web"
 PAGES = {"/": WEB / "dashboard/index.html", "/docs": WEB / "docs/index.html"}
@@ -33,6 +38,8 @@ async def test_a_page_may_load_from_its_own_host_alone(api: Api, path: str) -> N
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
     assert answer.headers["Content-Security-Policy"] == POLICY
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Referrer-Policy"] == "no-referrer"
+    assert answer.headers["Cross-Origin-Opener-Policy"] == "same-origin"
     assert answer.body == PAGES[path].read_bytes()
 
 
@@ -107,3 +114,103 @@ async def test_no_other_file_can_be_had(api: Api, path: str) -> None:
 @pytest.mark.parametrize("path", PAGES)
 async def test_a_page_takes_no_query(api: Api, path: str) -> None:
     (await api.get(f"{path}?theme=dark")).assert_problem(422, "theme")
+
+
+async def raw(api: Api, path: str, accepted: str | None, **headers: str) -> Answer:
+    """Get a path, and leave the body as it came."""
+    sent = {} if accepted is None else {"Accept-Encoding": accepted}
+    async with ClientSession(
+        auto_decompress=False, skip_auto_headers=["Accept-Encoding"]
+    ) as session:
+        url = api.client.make_url(path)
+        async with session.get(url, headers={**sent, **headers}) as response:
+            return Answer(response, await response.read())
+
+
+# One is too short to gain, another is compressed already.
+TEXTS = sorted({*PAGES, "/openapi.json", *FILES} - {"/docs/docs.css", "/docs/icon.png"})
+
+
+@pytest.mark.parametrize("path", TEXTS)
+async def test_what_pages_load_is_compressed_for_those_who_take_it(api: Api, path: str) -> None:
+    plain, packed = await raw(api, path, None), await raw(api, path, "gzip, deflate, br, zstd")
+    assert "Content-Encoding" not in plain.headers
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(packed.body) == plain.body
+    assert len(packed.body) < len(plain.body)
+    assert packed.headers["ETag"] != plain.headers["ETag"]
+    for answer in (plain, packed):
+        assert answer.headers["Vary"] == "Accept-Encoding"
+        assert int(answer.headers["Content-Length"]) == len(answer.body)
+    tag = packed.headers["ETag"]
+    again = await raw(api, path, "gzip", **{"If-None-Match": tag})
+    assert (again.status, again.headers["ETag"], again.headers["Vary"]) == (
+        304,
+        tag,
+        "Accept-Encoding",
+    )
+    assert (await raw(api, path, None, **{"If-None-Match": tag})).status == 200
+
+
+async def test_the_largest_file_is_a_third_of_its_size(api: Api) -> None:
+    assert len((await raw(api, "/docs/swagger-ui.js", "gzip")).body) < 600_000
+
+
+async def test_an_image_is_compressed_already(api: Api) -> None:
+    answer = await raw(api, "/docs/icon.png", "gzip")
+    assert "Content-Encoding" not in answer.headers
+
+
+async def test_calls_are_left_to_a_proxy_to_compress(api: Api) -> None:
+    for path in ("/livez", "/devices"):
+        assert "Content-Encoding" not in (await raw(api, path, "gzip")).headers
+
+
+@pytest.mark.parametrize(
+    ("accepted", "is_accepted"),
+    [
+        ("gzip", True),
+        ("GZIP;q=1.0", True),
+        ("deflate, gzip;q=0.001", True),
+        ("*", True),
+        ("br, *;q=0.1", True),
+        ("", False),
+        ("identity", False),
+        ("gzip;q=0", False),
+        ("gzip; q=0.000, *", False),
+        ("*;q=0", False),
+        ("x-gzip-like, br", False),
+    ],
+)
+def test_gzip_is_accepted_where_the_header_says_so(accepted: str, *, is_accepted: bool) -> None:
+    assert accepts_gzip(accepted) is is_accepted
+
+
+async def test_files_that_change_while_it_runs_change_nothing_that_is_served(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(path: Path) -> bytes:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(Path, "read_bytes", gone)
+    for path in (*PAGES, *FILES):
+        assert (await api.get(path)).status == 200
+
+
+def test_a_server_has_made_its_document_before_anybody_asks_for_it() -> None:
+    code = """
+import asyncio, sys
+from aiohttp import web
+from pisync.app import create_app
+from pisync.config.settings import Settings
+
+async def main():
+    runner = web.AppRunner(create_app(Settings(bcrypt_cost=4)))
+    await runner.setup()
+    await runner.cleanup()
+    print("pisync.web.openapi.document" in sys.modules)
+
+asyncio.run(main())
+"""
+    shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert shown.stdout == "True\n"
