@@ -218,6 +218,18 @@ async def _accounts(app: web.Application) -> AsyncIterator[None]:
     passwords.close()
 
 
+async def ineffective_settings(app: web.Application) -> list[str]:
+    """Return the variables that ask for another default fleet than the store was filled with."""
+    settings, fleet = app[keys.SETTINGS], await app[keys.STORE].fleet(DEFAULT_FLEET)
+    changes = parse_profile(settings.profile)
+    names = []
+    if settings.devices not in (None, fleet.devices):
+        names.append("PISYNC_DEVICES")
+    if any(getattr(fleet.profile, name) != value for name, value in changes.items()):
+        names.append("PISYNC_PROFILE")
+    return names
+
+
 async def start_report(app: web.Application) -> StartReport:
     """Return what to report of a start, which must be complete."""
     fleet = await app[keys.STORE].fleet(DEFAULT_FLEET)

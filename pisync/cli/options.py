@@ -1,9 +1,11 @@
 """What the commands share: options for settings, the secret, and how to exit with a message."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NoReturn, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from pisync.config.settings import (
     InvalidSettings,
@@ -12,6 +14,7 @@ from pisync.config.settings import (
 )
 from pisync.config.settings_schema import (
     VARIABLES,
+    Variable,
     option_of,
 )
 
@@ -38,21 +41,33 @@ def setting_options(*fields: str) -> Callable[[_Command], _Command]:
                     name,
                     metavar="PATH" if is_file else "VALUE",
                     help=meaning + note,
+                    shell_complete=_complete_file if is_file else partial(_complete, variable),
                 )(command)
         return command
 
     return add
 
 
-def settings_from(
-    options: Mapping[str, str | None],
-    *,
-    to_serve: bool = False,
-) -> Settings:
+def _complete(
+    variable: Variable, _: click.Context, __: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Return what may follow an option for the shell to offer."""
+    return [CompletionItem(each) for each in variable.choices if each.startswith(incomplete)]
+
+
+def _complete_file(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(incomplete, type="file")]
+
+
+def set_options(options: Mapping[str, str | None]) -> dict[str, str]:
+    """Return the options that are set."""
+    return {name: text for name, text in options.items() if text is not None}
+
+
+def settings_from(options: Mapping[str, str | None]) -> Settings:
     """Return the settings that options and variables ask for; exit if there are mistakes."""
-    given = {name: text for name, text in options.items() if text is not None}
     try:
-        return Settings.from_env(options=given, to_serve=to_serve)
+        return Settings.from_env(options=set_options(options))
     except InvalidSettings as exc:
         leave_with(EXIT_USAGE, *exc.mistakes)
 

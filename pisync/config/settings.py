@@ -22,11 +22,17 @@ from pisync.model.parsing.profile import parse_profile
 
 
 class InvalidSettings(Exception):
-    """Settings are not valid. `mistakes` are all of them, each naming its variable or option."""
+    """Settings are not valid.
 
-    def __init__(self, mistakes: Sequence[str]) -> None:
+    Attributes:
+        mistakes: All of them, each naming its variable or option.
+        log_format: The form in which to tell them, so far as it is known.
+    """
+
+    def __init__(self, mistakes: Sequence[str], log_format: str = "auto") -> None:
         super().__init__("\n".join(mistakes))
         self.mistakes = tuple(mistakes)
+        self.log_format = log_format
 
 
 DEFAULT_LOGIN_FAILURES = LoginFailures(10, 60)
@@ -118,7 +124,7 @@ class Settings:
             for text in mistakes.get(name, ())
         ]
         if lines:
-            raise InvalidSettings(lines)
+            raise InvalidSettings(lines, values.get("log_format") or "auto")
         return cls(**values)
 
 

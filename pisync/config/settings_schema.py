@@ -48,6 +48,7 @@ class Variable(NamedTuple):
         unset: What goes where it is not set, if the default's value does not say that.
         or_file: Whether `names` has a second one, for the path of a file that holds the text.
         is_json: Whether the text may have line breaks and tabs.
+        choices: All texts that it may have, where these are few.
     """
 
     field: str
@@ -56,6 +57,7 @@ class Variable(NamedTuple):
     unset: str | None = None
     or_file: bool = False
     is_json: bool = False
+    choices: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -308,6 +310,9 @@ def _allowed_host(text: str) -> str:
     )
 
 
+_SWITCH = ("on", "off")
+_LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
+_LOG_FORMATS = ("auto", "text", "json")
 _MANY = 1_000_000_000
 
 VARIABLES = (
@@ -409,14 +414,16 @@ VARIABLES = (
     ),
     Variable(
         "log_level",
-        _one_of("debug", "info", "warning", "error", "critical"),
+        _one_of(*_LOG_LEVELS),
         "what to log at least: debug, info, warning, error or critical",
+        choices=_LOG_LEVELS,
     ),
     Variable(
         "log_format",
-        _one_of("auto", "text", "json"),
+        _one_of(*_LOG_FORMATS),
         "text, json (one line an event), or auto: text on a terminal, else json",
+        choices=_LOG_FORMATS,
     ),
-    Variable("access_log", _switch, "a line for each request: on or off"),
+    Variable("access_log", _switch, "a line for each request: on or off", choices=_SWITCH),
 )
 """Every setting there is."""

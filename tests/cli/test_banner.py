@@ -1,8 +1,9 @@
 import click
+import orjson
 import pytest
 
 from pisync import __version__
-from pisync.cli.banner import banner
+from pisync.cli.banner import Banner
 from pisync.web.transport.addresses import (
     reachable_host,
     url,
@@ -17,7 +18,8 @@ def shown(
     devices: int = 10,
     drawn: str | None = None,
 ) -> str:
-    return click.unstyle(banner(addresses or [("127.0.0.1", 8080)], store, devices, 42, drawn))
+    banner = Banner(addresses or [("127.0.0.1", 8080)], store, devices, 42, drawn)
+    return click.unstyle(banner.as_text())
 
 
 def test_says_where_it_listens_what_it_serves_and_where_the_docs_are() -> None:
@@ -41,6 +43,16 @@ def test_names_every_address_and_uses_the_first() -> None:
 def test_shows_the_admins_password_only_if_it_was_drawn() -> None:
     assert "admin" not in shown()
     assert "admin  password 5O5z4l (drawn now, shown only once)\n" in shown(drawn="5O5z4l")
+
+
+def test_is_told_as_json_line_by_line() -> None:
+    banner = Banner([("::1", 80)], "memory", 10, 42, "5O5z4l")
+    password, ready = map(orjson.loads, banner.as_json().splitlines())
+    assert password["event"] == "admin password 5O5z4l (drawn now, shown only once)"
+    assert ready["event"] == f"PiSync {__version__} listens on http://[::1]:80 and is ready"
+    assert ready["fleet"] == "default: 10 devices, seed 42"
+    assert [step.startswith("curl ") for step in ready["next"]] == [True] * 3
+    assert len(Banner([("::1", 80)], "memory", 10, 42, None).as_json().splitlines()) == 1
 
 
 def test_counts_one_device() -> None:

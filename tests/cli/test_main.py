@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -45,6 +46,8 @@ def environment(**variables: str) -> dict[str, str]:
 
 
 def pisync(*arguments: str, **variables: str) -> Completed:
+    """Run a command that ends, and tells its mistakes as people get to see them."""
+    variables = {"PISYNC_LOG_FORMAT": "text"} | variables
     return subprocess.run(
         [sys.executable, "-m", "pisync", *arguments],
         cwd=ROOT,
@@ -196,6 +199,36 @@ class TestHelp:
         assert not imported & {"aiohttp", "structlog", "bcrypt", "rich", "pisync.app"}
 
 
+class TestCompletion:
+    @pytest.mark.parametrize(
+        ("words", "offered"),
+        [
+            ("pisync he", ["healthcheck"]),
+            ("pisync serve --log-level ", ["debug", "info", "warning", "error", "critical"]),
+            ("pisync serve --access-log o", ["on", "off"]),
+            ("pisync serve --log-format j", ["json"]),
+            ("pisync serve --jwt-secret-file ", ["file"]),
+            ("pisync token --scope a", ["admin"]),
+        ],
+    )
+    def test_offers_what_may_follow(self, words: str, offered: list[str]) -> None:
+        process = subprocess.run(
+            [sys.executable, "-m", "pisync"],
+            cwd=ROOT,
+            env=environment(
+                _PISYNC_COMPLETE="bash_complete",
+                COMP_WORDS=words,
+                COMP_CWORD=str(len(words.split(" ")) - 1),
+            ),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        found = [line.split(",") for line in process.stdout.splitlines()]
+        assert [text or kind for kind, text in found] == offered
+
+
 class TestMistakes:
     def test_are_all_reported_at_once_one_a_line(self) -> None:
         process = pisync(
@@ -222,6 +255,24 @@ class TestMistakes:
             "outcomes.0.weight",
             "sede",
         ]
+
+    def test_are_json_where_logs_are(self, tmp_path: Path) -> None:
+        missing = ("--store", f"sqlite:///{tmp_path}/missing/pisync.db")
+        for arguments, reasons in (
+            (("--port", "x", "--token-ttl", "0"), ["--port: must be", "--token-ttl: must be"]),
+            (missing, [f"{tmp_path}/missing/pisync.db: there is no directory"]),
+            (("--host", "192.0.2.1"), ["Can't listen on 192.0.2.1"]),
+        ):
+            for form in ("json", "auto"):
+                process = pisync("serve", *arguments, PISYNC_LOG_FORMAT=form)
+                assert (process.returncode, process.stdout) == (
+                    2 if "x" in arguments or arguments == missing else 1,
+                    "",
+                )
+                lines = [json.loads(line) for line in process.stderr.splitlines()]
+                assert [line["event"] for line in lines] == ["can't start"] * len(reasons)
+                for line, reason in zip(lines, reasons, strict=True):
+                    assert line["reason"].startswith(reason)
 
     def test_in_how_it_is_called_have_the_same_status(self) -> None:
         for arguments in (["serve", "--prot", "1"], ["serve", "more"], ["sreve"]):
@@ -420,6 +471,24 @@ class TestServe:
             usual = idle.stop_after_its_last_word()
         assert took < 0.5 + 3 * usual
 
+    def test_warns_of_settings_that_come_too_late(self, tmp_path: Path) -> None:
+        store = f"sqlite:///{tmp_path}/pisync.db"
+        first = {"PISYNC_DEVICES": "3", "PISYNC_PROFILE": '{"seed": 7}'}
+        for variables, names in (
+            (first, []),
+            (first, []),
+            ({}, []),
+            ({"PISYNC_PROFILE": '{"max_pending": 1}'}, ["PISYNC_PROFILE"]),
+            (
+                {"PISYNC_DEVICES": "500", "PISYNC_PROFILE": '{"seed": 8}'},
+                ["PISYNC_DEVICES", "PISYNC_PROFILE"],
+            ),
+        ):
+            with serving("--store", store, **variables) as server:
+                event = "setting has no effect"
+                assert [each["variable"] for each in server.events(event)] == names
+                server.stop()
+
     def test_warns_of_unknown_variables(self) -> None:
         with serving(PISYNC_PROT="geheim", PISYNC_PORT_FILE="geheim") as server:
             warned = server.events("unknown variable")
@@ -598,6 +667,51 @@ class TestHealthcheck:
             by_options = pisync("healthcheck", "--host", host, "--port", port)
         assert [by_variables.returncode, by_options.returncode] == [0, 0]
         assert by_variables.stdout == by_variables.stderr == ""
+
+    def test_knows_the_options_of_a_container_s_first_process(self) -> None:
+        command = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+        if (
+            shutil.which("nsenter") is None
+            or subprocess.run([*command, "true"], check=False).returncode
+        ):
+            pytest.skip("needs unshare and nsenter, and leave to make a namespace of processes")
+        with closing(socket.create_server(("127.0.0.1", 0))) as free:
+            port = free.getsockname()[1]
+        serve = [sys.executable, "-m", "pisync", "serve", "--port", str(port), "--bcrypt-cost=4"]
+        with subprocess.Popen(
+            [*command, *serve],
+            cwd=ROOT,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            try:
+                assert process.stdout is not None
+                assert process.stdout.readline()
+                (first,) = (
+                    Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+                )
+                inside = [
+                    "nsenter",
+                    "--target",
+                    first,
+                    "--pid",
+                    "--mount",
+                    sys.executable,
+                    "-m",
+                    "pisync",
+                ]
+                for arguments, status in (([], 0), (["--port", "1"], 1)):
+                    done = subprocess.run(
+                        [*inside, "healthcheck", *arguments],
+                        cwd=ROOT,
+                        env=environment(PISYNC_PORT="2"),
+                        capture_output=True,
+                        check=False,
+                    )
+                    assert done.returncode == status, done.stderr
+            finally:
+                process.kill()
 
     def test_fails_if_the_service_is_not_ready(self) -> None:
         with HTTPServer(("127.0.0.1", 0), _Unready) as server:

@@ -125,5 +125,7 @@ def test_one_that_cannot_be_written_ends_the_start_and_says_why() -> None:
         assert process.wait(timeout=60) == 1
         assert process.stderr is not None
         lines = process.stderr.read().splitlines()
-    assert lines[-1] == "Can't write /proc/pisync-ready.json: No such file or directory"
+    assert json.loads(lines[-1])["reason"] == (
+        "Can't write /proc/pisync-ready.json: No such file or directory"
+    )
     assert "Traceback" not in lines

@@ -10,7 +10,7 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode
@@ -30,7 +30,10 @@ class Traces:
 
     def __init__(self, endpoint: str) -> None:
         self._provider = TracerProvider(
-            resource=Resource.create({"service.name": "pisync", "service.version": __version__}),
+            # What OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say comes before our own.
+            resource=Resource.create(
+                {"service.name": "pisync", "service.version": __version__}
+            ).merge(OTELResourceDetector().detect()),
             shutdown_on_exit=False,
         )
         exporter = OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces", timeout=_SECONDS_TO_SEND)

@@ -84,6 +84,17 @@ async def test_each_request_is_a_span_of_its_callers_trace(
     assert nowhere.name == "GET unmatched"
 
 
+async def test_the_service_s_name_is_the_one_of_the_environment(
+    make_api: MakeApi, collector: tuple[Collector, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "pisync-staging")
+    received, endpoint = collector
+    api = await make_api(otlp_endpoint=endpoint)
+    await api.get("/livez")
+    await api.client.close()
+    assert received.services == {"pisync-staging"}
+
+
 async def test_a_collector_that_is_away_costs_neither_requests_nor_the_end(
     make_api: MakeApi,
 ) -> None:
