@@ -28,6 +28,9 @@ CONNECTIONS = 10
 """How many a process uses at most, apart from the one that listens."""
 
 _TRIES = 4
+_CHUNK_SECONDS = 0.5
+"""How long one of many statements that write rows should take."""
+_FEWEST_ROWS = 100
 
 _CONFLICTS = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 _REFUSALS = (
@@ -207,6 +210,37 @@ class Turns:
             if has_waited and not self._database.is_reachable:
                 raise StoreUnavailable
             yield
+
+
+class ChunkSize:
+    """How many rows one of many statements is about: fewer where the disk is slow."""
+
+    def __init__(self, most: int) -> None:
+        self._most = self._rows = most
+
+    async def fit(self, statement: Callable[[int], Awaitable[_Result]]) -> _Result:
+        """Make a statement about some rows; it takes their number, at most.
+
+        One that takes too long is made again, about fewer.
+
+        Raises:
+            StoreUnavailable: There is another reason, or it takes too long for a few rows.
+        """
+        now = asyncio.get_running_loop().time
+        while True:
+            began = now()
+            try:
+                result = await statement(self._rows)
+            except StoreUnavailable as exc:
+                # Given up by the server: it is there, but slow.
+                is_slow = isinstance(exc.__cause__, asyncpg.QueryCanceledError)
+                if not is_slow or self._rows == _FEWEST_ROWS:
+                    raise
+                self._rows = max(self._rows // 4, _FEWEST_ROWS)
+            else:
+                fitting = self._rows * _CHUNK_SECONDS / max(now() - began, 0.001)
+                self._rows = round(min(max(fitting, _FEWEST_ROWS), 2 * self._rows, self._most))
+                return result
 
 
 async def _leave_as_it_is(_: object) -> None:

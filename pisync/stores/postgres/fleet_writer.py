@@ -7,8 +7,9 @@ place. What it replaces is gone with that, and swept away later.
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import NamedTuple
 
 from pisync.model.clock import ClockView
@@ -21,7 +22,7 @@ from pisync.stores.base import (
     StoreUnavailable,
 )
 from pisync.stores.postgres.connection.connect import Connection
-from pisync.stores.postgres.database import Database
+from pisync.stores.postgres.database import ChunkSize, Database
 from pisync.stores.postgres.snapshot import readable
 from pisync.stores.schema import codec
 from pisync.stores.schema.rows import device_row
@@ -101,9 +102,10 @@ class FleetWriter:
 
     async def sweep(self) -> None:
         """Sweep away what is left over, bit by bit, until cancelled."""
+        size = ChunkSize(_SWEPT_AT_ONCE)
         while True:
             try:
-                more = await self._database.fetchval("SELECT sweep($1)", _SWEPT_AT_ONCE)
+                more = await size.fit(partial(self._database.fetchval, "SELECT sweep($1)"))
             except StoreUnavailable:
                 more = False
             if not more:
@@ -144,24 +146,42 @@ class FleetWriter:
         return _Made(fleet_id, counts.total(), row["is_new"], row["present"])
 
     async def _generate(self, fleet_id: int, count: int, made_at: int) -> None:
-        for first in range(1, count + 1, _GENERATED_AT_ONCE):
-            last = min(first + _GENERATED_AT_ONCE - 1, count)
-            await self._database.fetchval(_GENERATE, fleet_id, made_at, SUCCESS, first, last)
+        async def generate(first: int, last: int) -> None:
+            await self._database.fetchval(_GENERATE, fleet_id, made_at, SUCCESS, first + 1, last)
+
+        await _in_chunks(count, _GENERATED_AT_ONCE, generate)
 
     async def _write(self, fleet_id: int, listed: Listed, made_at: int) -> None:
-        for first in range(0, len(listed.devices), _LISTED_AT_ONCE):
-            specs = listed.devices[first : first + _LISTED_AT_ONCE]
-            await self._copy(
-                "devices", [(fleet_id, *device_row(spec.made(made_at))) for spec in specs]
-            )
+        async def copy_devices(first: int, last: int) -> None:
+            specs = listed.devices[first:last]
+            rows = [(fleet_id, *device_row(spec.made(made_at))) for spec in specs]
+            await self._copy("devices", rows)
+
+        async def copy_logs(first: int, last: int) -> None:
+            await self._copy("error_logs", [(fleet_id, *log) for log in newest[first:last]])
+
+        await _in_chunks(len(listed.devices), _LISTED_AT_ONCE, copy_devices)
         too_many = max(len(listed.error_logs) - self._most_error_logs, 0)
         newest = listed.error_logs[too_many:]
-        await self._copy("error_logs", [(fleet_id, *log) for log in newest])
+        await _in_chunks(len(newest), _LISTED_AT_ONCE, copy_logs)
 
     async def _copy(self, table: str, rows: Sequence[tuple[object, ...]]) -> None:
         await self._database.call(
             lambda connection: connection.copy_records_to_table(table, records=rows)
         )
+
+
+async def _in_chunks(total: int, most: int, write: Callable[[int, int], Awaitable[None]]) -> None:
+    """Write rows some at a time: `write` takes the positions of the first and after the last."""
+    size, first = ChunkSize(most), 0
+
+    async def write_some(rows: int) -> int:
+        last = min(first + rows, total)
+        await write(first, last)
+        return last
+
+    while first < total:
+        first = await size.fit(write_some)
 
 
 async def _announce(connection: Connection) -> tuple[int, int]:

@@ -48,7 +48,10 @@ PLANNER = {
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
 }
-"""What sessions need that run statements for requests (docs/decisions/0012)."""
+"""What sessions need that run statements for requests.
+
+docs/decisions/0012-plans-without-statistics.md says why.
+"""
 _PATIENT = {"statement_timeout": "0", "lock_timeout": f"{LOCK_SECONDS}s"}
 """What differs in a session that gets the database ready."""
 
