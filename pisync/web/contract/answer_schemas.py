@@ -161,14 +161,19 @@ class ClockSchema(Schema):
     now = Timestamp(required=True, metadata={"description": "Fleet time."})
 
 
-class FleetSchema(Schema):
-    """A fleet."""
+class FleetSummarySchema(Schema):
+    """A fleet in a list, without its profile."""
 
     name = fields.String(required=True, validate=validate.Regexp(rf"{FLEET_NAME}\Z"))
     devices = Int(required=True, validate=validate.Range(0, MAX_DEVICES))
     seed = Int(required=True, metadata={"description": "The effective seed, as in the profile."})
-    profile = fields.Nested(ProfileSchema, required=True)
     clock = fields.Nested(ClockSchema, required=True)
+
+
+class FleetSchema(FleetSummarySchema):
+    """A fleet."""
+
+    profile = fields.Nested(ProfileSchema, required=True)
 
 
 class MovedSchema(Schema):

@@ -14,6 +14,7 @@ from pisync.web.contract.answer_schemas import (
     DeviceSchema,
     ErrorLogSchema,
     FleetSchema,
+    FleetSummarySchema,
     ForecastSchema,
     LedgerSchema,
     MovedSchema,
@@ -370,7 +371,15 @@ _MOVED = {"now": "2026-11-22T09:15:30.250000Z", "finished": 3}
 _THE_FLEET = Answer(HTTPStatus.OK, "The fleet.", FleetSchema(), _FLEET)
 _TIME_MOVED = Answer(HTTPStatus.OK, "The fleet's time now.", MovedSchema(), _MOVED)
 
-LIST_FLEETS = (Answer(HTTPStatus.OK, "All fleets.", FleetSchema(many=True), [_FLEET]),)
+LIST_FLEETS = (
+    Answer(
+        HTTPStatus.OK,
+        "A page of fleets.",
+        FleetSummarySchema(many=True),
+        [{name: value for name, value in _FLEET.items() if name != "profile"}],
+        (LINK, TOTAL_HEADER),
+    ),
+)
 GET_FLEET = (_THE_FLEET,)
 PUT_FLEET = (
     Answer(HTTPStatus.OK, "The fleet replaced another.", FleetSchema(), _FLEET),

@@ -26,6 +26,7 @@ from pisync.model.parsing.fields import (
 from pisync.model.parsing.profile import ProfileSchema, seconds
 from pisync.model.script import MAX_STEPS, Script, Step
 from pisync.model.timestamp import LATEST, SECOND, from_seconds
+from pisync.web.contract.schemas import FLEET_NAME, MAX_PAGE, page_size
 
 MAX_FORECAST = 1_000
 AT_ONCE = 1_000
@@ -109,6 +110,18 @@ def _short(slices: Iterable[list[Any]]) -> Iterator[list[Any]]:
     for values in slices:
         for first in range(0, len(values), AT_ONCE):
             yield values[first : first + AT_ONCE]
+
+
+class FleetsQuery(Schema):
+    """The page of fleets to list."""
+
+    limit = page_size(MAX_PAGE)
+    after = Text(
+        load_default=None,
+        allow_none=False,
+        validate=validate.Regexp(rf"{FLEET_NAME}\Z", error="Not the name of a fleet."),
+        metadata={"description": "List fleets whose name sorts after this."},
+    )
 
 
 class FleetBody(Schema):

@@ -210,12 +210,16 @@ def clock(of: ClockView) -> Json:
 
 
 def fleet(of: FleetView) -> Json:
-    """Return a fleet; `seed` is the effective one, as in its profile."""
+    """Return a fleet."""
+    return {**fleet_summary(of), "profile": profile(of.profile)}
+
+
+def fleet_summary(of: FleetView) -> Json:
+    """Return a fleet without its profile; `seed` is the effective one."""
     return {
         "name": of.name,
         "devices": of.devices,
         "seed": of.profile.seed,
-        "profile": profile(of.profile),
         "clock": clock(of.clock),
     }
 

@@ -112,7 +112,8 @@ class PasswordBody(Schema):
     new_password = _new_password()
 
 
-def _page_size(default: int) -> QueryInt:
+def page_size(default: int) -> QueryInt:
+    """Return the parameter for the number of items on a page."""
     return QueryInt(
         load_default=default,
         validate=validate.Range(1, MAX_PAGE),
@@ -123,7 +124,7 @@ def _page_size(default: int) -> QueryInt:
 class AccountsQuery(Schema):
     """The page of accounts to list."""
 
-    limit = _page_size(100)
+    limit = page_size(MAX_PAGE)
     after = Text(
         load_default=None,
         allow_none=False,
@@ -164,6 +165,7 @@ class EventsQuery(Schema):
     last_event_id = fields.String(
         data_key="lastEventId",
         load_default=None,
+        allow_none=False,
         metadata={
             "description": "As the header Last-Event-ID, for clients that can't set one; the header"
             " wins."
@@ -174,7 +176,7 @@ class EventsQuery(Schema):
 class DevicesQuery(Schema):
     """The page of devices to list."""
 
-    limit = _page_size(100)
+    limit = page_size(100)
     after = QueryInt(
         load_default=0,
         validate=validate.Range(0, MAX_DEVICE_ID),
@@ -209,7 +211,7 @@ class SyncBody(Schema):
 class ErrorsQuery(Schema):
     """The error logs to list."""
 
-    limit = _page_size(50)
+    limit = page_size(50)
     before = QueryInt(
         validate=validate.Range(0, MAX_DEVICE_ID),
         metadata={"description": "List error logs with a smaller id; with 0 there are none."},

@@ -1,8 +1,10 @@
 """Fleets, and the controls of the simulator."""
 
 import dataclasses
+from bisect import bisect_right
 from collections.abc import Iterator
 from http import HTTPStatus
+from operator import attrgetter
 from typing import Any
 
 from aiohttp import hdrs, web
@@ -19,11 +21,13 @@ from pisync.web.contract.fleet_schemas import (
     AdvanceBody,
     ClockBody,
     FleetBody,
+    FleetsQuery,
     ForecastQuery,
     ProfileBody,
     ScriptBody,
     listed_devices,
 )
+from pisync.web.contract.headers import TOTAL_HEADER
 from pisync.web.contract.long_list import LongElement, LongList, NotJson
 from pisync.web.contract.problems import bad_request, invalid, invalid_value
 from pisync.web.contract.request import (
@@ -50,9 +54,21 @@ def _name(request: web.Request) -> str:
 
 
 async def list_fleets(request: web.Request) -> web.Response:
-    """List all fleets by name."""
+    """List fleets by name, without their profiles, a page at a time.
+
+    The header `Link` leads to the next page, if there is one.
+    """
+    query = read_query(request, FleetsQuery)
+    limit = query["limit"]
     fleets = await request.app[keys.STORE].fleets()
-    return rendering.answer([rendering.fleet(each) for each in fleets])
+    first = bisect_right(fleets, query["after"] or "", key=attrgetter("name"))
+    page = fleets[first : first + limit]
+    headers = {TOTAL_HEADER: str(len(fleets))}
+    if first + limit < len(fleets):
+        headers[hdrs.LINK] = rendering.next_page(
+            "/admin/fleets", {"limit": limit, "after": page[-1].name}
+        )
+    return rendering.answer([rendering.fleet_summary(fleet) for fleet in page], headers=headers)
 
 
 async def get_fleet(request: web.Request) -> web.Response:

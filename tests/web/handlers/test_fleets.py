@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from yarl import URL
 
-from tests.conftest import Api
+from tests.conftest import Answer, Api
 from tests.support.documented import DOCUMENT
 from tests.support.fleet_lab import (
     FULL,
@@ -16,6 +16,7 @@ from tests.support.fleet_lab import (
     FleetLab,
     Json,
     MakeFleetLab,
+    next_page,
 )
 
 EARLY = "2026-11-22T07:40:12.000000Z"
@@ -127,7 +128,7 @@ async def test_a_fleet_tells_its_profile_seed_and_clock(lab: FleetLab) -> None:
     assert set(fleet["clock"]) == {"mode", "speed", "now"}
 
 
-async def test_the_list_has_every_fleet_as_it_is_by_itself(
+async def test_the_list_has_every_fleet_as_it_is_by_itself_without_its_profile(
     new_lab: MakeFleetLab, admin: Api
 ) -> None:
     for name in ("b", "c", "a"):
@@ -137,7 +138,45 @@ async def test_the_list_has_every_fleet_as_it_is_by_itself(
     fleets = (await admin.get("/admin/fleets")).json
     assert [each["name"] for each in fleets] == ["a", "b", "c", "default"]
     for fleet in fleets:
-        assert (await admin.get(path(fleet["name"]))).json == fleet
+        alone = (await admin.get(path(fleet["name"]))).json
+        del alone["profile"]
+        assert alone == fleet
+
+
+async def test_fleets_are_listed_a_page_at_a_time(admin: Api) -> None:
+    names = ["0", "a", "a-1", "a1", "b", "default"]
+    for name in names[:-1]:
+        await admin.put(path(name), {"devices": 0})
+        await admin.put(path(f"{name}/clock"), {"mode": "manual"})
+    await admin.put(path("default/clock"), {"mode": "manual"})
+    whole = await admin.get("/admin/fleets")
+    assert [fleet["name"] for fleet in whole.json] == sorted(names)
+    assert (whole.headers["X-Total-Count"], next_page(whole)) == ("6", None)
+    found: list[Any] = []
+    page: Answer | None = await admin.get("/admin/fleets?limit=2")
+    while page is not None:
+        assert page.headers["X-Total-Count"] == "6"
+        assert len(page.json) == 2
+        found += page.json
+        link = next_page(page)
+        page = None if link is None else await admin.get(str(link))
+    assert found == whole.json
+    after = await admin.get("/admin/fleets?after=a0")
+    assert [fleet["name"] for fleet in after.json] == ["a1", "b", "default"]
+    assert (await admin.get("/admin/fleets?after=z")).json == []
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        *(("limit=0", "limit"), ("limit=1001", "limit"), ("limit=01", "limit")),
+        *(("after=", "after"), ("after=A", "after"), ("after=a%00", "after"), ("x=1", "x")),
+    ],
+)
+async def test_a_page_of_fleets_that_cannot_be_is_refused(
+    admin: Api, query: str, field: str
+) -> None:
+    (await admin.get(f"/admin/fleets?{query}")).assert_problem(422, field)
 
 
 # Making
