@@ -1,6 +1,7 @@
 """A connection: what it lets in, and how what no middleware sees is answered."""
 
 import asyncio
+from io import BytesIO
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from pisync.web.transport.parse_errors import (
     origin_of,
     problem_of,
 )
-from pisync.web.transport.raw_response import ErrorResponse, WrittenResponse, head_of
+from pisync.web.transport.raw_response import PIECE, ErrorResponse, WrittenResponse, head_of
 
 if TYPE_CHECKING:
     from pisync.web.transport.server import Server
@@ -36,7 +37,15 @@ _log = get_logger()
 class Connection(Protocol):
     """One connection, whose every error answer has the one shape."""
 
-    __slots__ = ("_discards", "_head", "_head_begun", "_head_timer", "_refusal", "_server")
+    __slots__ = (
+        "_discards",
+        "_head",
+        "_head_begun",
+        "_head_timer",
+        "_refusal",
+        "_server",
+        "_write_timer",
+    )
 
     def __init__(self, server: "Server", **kwargs: Any) -> None:
         super().__init__(server, **kwargs)
@@ -46,6 +55,7 @@ class Connection(Protocol):
         self._head_begun = False
         """Whether a part of a request's head has arrived, and no more."""
         self._head_timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
         self._discards = False
         """Whether nothing more is answered, and what arrives is dropped."""
         self._refusal: Refusal | None = None
@@ -54,6 +64,9 @@ class Connection(Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Accept the connection; over the limit, answer 503 and close."""
         super().connection_made(transport)
+        if self.transport is not None:
+            # Whatever the kernel does not take makes the answer wait, and its client be watched.
+            self.transport.set_write_buffer_limits(0)
         if len(self._server.connections) > self._server.max_connections:
             self._turn_away(b"")
 
@@ -114,6 +127,7 @@ class Connection(Protocol):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget the connection."""
         self._end_head()
+        self._stop_write_timer()
         super().connection_lost(exc)
 
     def _turn_away(self, data: bytes) -> None:
@@ -163,10 +177,41 @@ class Connection(Protocol):
             return None
         if isinstance(response, web.HTTPException):
             response = self.error_answer(request, response)
+        if isinstance(response, web.Response):
+            _write_in_pieces(response)
         if self._server.draining.is_set() or expects_continue(request):
             # A client that was not told to send its body may do so or not.
             response.force_close()
         return response
+
+    def pause_writing(self) -> None:
+        """Wait until the client takes what was written for it; cut off one that takes nothing."""
+        super().pause_writing()
+        self._expect_progress()
+
+    def resume_writing(self) -> None:
+        """Write again."""
+        super().resume_writing()
+        self._stop_write_timer()
+
+    def _expect_progress(self) -> None:
+        left = 0 if self.transport is None else self.transport.get_write_buffer_size()
+        self._write_timer = asyncio.get_running_loop().call_later(
+            self._server.timeouts.untaken, self._check_progress, left
+        )
+
+    def _check_progress(self, before: int) -> None:
+        if self.transport is None:
+            return
+        if self.transport.get_write_buffer_size() < before:
+            self._expect_progress()
+        else:
+            self.transport.abort()
+
+    def _stop_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
 
     def error_answer(
         self, request: web.BaseRequest, exc: BaseException | None
@@ -189,3 +234,10 @@ class Connection(Protocol):
         """Return an answer that a page of `origin` may read if it is an allowed one."""
         cors = self._server.cors
         return Rendered.problem(problem, {} if cors is None else cors.headers(origin))
+
+
+def _write_in_pieces(response: web.Response) -> None:
+    """Have a large body written piece by piece, as the client takes it."""
+    body = response.body
+    if isinstance(body, bytes) and len(body) > PIECE:
+        response.body = BytesIO(body)  # a view, not a copy

@@ -13,6 +13,8 @@ from pisync.web.contract.caching import cache_headers
 from pisync.web.contract.rendering import Rendered
 from pisync.web.transport.aiohttp_internals import writer_of
 
+PIECE: Final = 64 * 1024
+"""Bytes of a body that are written at once: the rest waits until the client has taken them."""
 _COPIED: Final = 32 * 1024
 """Bytes: a larger body is written by itself, since to copy it costs more than a second call."""
 
@@ -71,7 +73,10 @@ async def write(
         await writer.write_eof(head + rendered.body)
     else:
         await writer.write(head)
-        await writer.write_eof(rendered.body)
+        body = memoryview(rendered.body)
+        for start in range(0, len(body), PIECE):
+            await writer.write(body[start : start + PIECE])
+        await writer.write_eof()
     return _WRITTEN_LAST if close else _WRITTEN
 
 

@@ -18,6 +18,8 @@ class Timeouts:
     """For a request's head to arrive."""
     unread: float = 5.0
     """For a client to stop sending a body that nobody reads, so that it gets to see the answer."""
+    untaken: float = 30.0
+    """For a client to take a part of an answer."""
     grace: float = 1.0
     """For load balancers to see that readiness is gone, while it still accepts connections."""
     under_way: float = 4.0

@@ -1,0 +1,131 @@
+"""Answers that nobody reads: they hold little memory, and not for long."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import uvloop
+from aiohttp import web
+
+from pisync.app import create_app
+from pisync.web.transport.timeouts import DEFAULT_TIMEOUTS
+from tests.conftest import SETTINGS
+from tests.support.raw_connection import HASTE, observed, serving
+from tests.support.waiting import SOON, eventually
+
+LARGE = b"GET /docs/swagger-ui.js HTTP/1.1\r\nHost: a\r\n\r\n"
+MAX_HELD = 512 * 1024
+KERNEL_TABLE = Path("/proc/net/tcp")
+ESTABLISHED = "01"
+
+
+@contextmanager
+def silent_client(port: int, request: bytes) -> Iterator[socket.socket]:
+    """A client that asks and does not read."""
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", port))
+        client.sendall(request)
+        yield client
+
+
+def bytes_in_kernel(port: int) -> list[int]:
+    """What the kernel holds of the answers on each connection of a server."""
+    lines = [line.split() for line in KERNEL_TABLE.read_text().splitlines()[1:]]
+    return [
+        int(queues.partition(":")[0], 16)
+        for _, local, _, state, queues, *_ in lines
+        if state == ESTABLISHED and int(local.rpartition(":")[2], 16) == port
+    ]
+
+
+class Gauge(asyncio.Protocol):
+    """Sees how much each connection of a server holds back."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.transports: list[asyncio.Transport] = []
+        seen = self.transports
+        from pisync.web.transport.connection import Connection  # noqa: PLC0415
+
+        made = Connection.connection_made
+
+        def connection_made(connection: Connection, transport: asyncio.BaseTransport) -> None:
+            made(connection, transport)
+            assert connection.transport is not None
+            seen.append(connection.transport)
+
+        monkeypatch.setattr(Connection, "connection_made", connection_made)
+
+    def bytes_held(self) -> list[int]:
+        return [transport.get_write_buffer_size() for transport in self.transports]
+
+
+@pytest.mark.skipif(not KERNEL_TABLE.exists(), reason="only Linux tells what its kernel holds")
+async def test_an_answer_that_nobody_reads_holds_little_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gauge = Gauge(monkeypatch)
+    async with serving(create_app(SETTINGS)) as running:
+        with silent_client(running.port, LARGE), silent_client(running.port, LARGE * 20):
+            await eventually(lambda: len(gauge.transports) == 2 and all(gauge.bytes_held()))
+            await asyncio.sleep(0.2)
+            held, in_kernel = gauge.bytes_held(), bytes_in_kernel(running.port)
+            assert len(in_kernel) == 2
+            assert all(in_kernel)
+            assert max(held) + max(in_kernel) <= MAX_HELD
+
+
+def test_30_s_are_enough_to_take_something() -> None:
+    assert DEFAULT_TIMEOUTS.untaken == 30
+
+
+async def test_one_who_takes_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    gauge = Gauge(monkeypatch)
+    async with serving(create_app(SETTINGS), replace(HASTE, untaken=0.3)) as running:
+        with silent_client(running.port, LARGE):
+            await eventually(lambda: len(gauge.transports) == 1)
+            await eventually(gauge.transports[0].is_closing)
+
+
+async def test_one_who_takes_a_little_now_and_then_gets_it_all() -> None:
+    size = 3_000_000
+
+    async def large(_: web.Request) -> web.Response:
+        return web.Response(body=bytes(size))
+
+    app = observed(web.get("/large", large))
+    async with serving(app, replace(HASTE, untaken=0.4)) as running:
+        request = b"GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        with silent_client(running.port, request) as client:
+            client.setblocking(False)
+            loop, taken = asyncio.get_running_loop(), 0
+            async with asyncio.timeout(SOON):
+                while data := await loop.sock_recv(client, 200_000):
+                    taken += len(data)
+                    if taken < 1_500_000:
+                        await asyncio.sleep(0.02)
+    assert taken > size
+
+
+async def test_head_of_something_large_has_its_length_alone() -> None:
+    async with serving(create_app(SETTINGS)) as running:
+        request = LARGE.replace(b"GET", b"HEAD").replace(
+            b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"
+        )
+        with silent_client(running.port, request) as client:
+            client.setblocking(False)
+            loop, answer = asyncio.get_running_loop(), b""
+            async with asyncio.timeout(SOON):
+                while data := await loop.sock_recv(client, 65536):
+                    answer += data
+    assert b"\r\nContent-Length: " in answer
+    assert answer.endswith(b"\r\n\r\n")
+
+
+def test_it_holds_on_uvloop_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(test_an_answer_that_nobody_reads_holds_little_memory(monkeypatch))
