@@ -31,7 +31,7 @@ from pisync.simulation.simulator import Simulator
 from pisync.stores.base import CannotOpen, Store
 from pisync.stores.embedded.store import MemoryStore
 from pisync.telemetry.metrics import Metrics
-from pisync.web.handlers.health import event_loop_lag
+from pisync.web.handlers.health import add_probes, event_loop_lag
 from pisync.web.handlers.page_cache import (
     PAGES,
     PageCache,
@@ -103,6 +103,7 @@ def create_app(settings: Settings, *, clocks: MachineClocks = SYSTEM_CLOCKS) -> 
     app[keys.DRAINING] = asyncio.Event()
     if settings.otlp_endpoint is not None:
         _add_traces(app, settings.otlp_endpoint)
+    add_probes(app)
     access = add_routes(app)
     app[REQUEST_OBSERVER] = observer = RequestObserver(metrics, access_log=settings.access_log)
     app.middlewares.append(observe(observer, preflight=cors.preflight if cors else None))

@@ -7,6 +7,7 @@ from contextlib import suppress
 import orjson
 from aiohttp import hdrs, web
 
+from pisync.concurrency.shared import Shared
 from pisync.keys import DRAINING, METRICS, STORE
 from pisync.stores.base import StoreUnavailable
 from pisync.telemetry.metrics import (
@@ -17,6 +18,9 @@ from pisync.web.contract.problems import (
     JSON_TYPE,
     unavailable,
 )
+
+READINESS: web.AppKey[Shared[None]] = web.AppKey("READINESS")
+RENDERED_METRICS: web.AppKey[Shared[bytes]] = web.AppKey("RENDERED_METRICS")
 
 _OK = orjson.dumps({"status": "ok"})
 _READY = orjson.dumps({"status": "ready"})
@@ -31,16 +35,30 @@ async def readyz(request: web.Request) -> web.Response:
     """Answer 200 if the service can serve: the store is reachable, and it is not stopping."""
     if request.app[DRAINING].is_set():
         raise unavailable("The server is shutting down.")
-    await request.app[STORE].ping()
+    await request.app[READINESS].get()
     return _json(_READY)
 
 
 async def metrics(request: web.Request) -> web.Response:
     """Return what is counted. While the store can't be reached, its gauge stays as it was."""
-    counted = request.app[METRICS]
-    with suppress(StoreUnavailable):
-        counted.pending(await request.app[STORE].pending())
-    return web.Response(body=counted.render(), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
+    body = await request.app[RENDERED_METRICS].get()
+    return web.Response(body=body, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
+
+
+def add_probes(app: web.Application) -> None:
+    """Share between all who ask what these calls ask of the store."""
+
+    async def ping() -> None:
+        await app[STORE].ping()
+
+    async def render() -> bytes:
+        counted = app[METRICS]
+        with suppress(StoreUnavailable):
+            counted.pending(await app[STORE].pending())
+        return counted.render()
+
+    app[READINESS] = Shared(ping)
+    app[RENDERED_METRICS] = Shared(render)
 
 
 async def event_loop_lag(app: web.Application) -> AsyncIterator[None]:

@@ -57,7 +57,8 @@ _ANSWER = b"\r\n".join(
     )
 )
 _CLOSE = b"Connection: close\r\n"
-# Orchestrators must not take a busy process for a dead one.
+PROBES_A_TURN = 4
+"""How many requests for these come in at overload, in a turn of the event loop."""
 _PROBES = (b"GET /livez ", b"GET /readyz ", b"GET /metrics ")
 
 _LENGTH = re.compile(rb"\r\ncontent-length: ?([0-9]{1,6})\r\n")
@@ -96,7 +97,7 @@ class AdmissionControl:
         self._used = used
         self._used_before: float | None = None
         self._cost = 0.0
-        self._count = self._refused = self._let_in_before = 0
+        self._count = self._refused = self._probes = self._let_in_before = 0
         self._full_since: float | None = None
         self._last_answer = 0.0
         self._is_overload = False
@@ -114,8 +115,19 @@ class AdmissionControl:
         self._refused += 1
         return False
 
+    def lets_in_probe(self, data: bytes) -> bool:
+        """Return whether a request that was refused comes in after all, to ask how the service is.
+
+        A few a turn do: orchestrators must not take a busy process for a dead one.
+        """
+        if self._probes >= PROBES_A_TURN or not data.startswith(_PROBES):
+            return False
+        self._probes += 1
+        self._refused -= 1
+        return True
+
     def answered(self) -> None:
-        """Hear that a request has been answered."""
+        """Note that a request has been answered."""
         self._last_answer = perf_counter()
 
     def _next_turn(self) -> None:
@@ -127,7 +139,7 @@ class AdmissionControl:
             self._full_since = now
         self._is_overload = self._full_since is not None and now - self._full_since >= _PATIENCE
         self._learn_cost()
-        self._count = self._refused = 0
+        self._count = self._refused = self._probes = 0
 
     def _learn_cost(self) -> None:
         """Learn what a request costs from the turn before, and how many a turn has time for."""
@@ -141,11 +153,6 @@ class AdmissionControl:
             self._too_many = max(self._most, int(_LONG_TURN_SECONDS / cost))
         self._used_before = used
         self._let_in_before = self._count - self._refused
-
-
-def is_probe(data: bytes) -> bool:
-    """Say whether a request asks how the service is."""
-    return data.startswith(_PROBES)
 
 
 def refusal(data: bytes, *, whole: bool = True, cors: Cors | None = None) -> Refusal:

@@ -11,7 +11,7 @@ from pisync.telemetry.logs import get_logger
 from pisync.web.contract.problems import Problem
 from pisync.web.contract.rendering import Rendered
 from pisync.web.pipeline.middleware import UNMATCHED, new_request_id, request_id_of
-from pisync.web.transport.admission import HOLD_SECONDS, Refusal, is_probe, last_refusal, refusal
+from pisync.web.transport.admission import HOLD_SECONDS, Refusal, last_refusal, refusal
 from pisync.web.transport.aiohttp_internals import (
     HttpProcessingError,
     Protocol,
@@ -79,7 +79,7 @@ class Connection(Protocol):
             self._refusal = refusal(b"", cors=self._server.cors)
         elif self._head_begun:
             self._continue_head(data)
-        elif self._server.admission.lets_in() or is_probe(data):
+        elif self._server.admission.lets_in() or self._server.admission.lets_in_probe(data):
             self._head = data[:_LOOKED_AT]
             if not self.parse(data):
                 self._begin_head()

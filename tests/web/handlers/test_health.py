@@ -1,10 +1,13 @@
+import asyncio
 from collections.abc import Iterator
+from time import monotonic
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pisync import keys
+from pisync.concurrency.shared import PER_WINDOW, WINDOW_SECONDS
 from pisync.stores.base import StoreUnavailable
 from pisync.telemetry.metrics import Metrics
 from tests.conftest import Api
@@ -121,3 +124,23 @@ async def test_metrics_tell_of_logins_and_their_hashing(api: Api) -> None:
 async def test_the_event_loop_lag_is_sampled(api: Api) -> None:
     metrics = metrics_of(api)
     await eventually(lambda: values(metrics.render())["pisync_event_loop_lag_seconds_count"] > 0)
+
+
+@pytest.mark.parametrize(("path", "question"), [("/metrics", "pending"), ("/readyz", "ping")])
+async def test_many_who_ask_at_once_cost_little_more_than_one(
+    path: str, question: str, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert api.client.app is not None
+    store = api.client.app[keys.STORE]
+    ask, asked = getattr(store, question), 0
+
+    async def counting() -> object:
+        nonlocal asked
+        asked += 1
+        return await ask()
+
+    monkeypatch.setattr(store, question, counting)
+    began = monotonic()
+    answers = await asyncio.gather(*(api.get(path) for _ in range(100)))
+    assert {answer.status for answer in answers} == {200}
+    assert asked <= PER_WINDOW * (1 + (monotonic() - began) // WINDOW_SECONDS)

@@ -14,6 +14,7 @@ from pisync.config.settings import Settings
 from pisync.web.pipeline.cors import Cors
 from pisync.web.transport.admission import (
     NORMAL,
+    PROBES_A_TURN,
     AdmissionControl,
     Limits,
     connections_possible,
@@ -139,6 +140,21 @@ async def test_turns_of_few_cost_no_look_at_the_processor_time() -> None:
     assert not looks
     await turn(gate, clock, 10, 0.01)
     assert looks
+
+
+async def test_a_few_who_ask_how_it_is_come_in_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, wall: Clock
+) -> None:
+    monkeypatch.setattr("pisync.web.transport.admission._PATIENCE", wall.seconds)
+    clock = Clock()
+    gate = AdmissionControl(100, clock)
+    for _ in range(60):
+        await turn(gate, clock, 1000, 0.01)
+    for _ in range(2):
+        assert await turn(gate, clock, 1000, 0.01) < 1000
+        assert not gate.lets_in_probe(GET)
+        assert sum(gate.lets_in_probe(LIVEZ) for _ in range(50)) == PROBES_A_TURN
+        await asyncio.sleep(0)
 
 
 # How the others are refused
