@@ -107,6 +107,7 @@ lock: $(VENV)/.lock ## Resolve the newest dependencies into requirements*.txt
 	$(COMPILE) requirements-audit.in --output-file requirements-audit.txt --constraint requirements-dev.txt
 	$(COMPILE) docker/locust/requirements.in --output-file docker/locust/requirements.txt
 	$(COMPILE) tests/fuzz/requirements.in --output-file tests/fuzz/requirements.txt
+	$(COMPILE) tools/film/requirements.in --output-file tools/film/requirements.txt
 
 # Advisories come from the package index; what is locked is looked at, not what is installed.
 .PHONY: audit
@@ -115,6 +116,11 @@ audit: $(VENV)/.audit ## Look for known weaknesses in what is locked
 	  $(BIN)/pip-audit --disable-pip --require-hashes --strict --progress-spinner off --requirement "$$lock" || exit 1; done
 
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' pisync/__init__.py)
+
+.PHONY: film
+film: $(VENV)/.dev ## Film the dashboard for the README
+	$(PIP) --require-hashes -r tools/film/requirements.txt
+	$(BIN)/python -m tools.film
 
 .PHONY: image
 image: ## Build the container image

@@ -22,6 +22,7 @@ LOCKS = [
     *sorted(ROOT.glob("requirements*.txt")),
     ROOT / "docker/locust/requirements.txt",
     ROOT / "tests/fuzz/requirements.txt",
+    ROOT / "tools/film/requirements.txt",
 ]
 VENDORED = sorted(path for path in (PACKAGE / "web/vendor").iterdir() if path.is_dir())
 

@@ -1,0 +1,1 @@
+"""The film of the dashboard in the README: `make film`."""
