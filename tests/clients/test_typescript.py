@@ -1,7 +1,4 @@
-"""The TypeScript client's own suite, as its developers run it, and examples in JavaScript.
-
-All in one file, since they write to one folder: it is one worker's.
-"""
+"""The TypeScript client's own suite, as its developers run it, and examples in JavaScript."""
 
 import re
 import shutil
@@ -23,24 +20,21 @@ LOCK = node.FOLDER / "package-lock.json"
 @pytest.mark.browser
 @pytest.mark.timeout(600)  # it takes less than a minute on a machine that does nothing else
 def test_its_own_suite_passes() -> None:
-    node.need_node()
     node.need(shutil.which("chromium"), "needs Chromium: apt-get install chromium")
-    node.install()
-    node.run("npm", "test")
+    with node.client_folder():
+        node.run("npm", "test")
 
 
 @pytest.mark.timeout(300)  # it may have to install packages
 def test_the_examples_of_the_page_about_clients_run(tmp_path: Path) -> None:
-    node.need_node()
-    node.install()
-    node.build()
     packages = tmp_path / "node_modules"
     packages.mkdir()
     (packages / "axios").symlink_to(node.FOLDER / "node_modules/axios")
     (packages / "pisync").symlink_to(node.FOLDER)
     examples = node.blocks("js", (ROOT / "docs/clients.md").read_text())
     assert len(examples) == 6
-    with running_server(replace(SETTINGS, jwt_secret=SECRET)) as server:
+    settings = replace(SETTINGS, jwt_secret=SECRET)
+    with node.built_client(), running_server(settings) as server:
         for number, example in enumerate(examples):
             path = tmp_path / f"example-{number}.mjs"
             path.write_text(example.replace(node.ADDRESS, server.url))

@@ -14,6 +14,7 @@ from aiohttp import ClientSession
 from packaging.utils import canonicalize_name
 
 from pisync import __version__
+from tests.support import node
 from tests.support.engine import (
     docker,
     need_engine,
@@ -102,6 +103,26 @@ async def test_a_user_registers_logs_in_and_syncs_a_device(deployment: Deploymen
         async with client.get("/stats") as answer:
             stats = await answer.json()
         assert stats["attempts"] == stats["succeeded"] + stats["failed"] == 1
+
+
+def test_the_fixtures_of_the_typescript_client_run_it(deployment: Deployment) -> None:
+    script = """
+        import { startServer } from "./dist/server.js";
+        const server = await startServer();
+        const fleet = await server.newFleet({ devices: 3 });
+        console.log(server.url, (await fleet.syncAll()).started);
+        await server.stop();
+        const gone = await fetch(server.url).catch(() => "gone");
+        console.log(gone);
+    """
+    # Where the command is not installed, there may be its image.
+    with node.built_client():
+        printed = node.run(
+            *("node", "--input-type=module", "--eval", script),
+            PISYNC_COMMAND="no-such-command",
+            PISYNC_IMAGE=deployment.image,
+        )
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+ 3\ngone\n", printed)
 
 
 def test_it_can_be_loaded_from_within(deployment: Deployment) -> None:

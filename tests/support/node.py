@@ -1,10 +1,13 @@
 """Node, and what the TypeScript client needs of it."""
 
+import fcntl
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -58,20 +61,30 @@ def run(*command: str, cwd: Path = FOLDER, **variables: str) -> str:
     return done.stdout
 
 
-def install() -> None:
-    """Install the packages that the lock names, unless they are there."""
-    installed = FOLDER / "node_modules/.package-lock.json"
-    lock = FOLDER / "package-lock.json"
-    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-        run("npm", "ci")
+@contextmanager
+def client_folder() -> Iterator[None]:
+    """Have the client's folder to oneself, with its packages: other workers wait until the end."""
+    need_node()
+    with (FOLDER / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not is_newer(FOLDER / "node_modules/.package-lock.json", FOLDER / "package-lock.json"):
+            run("npm", "ci")
+        yield
 
 
-def build() -> None:
-    """Build the client, unless what was built is newer than its source."""
-    built = FOLDER / "dist/index.js"
-    sources = (FOLDER / "src").glob("*.ts")
-    if not built.exists() or built.stat().st_mtime < max(path.stat().st_mtime for path in sources):
-        run("npm", "run", "build")
+@contextmanager
+def built_client() -> Iterator[None]:
+    """Have the client's folder to oneself, with the client built."""
+    with client_folder():
+        if not is_newer(FOLDER / "dist/index.js", *(FOLDER / "src").glob("*.ts")):
+            run("npm", "run", "build")
+        yield
+
+
+def is_newer(made: Path, *sources: Path) -> bool:
+    """Whether a file is there, and as new as those that it is made of."""
+    newest = max(source.stat().st_mtime for source in sources)
+    return made.exists() and made.stat().st_mtime >= newest
 
 
 def blocks(language: str, text: str) -> list[str]:

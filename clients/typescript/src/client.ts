@@ -1,6 +1,6 @@
 import { followEvents, type EventsOptions } from "./events.js";
-import { DEFAULT_URL, send, sleep, within, type CallOptions, type ClientOptions, type RequestParts } from "./http.js";
-import { Pages } from "./pages.js";
+import { DEFAULT_URL, send, sleep, type CallOptions, type ClientOptions, type RequestParts } from "./http.js";
+import { Pages, type Answer } from "./pages.js";
 import type { BulkResult, Device, ErrorLog, FleetEvent, Stats, Sync, SyncStatusCode, FailureCode, Timestamp } from "./types.js";
 
 /** What an account is known by. */
@@ -92,8 +92,8 @@ export class PisyncClient {
    * To repeat a call whose answer was lost is safe: while the attempt is pending it joins, and starts none.
    */
   async sync(deviceId: number, options?: CallOptions): Promise<Sync> {
-    const response = await this.#send("POST", `/devices/${deviceId}/sync`, options);
-    return { attempt: Number(response.headers.get("Pisync-Attempt")), device: (await response.json()) as Device };
+    const { headers, value } = await this.#send<Device>("POST", `/devices/${deviceId}/sync`, options);
+    return { attempt: Number(headers.get("Pisync-Attempt")), device: value };
   }
 
   /** Sync a device, and return it once it is no longer pending. A clock that stands never gets there. */
@@ -158,16 +158,25 @@ export class PisyncClient {
 
   /** Make any call of the API; return the JSON of its answer. Without `headers` it sends those of this client. */
   async call<Answer>(method: string, path: string, parts?: RequestParts): Promise<Answer> {
-    const text = await (await this.#send(method, path, parts)).text();
-    return (text ? JSON.parse(text) : undefined) as Answer;
+    return (await this.#send<Answer>(method, path, parts)).value;
   }
 
-  async #send(method: string, path: string, parts: RequestParts = {}): Promise<Response> {
-    return send(this.options, method, path, {
-      ...parts,
-      headers: parts.headers ?? (await this.headers()),
-      signal: within(this.options.timeout ?? 60_000, parts.signal),
-    });
+  async #send<Value>(method: string, path: string, parts: RequestParts = {}): Promise<Answer<Value>> {
+    const timeout = new AbortController();
+    const expire = () => timeout.abort(new DOMException("The call has timed out.", "TimeoutError"));
+    // Not AbortSignal.timeout: Node would end a program that waits for nothing else.
+    const timer = setTimeout(expire, this.options.timeout ?? 60_000);
+    try {
+      const response = await send(this.options, method, path, {
+        ...parts,
+        headers: parts.headers ?? (await this.headers()),
+        signal: parts.signal ? AbortSignal.any([parts.signal, timeout.signal]) : timeout.signal,
+      });
+      const text = await response.text();
+      return { headers: response.headers, value: (text ? JSON.parse(text) : undefined) as Value };
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   async #enter(path: string, credentials: Credentials, options?: CallOptions): Promise<string> {
@@ -177,6 +186,6 @@ export class PisyncClient {
   }
 
   #pages<Item>(path: string, query: RequestParts["query"], signal: AbortSignal | undefined): Pages<Item> {
-    return new Pages((next) => (next ? this.#send("GET", path + next, { signal }) : this.#send("GET", path, { query, signal })));
+    return new Pages((next) => this.#send("GET", path + next, next ? { signal } : { query, signal }));
   }
 }

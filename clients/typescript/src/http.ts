@@ -63,12 +63,6 @@ export async function send(
   return response;
 }
 
-/** Return a signal that also ends after so many milliseconds. */
-export function within(milliseconds: number, signal: AbortSignal | undefined): AbortSignal {
-  const timeout = AbortSignal.timeout(milliseconds);
-  return signal ? AbortSignal.any([signal, timeout]) : timeout;
-}
-
 /** Wait; reject with the signal's reason if that ends it. */
 export function sleep(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve, reject) => {

@@ -1,3 +1,9 @@
+/** What an answer has. */
+export interface Answer<Value> {
+  headers: Headers;
+  value: Value;
+}
+
 /** A part of a list, as one request returns it. */
 export interface Page<Item> {
   /** The elements of this page. */
@@ -17,21 +23,21 @@ export interface Page<Item> {
  * ```
  */
 export class Pages<Item> implements AsyncIterable<Item> {
-  readonly #read: (query: string) => Promise<Response>;
+  readonly #read: (query: string) => Promise<Answer<Item[]>>;
 
   /** @internal */
-  constructor(read: (query: string) => Promise<Response>) {
+  constructor(read: (query: string) => Promise<Answer<Item[]>>) {
     this.#read = read;
   }
 
   /** Iterate over the pages. */
   async *pages(): AsyncGenerator<Page<Item>, void, undefined> {
     for (let query: string | undefined = ""; query !== undefined; ) {
-      const response: Response = await this.#read(query);
-      const total = response.headers.get("X-Total-Count");
-      yield { items: (await response.json()) as Item[], total: total === null ? undefined : +total };
+      const { headers, value: items }: Answer<Item[]> = await this.#read(query);
+      const total = headers.get("X-Total-Count");
+      yield { items, total: total === null ? undefined : Number(total) };
       // The query alone: a proxy may have stripped a path that the link does not know.
-      query = /<[^>]*(\?[^>]*)>;[^,]*rel="?next/.exec(response.headers.get("Link") ?? "")?.[1];
+      query = /<[^>]*(\?[^>]*)>;[^,]*rel="?next/.exec(headers.get("Link") ?? "")?.[1];
     }
   }
 

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 
+import { PisyncClient } from "./client.js";
 import { PisyncError } from "./error.js";
 import { FleetClient } from "./fleet.js";
 import type { DeviceSpec, Profile } from "./types.js";
@@ -227,12 +228,20 @@ async function startContainer(image: string, settings: { [variable: string]: str
   try {
     const url = `http://${await docker("port", id, "8080/tcp")}`;
     for (const deadline = Date.now() + START_SECONDS * 1000; ; await sleep(50)) {
-      const ready = await fetch(`${url}/readyz`).catch(() => undefined);
-      if (ready?.ok) return { url, stop };
+      if (await isReady(url)) return { url, stop };
       if (Date.now() > deadline) throw new Error(`The container of ${image} is not ready after ${START_SECONDS} s.`);
     }
   } catch (error) {
     await stop();
     throw error;
   }
+}
+
+/** Whether it answers within a second: Docker accepts connections before there is anyone to serve them. */
+async function isReady(url: string): Promise<boolean> {
+  const client = new PisyncClient({ url, timeout: 1000 });
+  return client.call("GET", "/readyz").then(
+    () => true,
+    () => false,
+  );
 }

@@ -29,7 +29,7 @@ const same: true[] = [
   true satisfies Answer<pisync.ClockAdvance, Schemas["Moved"]>,
   true satisfies Answer<pisync.Forecast, Schemas["Forecast"]>,
   true satisfies Answer<pisync.Ledger, Schemas["Ledger"]>,
-  true satisfies Answer<pisync.Delay, NonNullable<Schemas["Profile"]["delay"]>>,
+  true satisfies Answer<pisync.Delay, Schemas["Delay"]>,
   true satisfies Answer<Omit<pisync.FleetView, "profile">, Omit<Schemas["Fleet"], "profile">>,
   // An outcome is a union here, which says what its message depends on.
   true satisfies Body<pisync.Profile, Schemas["Profile"]>,
@@ -40,7 +40,7 @@ const same: true[] = [
   true satisfies Body<Sent<pisync.DeviceSpec>, Schemas["DeviceSpec"]>,
   true satisfies Body<pisync.Credentials, Schemas["LoginBody"]>,
   true satisfies Body<pisync.Credentials, Schemas["RegisterBody"]>,
-  true satisfies Body<Required<Schemas["Error"]>, Pick<pisync.PisyncError, "message" | "errors">>,
+  true satisfies Body<Required<Schemas["Problem"]>, Pick<pisync.PisyncError, "message" | "errors">>,
   // The parameters that the client can send are all there are.
   true satisfies Answer<Query<"/devices">, "limit" | "after" | "status">,
   true satisfies Answer<Query<"/errors">, "limit" | "before" | "device_id" | "status" | "since">,

@@ -1,7 +1,10 @@
 // What a server does that PiSync does only on a bad day.
+import { execFile } from "node:child_process";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import { createServer as createNetServer, type AddressInfo } from "node:net";
+import { promisify } from "node:util";
 
+import { build } from "esbuild";
 import { expect, onTestFinished, test } from "vitest";
 
 import { messages } from "../src/events.js";
@@ -76,6 +79,26 @@ test("a signal ends the wait for the next try", async () => {
 test("an error answer of a proxy is one, too", async () => {
   const client = await serve((_, response) => void response.writeHead(502, "Bad Gateway").end("<html>"));
   await expect(client.stats()).rejects.toMatchObject({ status: 502, message: "Bad Gateway", errors: {}, requestId: undefined });
+});
+
+test("a program that waits for an answer alone does not end before its time is up", async () => {
+  // To such a connection, Node's fetch never says a word.
+  const server = createNetServer((socket) => socket.end()).listen(0, "127.0.0.1");
+  onTestFinished(() => void server.close());
+  await new Promise((resolve) => server.once("listening", resolve));
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const { outputFiles } = await build({
+    stdin: {
+      contents: `import { PisyncClient } from "./src/index.js";
+        await new PisyncClient({ url: "${url}", timeout: 300 }).stats().catch(() => console.log("failed"));`,
+      resolveDir: ".",
+    },
+    bundle: true,
+    format: "esm",
+    write: false,
+  });
+  const program = ["--input-type=module", "--eval", outputFiles[0]!.text];
+  expect((await promisify(execFile)("node", program)).stdout).toBe("failed\n");
 });
 
 test.each([

@@ -4,11 +4,6 @@ import { writeFileSync } from "node:fs";
 
 import openapiTS, { astToString } from "openapi-typescript";
 
-const printed = execFileSync(process.env.PISYNC_COMMAND ?? "pisync", ["openapi"], { encoding: "utf8" });
-const document = JSON.parse(printed, (_, value) => {
-  // Conditions between fields, of which openapi-typescript makes unions of parts.
-  if (value?.properties) for (const condition of ["allOf", "anyOf"]) delete value[condition];
-  return value;
-});
+const document = execFileSync(process.env.PISYNC_COMMAND ?? "pisync", ["openapi"], { encoding: "utf8" });
 const types = astToString(await openapiTS(document, { defaultNonNullable: false }));
 writeFileSync(new URL("openapi.d.ts", import.meta.url), types);
