@@ -139,17 +139,18 @@ describe("a signal", () => {
 });
 
 describe("events", () => {
-  test("tell of a sync's begin and its end", async ({ pisync }) => {
-    await pisync.manualClock();
+  test("tell of a sync's begin, its end and its error log", async ({ pisync }) => {
+    await pisync.script(3, [{ sync_status_code: 400, error_message: "Storage Full" }]);
     const seen: FleetEvent[] = [];
     const onOpen = () => void pisync.sync(3).then(() => pisync.settle());
     for await (const event of pisync.events({ signal: later(), onOpen })) {
-      seen.push(event);
-      if (event.type === "sync" && event.device.sync_status_code !== 202) break;
+      if (seen.push(event) === 3) break;
     }
-    const codes = seen.map((event) => event.type === "sync" && [event.attempt, event.device.sync_status_code === 202]);
-    expect(codes).toContainEqual([1, true]);
-    expect(codes.at(-1)).toEqual([1, false]);
+    const [begin, ...end] = seen;
+    expect(begin).toMatchObject({ type: "sync", attempt: 1, device: { device_id: 3, sync_status_code: 202 } });
+    expect(end).toContainEqual({ type: "sync", id: expect.any(String), attempt: 1, device: await pisync.device(3) });
+    const [errorLog] = await pisync.errors({ deviceId: 3 }).all();
+    expect(end).toContainEqual({ type: "error_log", id: expect.any(String), errorLog });
   });
 
   test("resume behind the last one that was seen", async ({ pisync }) => {
