@@ -29,7 +29,7 @@ from pisync.simulation.events import Broker
 from pisync.simulation.seeds import random_seed
 from pisync.simulation.simulator import Simulator
 from pisync.stores.base import CannotOpen, Store
-from pisync.stores.embedded.store import MemoryStore
+from pisync.stores.embedded.store import EmbeddedStore
 from pisync.telemetry.metrics import Metrics
 from pisync.web.handlers.health import add_probes, event_loop_lag
 from pisync.web.handlers.page_cache import (
@@ -140,11 +140,12 @@ def _store(settings: Settings, clocks: MachineClocks) -> Store:
 
         return PostgresStore(settings.store, first, profile, max_error_logs=settings.error_logs)
     path = sqlite_path(settings.store)
-    if path is None:
-        return MemoryStore(first, profile, clocks, max_error_logs=settings.error_logs)
-    from pisync.stores.embedded.sqlite import SqliteStore  # noqa: PLC0415
+    writer = None
+    if path is not None:
+        from pisync.stores.embedded.sqlite.group_commit import GroupCommitWriter  # noqa: PLC0415
 
-    return SqliteStore(path, first, profile, clocks, max_error_logs=settings.error_logs)
+        writer = GroupCommitWriter(path)
+    return EmbeddedStore(first, profile, clocks, writer=writer, max_error_logs=settings.error_logs)
 
 
 def _add_traces(app: web.Application, endpoint: str) -> None:
@@ -200,7 +201,7 @@ async def _resolve(app: web.Application) -> AsyncIterator[None]:
 async def _accounts(app: web.Application) -> AsyncIterator[None]:
     settings = app[keys.SETTINGS]
     passwords = Passwords(settings.bcrypt_cost, app[keys.METRICS])
-    restrictions = RevocationFeed(app[keys.STORE], app[keys.TOKENS].revoke)
+    restrictions = RevocationFeed(app[keys.STORE].accounts, app[keys.TOKENS].revoke)
     accounts = Accounts(
         app[keys.STORE],
         passwords,
@@ -221,7 +222,7 @@ async def _accounts(app: web.Application) -> AsyncIterator[None]:
 
 async def ineffective_settings(app: web.Application) -> list[str]:
     """Return the variables that ask for another default fleet than the store was filled with."""
-    settings, fleet = app[keys.SETTINGS], await app[keys.STORE].fleet(DEFAULT_FLEET)
+    settings, fleet = app[keys.SETTINGS], await app[keys.STORE].queries.fleet(DEFAULT_FLEET)
     changes = parse_profile(settings.profile)
     names = []
     if settings.devices not in (None, fleet.devices):
@@ -233,7 +234,7 @@ async def ineffective_settings(app: web.Application) -> list[str]:
 
 async def start_report(app: web.Application) -> StartReport:
     """Return what to report of a start, which must be complete."""
-    fleet = await app[keys.STORE].fleet(DEFAULT_FLEET)
+    fleet = await app[keys.STORE].queries.fleet(DEFAULT_FLEET)
     return StartReport(
         app[keys.SETTINGS].shown_store,
         fleet.devices,

@@ -19,12 +19,12 @@ from pisync.model.account import (
     DEVICES,
     SCOPES,
     Account,
+    AccountPage,
     account_key,
 )
 from pisync.model.password_policy import is_hashable
 from pisync.stores.base import (
     AccountChanged,
-    AccountPage,
     AdminProtected,
     NoSuchAccount,
     Store,
@@ -69,8 +69,10 @@ class Accounts:
     ) -> None:
         self._store = store
         self._passwords = passwords
-        self._throttle = LoginThrottle(store, *failures, clocks=clocks) if failures else None
-        self._restrictions = restrictions or RevocationFeed(store, lambda _: None)
+        self._throttle = (
+            LoginThrottle(store.login_attempts, *failures, clocks=clocks) if failures else None
+        )
+        self._restrictions = restrictions or RevocationFeed(store.accounts, lambda _: None)
         self._clocks = clocks
         self._names = Queues(at_once=1)
         self._admin_settled: asyncio.Task[None] | None = None
@@ -83,7 +85,7 @@ class Accounts:
         """
         await self._restrictions.start()
         password = admin_password or (secrets.token_urlsafe(12) if draw else None)
-        if password is None or (not admin_password and await self._store.account(ADMIN_NAME)):
+        if password is None or (not admin_password and await self._store.accounts.find(ADMIN_NAME)):
             return None
         if not is_hashable(password):
             raise ValueError("bcrypt can't take the admin's password")
@@ -105,13 +107,13 @@ class Accounts:
         key = account_key(username)
         # If many want one name at once, they queue, and only the first is worth a hash.
         async with self._names.turn(key.encode()):
-            if key == ADMIN_NAME or await self._store.account(key):
+            if key == ADMIN_NAME or await self._store.accounts.find(key):
                 raise NameTaken
             account = Account(username, await self._passwords.hash(password), _USER_SCOPES)
-            if not await self._store.add_account(account):
+            if not await self._store.accounts.add(account):
                 raise NameTaken
         # Not `account`: the tokens of whoever had the name before may have been ended.
-        return await self._store.account(key) or account
+        return await self._store.accounts.find(key) or account
 
     async def login(self, username: str, password: str, address: str) -> Account:
         """Return the account of this name, if this is its password.
@@ -145,11 +147,11 @@ class Accounts:
 
     async def page(self, after: str, limit: int) -> AccountPage:
         """Return accounts by their names in lower case, from the one after the name `after`."""
-        return await self._store.accounts(after=account_key(after), limit=limit)
+        return await self._store.accounts.page(after=account_key(after), limit=limit)
 
     async def account(self, username: str) -> Account:
         """Return the account of this name. Raises NoSuchAccount."""
-        account = await self._store.account(account_key(username))
+        account = await self._store.accounts.find(account_key(username))
         if account is None:
             raise NoSuchAccount
         return account
@@ -174,13 +176,13 @@ class Accounts:
 
     async def delete(self, username: str) -> None:
         """Delete an account, and end its tokens. Raises NoSuchAccount or AdminStays."""
-        await self._store.delete_account(_changeable(username), self._clocks.wall())
+        await self._store.accounts.delete(_changeable(username), self._clocks.wall())
         await self._restrictions.catch_up()
 
     # Within
 
     async def _change(self, key: str, change: Callable[[Account], Account]) -> Account:
-        changed = await self._store.change_account(key, change)
+        changed = await self._store.accounts.change(key, change)
         await self._restrictions.catch_up()
         return changed
 
@@ -203,7 +205,7 @@ class Accounts:
         if not await self._passwords.matches(password, expected) or account is None:
             return None
         # It may have been changed while its password was hashed.
-        present = await self._store.account(account.key)
+        present = await self._store.accounts.find(account.key)
         is_same = present is not None and present.password_hash == expected
         return present if present is not None and is_same and not present.disabled else None
 
@@ -215,7 +217,7 @@ class Accounts:
         key = account_key(username)
         if key == ADMIN_NAME and self._admin_settled:
             await asyncio.wait([self._admin_settled])
-        return await self._store.account(key)
+        return await self._store.accounts.find(key)
 
     async def _settle_admin(self, password: str) -> None:
         while True:
@@ -227,12 +229,12 @@ class Accounts:
                 return
 
     async def _set_admin(self, password: str) -> None:
-        admin = await self._store.account(ADMIN_NAME)
+        admin = await self._store.accounts.find(ADMIN_NAME)
         if admin and await self._passwords.matches(password, admin.password_hash):
             return
         password_hash = await self._passwords.hash(password)
         if admin is None:
-            await self._store.add_account(Account(ADMIN_NAME, password_hash, SCOPES))
+            await self._store.accounts.add(Account(ADMIN_NAME, password_hash, SCOPES))
         else:
             await self._give(admin, password_hash)
             _log.info("admin has the given password now")

@@ -12,11 +12,9 @@ from pisync.concurrency.queues import (
     Busy,
     Queues,
 )
+from pisync.model.account import LoginDecision
 from pisync.model.timestamp import from_seconds
-from pisync.stores.base import (
-    LoginDecision,
-    Store,
-)
+from pisync.stores.base import LoginAttempts
 
 _PATIENCE = 30.0
 """Seconds that a guess may wait for others to end."""
@@ -42,9 +40,14 @@ class LoginThrottle:
     """
 
     def __init__(
-        self, store: Store, limit: int, window: float, *, clocks: MachineClocks = SYSTEM_CLOCKS
+        self,
+        attempts: LoginAttempts,
+        limit: int,
+        window: float,
+        *,
+        clocks: MachineClocks = SYSTEM_CLOCKS,
     ) -> None:
-        self._store = store
+        self._attempts = attempts
         self._limit = limit
         self._window = window
         self._now = clocks.monotonic
@@ -76,7 +79,7 @@ class LoginThrottle:
                 result = await attempt()
                 failed = result is None
             finally:
-                await self._store.record_login(keys, failed=failed)
+                await self._attempts.record(keys, failed=failed)
                 self._ended.set()
                 self._ended = asyncio.Event()
         return result
@@ -86,7 +89,7 @@ class LoginThrottle:
         while True:
             # Taken before asking: a guess may end while the store answers.
             ended = self._ended
-            permit = await self._store.acquire_login_permit(keys, self._limit, self._window)
+            permit = await self._attempts.acquire(keys, self._limit, self._window)
             if permit.decision is LoginDecision.ALLOWED:
                 return
             if permit.decision is LoginDecision.REFUSED:

@@ -5,10 +5,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from pisync.model.account import TokenRevocation
-from pisync.stores.base import (
-    Store,
-    StoreUnavailable,
-)
+from pisync.stores.base import AccountStore, StoreUnavailable
 
 _EVERY = 2.0
 """Seconds between looks at the store. Tokens that are ended anywhere are refused here 5 s later."""
@@ -18,9 +15,9 @@ class RevocationFeed:
     """Tells `restrict` of every restriction in a store, when it is made or changed."""
 
     def __init__(
-        self, store: Store, restrict: Callable[[Iterable[TokenRevocation]], object]
+        self, accounts: AccountStore, restrict: Callable[[Iterable[TokenRevocation]], object]
     ) -> None:
-        self._store = store
+        self._accounts = accounts
         self._restrict = restrict
         self._known = 0
         # What was read first must be told first.
@@ -42,9 +39,9 @@ class RevocationFeed:
         """Tell of those made or changed until now; if the store is away, `start` goes on trying."""
         async with self._turn:
             with suppress(StoreUnavailable):
-                news = await self._store.revocations(self._known)
-                self._known = news.version
-                self._restrict(news.restrictions)
+                newer = await self._accounts.revocations(self._known)
+                self._known = newer.version
+                self._restrict(newer.revocations)
 
     async def _follow(self) -> None:
         while True:

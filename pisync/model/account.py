@@ -1,6 +1,8 @@
 """Accounts: who may log in, what their tokens open, and which tokens are refused."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Final, NamedTuple
 
 DEVICES: Final = "devices"
@@ -53,12 +55,43 @@ class Account:
         """
         return replace(self, tokens_since=max(now, self.tokens_since + 1))
 
-    def with_revocation(self, restriction: TokenRevocation) -> "Account":
-        """Return the account with a restriction."""
-        _, disabled, tokens_since = restriction
+    def with_revocation(self, revocation: TokenRevocation) -> "Account":
+        """Return the account with a revocation in the place of its own."""
+        _, disabled, tokens_since = revocation
         return replace(self, disabled=disabled, tokens_since=tokens_since)
 
 
 def account_key(name: str) -> str:
     """Return the key of an account of this name, whatever its case."""
     return name.lower()
+
+
+class AccountPage(NamedTuple):
+    """Accounts by key, how many there are on all pages, and whether a page follows."""
+
+    accounts: Sequence[Account]
+    total: int
+    more: bool
+
+
+class TokenRevocations(NamedTuple):
+    """Revocations that were made or changed, and the version to ask with for later ones."""
+
+    revocations: Sequence[TokenRevocation]
+    version: int
+
+
+class LoginDecision(Enum):
+    """Whether a password may be tried now."""
+
+    ALLOWED = "allowed"
+    WAIT = "wait"
+    """As many attempts are under way as failures are left; ask again when one has ended."""
+    REFUSED = "refused"
+
+
+class LoginPermit(NamedTuple):
+    """Whether a password may be tried now; if refused, `retry_after` real seconds from now."""
+
+    decision: LoginDecision
+    retry_after: float = 0.0

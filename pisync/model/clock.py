@@ -58,8 +58,11 @@ class Clock(NamedTuple):
     def lateness(self, due: int, now: int) -> float:
         """Return how many real microseconds fleet time `now` is after fleet time `due`.
 
-        From the last change of speed at most: what came before went by at another one.
+        From the last change of speed at most: what came before went by at another one. A clock that
+        stands still makes nothing late.
         """
+        if self.is_manual:
+            return 0.0
         return (now - max(due, self.fleet_time)) / self.speed
 
     def real_time_of(self, fleet_time: int) -> float:

@@ -1,5 +1,7 @@
 """A device, and the two transitions of its life: an attempt begins, an attempt finishes."""
 
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from pisync.model.outcome import PENDING, SUCCESS, Outcome
@@ -83,6 +85,39 @@ class Failure(NamedTuple):
         return ErrorLog(error_id, *self)
 
 
+class DevicePage(NamedTuple):
+    """Devices by rising id, how many there are on all pages, and whether a page follows.
+
+    Answers to the same question with the same `version` are equal; None says nothing.
+    """
+
+    devices: Sequence[Device]
+    total: int
+    more: bool
+    version: Hashable = None
+
+
+class ErrorPage(NamedTuple):
+    """Error logs, newest first, and whether older ones follow.
+
+    Answers to the same question with the same `version` are equal; None says nothing.
+    """
+
+    error_logs: Sequence[ErrorLog]
+    more: bool
+    version: Hashable = None
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorFilter:
+    """Error logs with an id below `before`, of a device, of some statuses, not before `since`."""
+
+    before: int | None = None
+    device_id: int | None = None
+    statuses: frozenset[int] | None = None
+    since: int | None = None
+
+
 class InvalidTransition(Exception):
     """The device is not in the state that the transition starts from."""
 
@@ -124,10 +159,11 @@ def release(device: Device, outcome: Outcome, now: int) -> Device:
     return device._replace(pending=Pending(outcome, now))
 
 
-def finish(device: Device) -> tuple[Device, Failure | None]:
-    """Let the attempt under way come to its planned outcome.
+def finish(device: Device, now: int) -> tuple[Device, Failure | None]:
+    """Let the attempt under way come to its planned outcome at fleet time `now`.
 
-    Returns the device as it is then, and what a failure leaves behind.
+    Returns the device as it is then, and what a failure leaves behind. That occurs when the attempt
+    is due, or `now` if that is sooner.
 
     Raises:
         InvalidTransition: Nothing is pending, or the attempt is held.
@@ -142,5 +178,5 @@ def finish(device: Device) -> tuple[Device, Failure | None]:
     return (
         Device(device.device_id, device.last_sync_at, code, message, at, attempt),
         # No error occurs before its attempt.
-        Failure(device.device_id, attempt, code, message, max(pending.due_at, at)),
+        Failure(device.device_id, attempt, code, message, max(min(pending.due_at, now), at)),
     )

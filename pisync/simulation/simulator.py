@@ -8,7 +8,10 @@ from typing import Any, NamedTuple, TypeVar
 
 from pisync.clocks import SYSTEM_CLOCKS, MachineClocks
 from pisync.concurrency.queues import Queues
+from pisync.model.clock import ClockView
+from pisync.model.device import Device
 from pisync.model.draw import Draw, draw
+from pisync.model.outcome import Outcome
 from pisync.model.sync import (
     Change,
     ClockAdvance,
@@ -52,7 +55,10 @@ class BulkResult(NamedTuple):
 
 
 class Simulator:
-    """Begins and finishes attempts in a store; as its observer, counts them and tells of them."""
+    """Begins and finishes attempts in a store; as its observer, counts them and tells of them.
+
+    Whoever answers calls about fleets needs nothing else: `queries` and `fleets` are the store's.
+    """
 
     def __init__(
         self,
@@ -61,7 +67,10 @@ class Simulator:
         broker: Broker,
         clocks: MachineClocks = SYSTEM_CLOCKS,
     ) -> None:
-        self._store = store
+        self.queries = store.queries
+        self.fleets = store.fleets
+        self._starter = store.starter
+        self._finisher = store.finisher
         self._metrics = metrics
         self._broker = broker
         self._alarm = Alarm(clocks)
@@ -74,10 +83,10 @@ class Simulator:
         """Finish attempts as they fall due, until cancelled."""
         while True:
             try:
-                if await self._store.finish_due(BATCH):
+                if await self._finisher.finish_due(BATCH):
                     await asyncio.sleep(0)
                     continue
-                wait = await self._store.next_due()
+                wait = await self._finisher.next_due()
             except StoreUnavailable:
                 wait = RETRY
             except Exception:  # noqa: BLE001 - whatever it was, the next syncs must finish
@@ -104,14 +113,19 @@ class Simulator:
             await asyncio.wait(left)
 
     async def start(self, fleet: str, device_id: int) -> SyncResult:
-        """Begin an attempt of a device, or join the one under way. Raises NoSuchFleet."""
-        (begun,) = await self._store.begin(fleet, (device_id,))
+        """Begin an attempt of a device, or join the one under way.
+
+        Raises:
+            NoSuchFleet: There is no such fleet.
+        """
+        (begun,) = await self._starter.begin(fleet, (device_id,))
         return begun
 
     async def start_listed(self, fleet: str, device_ids: Sequence[int]) -> BulkResult:
         """Begin an attempt of each of these devices; a repeated id counts once.
 
-        Raises Busy, with nothing begun, if there are many devices and too many such calls wait.
+        Raises:
+            Busy: There are many devices, and too many such calls wait; nothing has begun.
         """
         unique = list(dict.fromkeys(device_ids))
         start = self._start if len(unique) <= BATCH else self._start_in_turn
@@ -120,15 +134,15 @@ class Simulator:
     async def start_all(self, fleet: str, statuses: frozenset[int] | None) -> BulkResult:
         """Begin an attempt of every device that has one of these statuses; of all if None.
 
-        Raises Busy, with nothing begun, if too many such calls wait.
+        Raises:
+            Busy: Too many such calls wait; nothing has begun.
         """
         return await self._start_in_turn(fleet, self._having(fleet, statuses))
 
     async def _start_in_turn(self, fleet: str, batches: AsyncIterator[Sequence[int]]) -> BulkResult:
         generation = await self._generation(fleet)
-        # Who is given up while it waits has begun nothing, and never will: a server that stops can
-        # say so, and need not wait for the whole queue. Each fleet has its own, so that none keeps
-        # another waiting.
+        # A call cancelled in the queue has started nothing, so shutdown need not drain the queue.
+        # Each fleet has its own, so that none keeps another waiting.
         async with self._queues.turn(fleet.encode()):
             return await self._to_the_end(self._start_each(fleet, generation, batches))
 
@@ -138,7 +152,7 @@ class Simulator:
 
     async def _generation(self, fleet: str) -> int:
         # Of a call that came before a reset nothing must start after it, in the new state.
-        return (await self._store.fleet(fleet)).generation
+        return (await self.queries.fleet(fleet)).generation
 
     async def _start_each(
         self, fleet: str, generation: int, batches: AsyncIterator[Sequence[int]]
@@ -146,7 +160,7 @@ class Simulator:
         came: Counter[SyncDecision] = Counter()
         not_found: list[int] = []
         async for device_ids in batches:
-            begun = await self._store.begin(fleet, device_ids, generation=generation)
+            begun = await self._starter.begin(fleet, device_ids, generation=generation)
             came.update(each.decision for each in begun)
             not_found += [
                 device_id
@@ -162,26 +176,34 @@ class Simulator:
     ) -> AsyncIterator[Sequence[int]]:
         after, more = 0, True
         while more:
-            page = await self._store.devices(fleet, after=after, limit=BATCH, statuses=statuses)
+            page = await self.queries.devices(fleet, after=after, limit=BATCH, statuses=statuses)
             more = page.more
             if page.devices:
                 after = page.devices[-1].device_id
                 yield [each.device_id for each in page.devices]
 
+    async def set_clock(self, fleet: str, speed: float) -> ClockView:
+        """Let a fleet's time go on at another speed; see `SyncFinisher.set_clock`."""
+        return await self._to_the_end(self._finisher.set_clock(fleet, speed))
+
+    async def release(self, fleet: str, device_id: int, outcome: Outcome) -> Device:
+        """Finish a held attempt; see `SyncFinisher.release`."""
+        return await self._to_the_end(self._finisher.release(fleet, device_id, outcome))
+
     async def advance(self, fleet: str, microseconds: int) -> ClockAdvance:
-        """Move a manual clock; see `Store.advance`."""
-        return await self._to_the_end(self._store.advance(fleet, microseconds))
+        """Move a manual clock; see `SyncFinisher.advance`."""
+        return await self._to_the_end(self._finisher.advance(fleet, microseconds))
 
     async def settle(self, fleet: str) -> ClockAdvance:
-        """Finish every pending sync that is not held; see `Store.settle`."""
-        return await self._to_the_end(self._store.settle(fleet))
+        """Finish every pending sync that is not held; see `SyncFinisher.settle`."""
+        return await self._to_the_end(self._finisher.settle(fleet))
 
     async def forecast(
         self, fleet: str, device_id: int, attempts: int, first: int | None
     ) -> list[tuple[int, Draw]]:
         """Return what a device's attempts from `first` (None: its next) do by seed and profile."""
-        profile = (await self._store.fleet(fleet)).profile
-        device = await self._store.device(fleet, device_id)
+        profile = (await self.queries.fleet(fleet)).profile
+        device = await self.queries.device(fleet, device_id)
         start = device.attempt + 1 if first is None else first
         return [
             (attempt, draw(profile, device_id, attempt))

@@ -1,4 +1,4 @@
-"""A unit of work on a fleet: computed first, from what is known of it, and applied as a whole."""
+"""What changes in a fleet: computed first, from what is known of it, and applied as a whole."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -11,11 +11,7 @@ from pisync.model.fleet import ACCEPTED, JOINED, LOGGED, REFUSED, SUCCEEDED, Cou
 from pisync.model.outcome import SUCCESS, Outcome
 from pisync.model.profile import Profile
 from pisync.model.script import Script, plan
-from pisync.model.sync import (
-    FinishedSync,
-    SyncDecision,
-    SyncResult,
-)
+from pisync.model.sync import FinishedSync, SyncDecision, SyncResult
 from pisync.model.timestamp import SECOND
 from pisync.stores.base import NothingHeld
 
@@ -31,7 +27,7 @@ class Devices(Protocol):
 
 
 class KnownFleet(Protocol):
-    """What must be known of a fleet to work on it."""
+    """What must be known of a fleet to compute changes."""
 
     @property
     def profile(self) -> Profile:
@@ -43,7 +39,7 @@ class KnownFleet(Protocol):
 
     @property
     def devices(self) -> Devices:
-        """Its devices, or those that the work is about."""
+        """Its devices, or those that the changes are about."""
 
     @property
     def scripts(self) -> Mapping[int, Script]:
@@ -71,7 +67,7 @@ class Due(NamedTuple):
 class FleetChanges(Generic[_Fleet]):
     """Changes to a fleet that become true together, once they are applied.
 
-    Each sees what the work has done so far, so that one unit may touch a device twice.
+    Each method sees the changes so far, so that they may touch a device twice.
     """
 
     def __init__(self, fleet: _Fleet) -> None:
@@ -112,22 +108,23 @@ class FleetChanges(Generic[_Fleet]):
         self.devices[position] = device = transitions.begin(device, now, planned)
         return SyncResult(SyncDecision.STARTED, device)
 
-    def finish_due(self, due: Iterable[Due], now: int | None) -> list[FinishedSync]:
-        """Let attempts come to their planned outcomes, in this order.
+    def finish_due(self, due: Iterable[Due], now: int, *, by_itself: bool) -> list[FinishedSync]:
+        """Let attempts come to their planned outcomes, in this order, at fleet time `now`.
 
-        `now` is the fleet's time if that ran by itself. What the work has released meanwhile is
-        passed over.
+        Only what finishes `by_itself` can be late. What is no longer pending is passed over.
         """
         finished = []
         for moment, position in due:
             device = self._device(position)
             if device.pending is not None and device.pending.due_at == moment:
-                late = None if now is None else self.clock.lateness(moment, now) / SECOND
-                finished.append(self._finish(position, device, late))
+                late = self.clock.lateness(moment, now) / SECOND if by_itself else None
+                finished.append(self._finish(position, device, now, late))
         return finished
 
-    def _finish(self, position: int, pending: Device, lateness: float | None) -> FinishedSync:
-        device, failure = transitions.finish(pending)
+    def _finish(
+        self, position: int, pending: Device, now: int, lateness: float | None
+    ) -> FinishedSync:
+        device, failure = transitions.finish(pending, now)
         self.devices[position] = device
         self._newly_pending -= 1
         log = None
@@ -143,12 +140,16 @@ class FleetChanges(Generic[_Fleet]):
         return FinishedSync(device, log, lateness)
 
     def release(self, position: int, outcome: Outcome, now: int) -> FinishedSync:
-        """Finish a held attempt with this outcome; raises NothingHeld."""
+        """Finish a held attempt with this outcome at fleet time `now`.
+
+        Raises:
+            NothingHeld: The device holds no attempt.
+        """
         try:
             released = transitions.release(self._device(position), outcome, now)
         except transitions.InvalidTransition:
             raise NothingHeld from None
-        return self._finish(position, released, lateness=None)
+        return self._finish(position, released, now, lateness=None)
 
     def _device(self, position: int) -> Device:
         return self.devices.get(position) or self.fleet.devices.load(position)

@@ -17,19 +17,18 @@ from pisync.auth.accounts import (
 )
 from pisync.auth.login_throttle import TooManyFailures
 from pisync.auth.passwords import Passwords
+from pisync.clocks import MachineClocks
 from pisync.concurrency.queues import Busy
-from pisync.model.account import Account
+from pisync.model.account import Account, LoginDecision, LoginPermit
 from pisync.model.first_fleet import first_fleet
 from pisync.model.profile import Profile
-from pisync.stores.base import (
-    AdminProtected,
-    LoginDecision,
-    LoginPermit,
-    NoSuchAccount,
-    StoreUnavailable,
-)
-from pisync.stores.embedded.store import MemoryStore
+from pisync.stores.base import AdminProtected, NoSuchAccount, StoreUnavailable
+from pisync.stores.embedded.accounts import EmbeddedAccounts
+from pisync.stores.embedded.login_attempts import EmbeddedLoginAttempts
+from pisync.stores.embedded.store import EmbeddedStore
+from pisync.stores.embedded.writers import Writer
 from tests.conftest import ManualTime
+from tests.support.stores.recording_observer import RecordingObserver
 
 RIGHT, WRONG = "correct horse", "incorrect horse"
 HERE, ELSEWHERE = "192.0.2.1", "192.0.2.2"
@@ -49,29 +48,46 @@ class Hashes:
         self.count += 1
 
 
-class Store(MemoryStore):
-    """A memory store that can be away, and that remembers which keys it was asked about."""
+class WatchedAccounts(EmbeddedAccounts):
+    """Accounts that can be away, and that remember which keys they were asked for."""
+
+    def __init__(self, writer: Writer) -> None:
+        super().__init__(writer)
+        self.away = False
+        self.looked_up: list[str] = []
+
+    async def add(self, account: Account) -> bool:
+        if self.away:
+            raise StoreUnavailable
+        return await super().add(account)
+
+    async def find(self, key: str) -> Account | None:
+        self.looked_up.append(key)
+        return await super().find(key)
+
+
+class WatchedLoginAttempts(EmbeddedLoginAttempts):
+    """Login attempts that remember which keys they were asked about."""
+
+    def __init__(self, writer: Writer, clocks: MachineClocks) -> None:
+        super().__init__(writer, clocks)
+        self.asked: list[Sequence[bytes]] = []
+
+    async def acquire(self, keys: Sequence[bytes], limit: int, window: float) -> LoginPermit:
+        self.asked.append(keys)
+        return await super().acquire(keys, limit, window)
+
+
+class Store(EmbeddedStore):
+    """A memory store with both of them."""
+
+    accounts: WatchedAccounts
+    login_attempts: WatchedLoginAttempts
 
     def __init__(self, time: ManualTime) -> None:
         super().__init__(first_fleet(), Profile(seed=7), time)
-        self.away = False
-        self.asked: list[Sequence[bytes]] = []
-        self.looked_up: list[str] = []
-
-    async def add_account(self, account: Account) -> bool:
-        if self.away:
-            raise StoreUnavailable
-        return await super().add_account(account)
-
-    async def account(self, key: str) -> Account | None:
-        self.looked_up.append(key)
-        return await super().account(key)
-
-    async def acquire_login_permit(
-        self, keys: Sequence[bytes], limit: int, window: float
-    ) -> LoginPermit:
-        self.asked.append(keys)
-        return await super().acquire_login_permit(keys, limit, window)
+        self.accounts = WatchedAccounts(self._writer)
+        self.login_attempts = WatchedLoginAttempts(self._writer, time)
 
 
 @dataclass
@@ -101,6 +117,7 @@ async def bench(
 ) -> AsyncIterator[Bench]:
     time, hashes = ManualTime(), Hashes()
     store = Store(time)
+    await store.open(RecordingObserver())
     passwords = Passwords(cost, hashes, threads=1, longest=longest)
     accounts = Accounts(store, passwords, failures)
     yield Bench(accounts, store, time, hashes)
@@ -224,7 +241,7 @@ async def test_whatever_is_wrong_it_looks_and_costs_and_counts_the_same(
             assert b.hashes.count == hashed + 1
         with pytest.raises(TooManyFailures):
             await b.login(name, password)
-        assert all(key.isascii() and key.isalnum() for key in b.store.looked_up)
+        assert all(key.isascii() and key.isalnum() for key in b.store.accounts.looked_up)
 
 
 async def test_a_password_of_72_bytes_and_one_of_emoji_work() -> None:
@@ -332,7 +349,7 @@ async def test_those_who_wait_do_not_all_ask_the_store_whenever_a_guess_ends() -
         await b.accounts.register("alice", RIGHT)
         await b.fail("alice", LIMIT - 1)
         await outcomes([b.login("alice", RIGHT) for _ in range(100)])
-        assert len(b.store.asked) < 100 * (LIMIT + 1)
+        assert len(b.store.login_attempts.asked) < 100 * (LIMIT + 1)
 
 
 async def test_without_a_limit_nobody_is_throttled() -> None:
@@ -340,21 +357,21 @@ async def test_without_a_limit_nobody_is_throttled() -> None:
         await b.accounts.register("alice", RIGHT)
         await b.fail("alice", 30)
         assert await b.login("alice", RIGHT)
-        assert b.store.asked == []
+        assert b.store.login_attempts.asked == []
 
 
 async def test_a_guess_of_another_replica_is_waited_for() -> None:
     async with bench((1, WINDOW)) as b:
         await b.accounts.register("alice", RIGHT)
         await b.login("alice", RIGHT)
-        keys = b.store.asked[-1]
+        keys = b.store.login_attempts.asked[-1]
         assert (
-            await b.store.acquire_login_permit(keys, 1, WINDOW)
+            await b.store.login_attempts.acquire(keys, 1, WINDOW)
         ).decision is LoginDecision.ALLOWED
         login = asyncio.create_task(b.login("alice", RIGHT))
         await asyncio.sleep(0.05)
         assert not login.done()
-        await b.store.record_login(keys, failed=False)
+        await b.store.login_attempts.record(keys, failed=False)
         assert await asyncio.wait_for(login, 5)
 
 
@@ -365,7 +382,7 @@ async def test_waiting_for_a_guess_that_never_ends_ends_in_busy(
     async with bench((1, WINDOW)) as b:
         await b.fail("nobody")
         b.time.pass_seconds(WINDOW)
-        await b.store.acquire_login_permit(b.store.asked[-1], 1, WINDOW)
+        await b.store.login_attempts.acquire(b.store.login_attempts.asked[-1], 1, WINDOW)
         with pytest.raises(Busy):
             await b.login("nobody", WRONG)
 
@@ -444,12 +461,12 @@ async def test_the_start_does_not_wait_for_the_admins_hash_but_a_login_as_admin_
 async def test_the_admin_is_added_when_the_store_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pisync.auth.accounts._ANOTHER_TRY", 0.01)
     async with bench() as b:
-        b.store.away = True
+        b.store.accounts.away = True
         await b.accounts.start(RIGHT, draw=False)
         login = asyncio.create_task(b.login("admin", RIGHT))
         await asyncio.sleep(0.1)
         assert not login.done()
-        b.store.away = False
+        b.store.accounts.away = False
         assert await asyncio.wait_for(login, 5)
 
 
@@ -457,7 +474,7 @@ async def test_closing_at_once_ends_the_start() -> None:
     async with bench(cost=8) as b:
         await b.accounts.start(RIGHT, draw=False)
         await b.accounts.close()
-        assert await b.store.account("admin") is None
+        assert await b.store.accounts.find("admin") is None
 
 
 async def test_a_password_that_bcrypt_cannot_take_does_not_start() -> None:
@@ -609,7 +626,7 @@ async def test_who_logs_in_while_the_account_is_changed_is_too_late(
             await begun()
             if change == "password":
                 other = replace(await b.accounts.account("alice"), password_hash=b"another")
-                await b.store.change_account("alice", lambda _: other)
+                await b.store.accounts.change("alice", lambda _: other)
             elif change == "disable":
                 await b.accounts.change("alice", disabled=True)
             else:

@@ -6,7 +6,7 @@
 import asyncio
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ from pisync.model.sync import (
 )
 from pisync.stores.base import StoreUnavailable
 from pisync.stores.changes import Due
-from pisync.stores.embedded.sqlite import SqliteStore
-from pisync.stores.embedded.sqlite_file import SqliteFile
+from pisync.stores.embedded.sqlite.file import SqliteFile
+from pisync.stores.embedded.sqlite.group_commit import GroupCommitWriter
 from pisync.stores.embedded.transaction import Transaction
 from pisync.stores.postgres import (
     begin_queue,
@@ -47,29 +47,29 @@ def replace(owner: Any, name: str, by: object) -> None:
 
 
 def answers_before_it_has_written() -> None:
-    """SQLite: what is asked for is true, and answered, a moment before it is in the journal."""
+    """SQLite: what is asked for is true, and answered, a moment before it is in the file."""
 
-    async def write_batch(self: Any, jobs: Sequence[tuple[Any, asyncio.Future[Any]]]) -> None:
-        batch = Transaction(self._fleets)
-        results = [(done, job(batch)) for job, done in jobs]
-        batch.apply(self._fleets)
-        for done, result in results:
-            if not done.done():
-                done.set_result(result)
+    async def commit(self: Any, group: Sequence[tuple[Any, asyncio.Future[Any]]]) -> None:
+        transaction = Transaction(self._registry.fleets)
+        results = [(future, mutation(transaction)) for mutation, future in group]
+        transaction.commit(self._registry.fleets)
+        for future, result in results:
+            if not future.done():
+                future.set_result(result)
         await asyncio.sleep(0.1)
-        if batch:
-            await self._in_thread(partial(self._journal.write, batch))
+        if transaction:
+            await self._in_thread(partial(self._file.write, transaction))
 
-    replace(SqliteStore, "_write_batch", write_batch)
+    replace(GroupCommitWriter, "_commit", commit)
 
 
 def takes_no_notice_of_a_full_disk() -> None:
-    """SQLite: a batch that could not be written is taken for one that was."""
+    """SQLite: a transaction that could not be written is taken for one that was."""
     write = SqliteFile.write
 
-    def hopeful(self: SqliteFile, batch: Transaction) -> None:
+    def hopeful(self: SqliteFile, transaction: Transaction) -> None:
         try:
-            write(self, batch)
+            write(self, transaction)
         except StoreUnavailable:
             return
 
@@ -118,9 +118,9 @@ def finishes_only_what_it_began() -> None:
     begin = BeginQueue.begin
 
     async def remember(
-        self: BeginQueue, fleet: str, device_ids: Sequence[int], generation: int | None
-    ) -> list[SyncResult]:
-        begun = await begin(self, fleet, device_ids, generation)
+        self: BeginQueue, fleet: str, device_ids: Iterable[int], *, generation: int | None = None
+    ) -> Sequence[SyncResult]:
+        begun = await begin(self, fleet, device_ids, generation=generation)
         own.update(
             (device.device_id, device.attempt)
             for verdict, device in begun

@@ -54,6 +54,11 @@ def test_a_synced_device_succeeded_at_its_first_moment() -> None:
     assert not synced(7, NOON).is_pending
 
 
+def finish_when_due(device: Device) -> tuple[Device, Failure | None]:
+    due = device.pending.due_at if device.pending else None
+    return finish(device, LATEST if due is None else due)
+
+
 class TestBegin:
     def test_makes_the_device_pending_with_its_plan(self) -> None:
         device = begin(DEVICE, NOON + 5, Plan(FULL, 2 * SECOND))
@@ -66,7 +71,7 @@ class TestBegin:
         for attempt in range(1, 5):
             device = begin(device, NOON, Plan(FULL, 0))
             assert device.attempt == attempt
-            device, _ = finish(device)
+            device, _ = finish_when_due(device)
 
     def test_of_a_hold_waits_for_a_release(self) -> None:
         device = begin(DEVICE, NOON, HOLD)
@@ -79,7 +84,7 @@ class TestBegin:
         assert not pending.is_held
 
     def test_hides_the_last_failure(self) -> None:
-        failed, _ = finish(begin(DEVICE, NOON, Plan(FULL, 0)))
+        failed, _ = finish_when_due(begin(DEVICE, NOON, Plan(FULL, 0)))
         assert begin(failed, NOON, Plan(FULL, 0)).error_message is None
 
     @pytest.mark.parametrize("plan", [HOLD, Plan(FULL, 1)])
@@ -105,49 +110,57 @@ class TestBegin:
 
 class TestFinish:
     def test_of_a_success_sets_the_last_sync_to_the_attempts_time(self) -> None:
-        device, failure = finish(begin(DEVICE, NOON + 5, Plan(SUCCEEDED, 2 * SECOND)))
+        device, failure = finish_when_due(begin(DEVICE, NOON + 5, Plan(SUCCEEDED, 2 * SECOND)))
         assert device == Device(7, NOON + 5, 200, None, NOON + 5, 1, None)
         assert failure is None
 
     def test_of_a_failure_keeps_the_last_sync_and_leaves_an_error(self) -> None:
-        device, failure = finish(begin(DEVICE, NOON + 5, Plan(FULL, 2 * SECOND)))
+        device, failure = finish_when_due(begin(DEVICE, NOON + 5, Plan(FULL, 2 * SECOND)))
         assert device == Device(7, NOON, 400, "Storage Full", NOON + 5, 1, None)
         assert failure == Failure(7, 1, 400, "Storage Full", NOON + 5 + 2 * SECOND)
 
     def test_leaves_no_error_from_before_the_attempt_though_the_clock_steps_back(self) -> None:
-        _, failure = finish(begin(DEVICE, NOON - 3600 * SECOND, Plan(FULL, SECOND)))
+        _, failure = finish_when_due(begin(DEVICE, NOON - 3600 * SECOND, Plan(FULL, SECOND)))
         assert failure == Failure(7, 1, 400, "Storage Full", NOON)
+
+    def test_before_it_is_due_leaves_no_error_in_the_future(self) -> None:
+        _, failure = finish(begin(DEVICE, NOON + 5, Plan(FULL, 2 * SECOND)), NOON + SECOND)
+        assert failure == Failure(7, 1, 400, "Storage Full", NOON + SECOND)
+
+    def test_after_it_was_due_leaves_an_error_of_when_it_was(self) -> None:
+        _, failure = finish(begin(DEVICE, NOON, Plan(FULL, SECOND)), NOON + 60 * SECOND)
+        assert failure == Failure(7, 1, 400, "Storage Full", NOON + SECOND)
 
     def test_of_a_device_that_never_succeeded(self) -> None:
         never = Device(7, None, *FULL, NOON)
-        failed, _ = finish(begin(never, NOON, Plan(FULL, 0)))
+        failed, _ = finish_when_due(begin(never, NOON, Plan(FULL, 0)))
         assert failed.last_sync_at is None
-        succeeded, _ = finish(begin(failed, NOON + 1, Plan(SUCCEEDED, 0)))
+        succeeded, _ = finish_when_due(begin(failed, NOON + 1, Plan(SUCCEEDED, 0)))
         assert succeeded.last_sync_at == NOON + 1
 
     def test_is_refused_where_nothing_is_pending(self) -> None:
         with pytest.raises(InvalidTransition, match="device 7 has nothing to finish"):
-            finish(DEVICE)
-        finished, _ = finish(begin(DEVICE, NOON, Plan(FULL, 0)))
+            finish_when_due(DEVICE)
+        finished, _ = finish_when_due(begin(DEVICE, NOON, Plan(FULL, 0)))
         with pytest.raises(InvalidTransition, match="device 7 has nothing to finish"):
-            finish(finished)
+            finish_when_due(finished)
 
     def test_is_refused_while_the_attempt_is_held(self) -> None:
         with pytest.raises(InvalidTransition, match="device 7 has nothing to finish"):
-            finish(begin(DEVICE, NOON, HOLD))
+            finish_when_due(begin(DEVICE, NOON, HOLD))
 
 
 class TestRelease:
     def test_gives_a_held_attempt_its_outcome_at_once(self) -> None:
         device = release(begin(DEVICE, NOON, HOLD), FULL, NOON + 5)
         assert device.pending == Pending(FULL, NOON + 5)
-        finished, failure = finish(device)
+        finished, failure = finish_when_due(device)
         assert (finished.sync_status_code, finished.last_attempt_at) == (400, NOON)
         assert failure is not None
         assert failure.occurred_at == NOON + 5
 
     def test_leaves_no_error_from_before_the_attempt_though_the_clock_steps_back(self) -> None:
-        _, failure = finish(release(begin(DEVICE, NOON, HOLD), FULL, NOON - 5))
+        _, failure = finish_when_due(release(begin(DEVICE, NOON, HOLD), FULL, NOON - 5))
         assert failure == Failure(7, 1, 400, "Storage Full", NOON)
 
     @pytest.mark.parametrize(
@@ -186,7 +199,7 @@ def test_an_attempt_keeps_every_rule_from_any_state(
     assert pending.pending.due_at is not None
     assert (released_at if plan == HOLD else now) <= pending.pending.due_at <= LATEST
 
-    finished, failure = finish(pending)
+    finished, failure = finish_when_due(pending)
     assert in_time(finished)
     assert not finished.is_pending
     assert (finished.sync_status_code, finished.error_message) == pending.pending.outcome

@@ -129,7 +129,7 @@ def test_imports_point_one_way_and_each_outside_thing_has_its_place() -> None:
         ("pisync.auth.accounts", "def late():\n    from aiohttp_jwt import JWTMiddleware"),
         ("pisync.cli.main", "import os\nos.environ['PISYNC_PORT']"),
         ("pisync.app", "from os import getenv"),
-        ("pisync.web.handlers.devices", "from pisync.stores.embedded.store import MemoryStore"),
+        ("pisync.web.handlers.devices", "from pisync.stores.embedded.store import EmbeddedStore"),
         ("pisync.web.handlers.devices", "from pisync.stores import embedded"),
     ],
 )
@@ -139,7 +139,7 @@ def test_the_import_rules_see_a_breach(module: str, source: str) -> None:
 
 def test_the_import_rules_allow_what_is_meant() -> None:
     assert (
-        list(broken_rules("pisync.app", "from pisync.stores.embedded.store import MemoryStore"))
+        list(broken_rules("pisync.app", "from pisync.stores.embedded.store import EmbeddedStore"))
         == []
     )
     assert list(broken_rules("pisync.web.handlers.health", "from aiohttp import web")) == []

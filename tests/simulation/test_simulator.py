@@ -45,7 +45,8 @@ from pisync.stores.base import (
     NoSuchFleet,
     StoreUnavailable,
 )
-from pisync.stores.embedded.store import MemoryStore
+from pisync.stores.embedded.store import EmbeddedStore
+from pisync.stores.embedded.syncs import EmbeddedFinisher, EmbeddedStarter
 from pisync.telemetry.metrics import Metrics
 from tests.support.stalls import Stalls
 from tests.support.waiting import eventually
@@ -60,23 +61,26 @@ ON_TIME = 1.0
 """How late, in seconds, a sync may finish on a machine that has much else to do."""
 
 
-class TroubledStore(MemoryStore):
-    """A memory store that a test can break, and in which it can do something in between."""
+class TroubledFinisher(EmbeddedFinisher):
+    """A finisher that a test can break."""
 
-    def __init__(self, first: FirstData, profile: Profile) -> None:
-        super().__init__(first, profile, SystemClocks())
-        self.trouble: Exception | None = None
-        self.looks = 0
-        """How often somebody asked for what is due."""
-        self.in_between: Callable[[int], Awaitable[object]] | None = None
-        """Called after each call of `begin`, with how many there were."""
-        self.begins = 0
+    trouble: Exception | None = None
+    looks = 0
+    """How often somebody asked for what is due."""
 
     async def finish_due(self, limit: int) -> int:
         self.looks += 1
         if self.trouble:
             raise self.trouble
         return await super().finish_due(limit)
+
+
+class InterruptedStarter(EmbeddedStarter):
+    """A starter in which a test can do something in between."""
+
+    in_between: Callable[[int], Awaitable[object]] | None = None
+    """Called after each call of `begin`, with how many there were."""
+    begins = 0
 
     async def begin(
         self, fleet: str, device_ids: Iterable[int], *, generation: int | None = None
@@ -86,6 +90,18 @@ class TroubledStore(MemoryStore):
         if self.in_between:
             await self.in_between(self.begins)
         return begun
+
+
+class TroubledStore(EmbeddedStore):
+    """A memory store with both of them."""
+
+    starter: InterruptedStarter
+    finisher: TroubledFinisher
+
+    def __init__(self, first: FirstData, profile: Profile) -> None:
+        super().__init__(first, profile, SystemClocks())
+        self.starter = InterruptedStarter(self._registry, self._writer)
+        self.finisher = TroubledFinisher(self._registry, self._writer)
 
 
 class Live:
@@ -102,19 +118,19 @@ class Live:
         await eventually(self.nothing_pending)
 
     async def nothing_pending(self) -> bool:
-        return await self.store.pending() == 0
+        return await self.store.queries.pending() == 0
 
     async def has_finished(self, device_id: int) -> bool:
-        return not (await self.store.device(F, device_id)).is_pending
+        return not (await self.store.queries.device(F, device_id)).is_pending
 
     async def statuses(self) -> Counter[int]:
         return Counter({code: n for code, n in (await self.by_status()).items() if n})
 
     async def lateness(self) -> LatenessView:
-        return self.simulator.lateness(F, (await self.store.fleet(F)).generation)
+        return self.simulator.lateness(F, (await self.store.queries.fleet(F)).generation)
 
     async def by_status(self) -> dict[int, int]:
-        return dict((await self.store.stats(F)).by_status)
+        return dict((await self.store.queries.stats(F)).by_status)
 
 
 @asynccontextmanager
@@ -174,7 +190,7 @@ async def two_thousand_syncs() -> None:
         assert await live.statuses() == Counter(
             draw(profile, each, 1).outcome.sync_status_code for each in range(1, 2001)
         )
-        ledger = await live.store.ledger(F)
+        ledger = await live.store.queries.ledger(F)
         assert ledger.balanced
         assert (ledger.accepted, ledger.pending) == (2000, 0)
         assert sum(isinstance(each, ErrorLog) for each in events) == ledger.error_logs
@@ -183,7 +199,7 @@ async def two_thousand_syncs() -> None:
         assert 0 <= lateness.p50 <= lateness.p99 <= lateness.max
         assert lateness.p99 < ON_TIME + stalls.seconds
         # One look for many: it sleeps until something is due.
-        assert live.store.looks < 1500
+        assert live.store.finisher.looks < 1500
 
 
 class TestLoop:
@@ -202,9 +218,9 @@ class TestLoop:
             await live.simulator.start_all(F, None)
             early = []
             async with asyncio.timeout(10):
-                while await live.store.pending():
-                    page = await live.store.devices(F, after=0, limit=200, statuses=None)
-                    now = (await live.store.fleet(F)).clock.now
+                while await live.store.queries.pending():
+                    page = await live.store.queries.devices(F, after=0, limit=200, statuses=None)
+                    now = (await live.store.queries.fleet(F)).clock.now
                     early += [
                         each
                         for each in page.devices
@@ -216,43 +232,45 @@ class TestLoop:
     async def test_sleeps_while_there_is_nothing_to_do(self, slow: Live) -> None:
         await slow.simulator.start_all(F, None)
         await asyncio.sleep(0.05)
-        before = slow.store.looks
+        before = slow.store.finisher.looks
         await asyncio.sleep(0.3)
-        assert slow.store.looks - before <= 2
+        assert slow.store.finisher.looks - before <= 2
 
     async def test_sleeps_while_all_is_held_or_the_clock_is_manual(self, live: Live) -> None:
-        await live.store.set_script(F, 1, Script((Step(None),)))
+        await live.store.fleets.set_script(F, 1, Script((Step(None),)))
         await live.simulator.start(F, 1)
-        await live.store.put_fleet("manual", Generated(1), QUICK)
-        await live.store.set_clock("manual", 0)
+        await live.store.fleets.put("manual", Generated(1), QUICK)
+        await live.store.finisher.set_clock("manual", 0)
         await live.simulator.start("manual", 1)
         await asyncio.sleep(0.05)
-        before = live.store.looks
+        before = live.store.finisher.looks
         await asyncio.sleep(0.2)
-        assert live.store.looks - before <= 2
-        assert await live.store.pending() == 2
+        assert live.store.finisher.looks - before <= 2
+        assert await live.store.queries.pending() == 2
 
     async def test_wakes_for_a_sync_that_is_due_before_those_it_waits_for(self, slow: Live) -> None:
         await slow.simulator.start(F, 1)
         await asyncio.sleep(0.02)
-        await slow.store.set_script(F, 2, Script((Step(SUCCEEDED, 10_000),)))
+        await slow.store.fleets.set_script(F, 2, Script((Step(SUCCEEDED, 10_000),)))
         await slow.simulator.start(F, 2)
         await eventually(lambda: slow.has_finished(2))
-        assert (await slow.store.device(F, 1)).is_pending
+        assert (await slow.store.queries.device(F, 1)).is_pending
 
     async def test_wakes_when_time_is_made_to_run_faster(self, slow: Live) -> None:
         await slow.simulator.start(F, 1)
         await asyncio.sleep(0.02)
-        await slow.store.set_clock(F, 100_000)
+        await slow.store.finisher.set_clock(F, 100_000)
         await slow.all_finished()
 
     async def test_serves_all_fleets(self, live: Live) -> None:
         for name in ("one", "other"):
-            await live.store.put_fleet(name, Generated(100), QUICK)
+            await live.store.fleets.put(name, Generated(100), QUICK)
             await live.simulator.start_all(name, None)
         await live.simulator.start_all(F, None)
         await live.all_finished()
-        assert [(await live.store.ledger(name)).accepted for name in (F, "one", "other")] == [
+        assert [
+            (await live.store.queries.ledger(name)).accepted for name in (F, "one", "other")
+        ] == [
             20,
             100,
             100,
@@ -281,18 +299,18 @@ class TestLoop:
         self, live: Live, trouble: Exception, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("pisync.simulation.simulator.RETRY", 0.05)
-        live.store.trouble = trouble
+        live.store.finisher.trouble = trouble
         await live.simulator.start_all(F, None)
         began = time.monotonic()
-        while live.store.looks < 10:  # noqa: ASYNC110 - it tells nobody
+        while live.store.finisher.looks < 10:  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0.005)
-        assert await live.store.pending() == 20
+        assert await live.store.queries.pending() == 20
         # It tried again, and did not hammer on the store.
         assert time.monotonic() - began >= 0.1
 
-        live.store.trouble = None
+        live.store.finisher.trouble = None
         await live.all_finished()
-        ledger = await live.store.ledger(F)
+        ledger = await live.store.queries.ledger(F)
         assert ledger.balanced
         assert ledger.succeeded + ledger.failures == 20
 
@@ -303,7 +321,9 @@ class TestLoop:
 
         async def come_and_go() -> None:
             while True:
-                live.store.trouble = None if live.store.trouble else StoreUnavailable()
+                live.store.finisher.trouble = (
+                    None if live.store.finisher.trouble else StoreUnavailable()
+                )
                 await asyncio.sleep(0.003)
 
         trouble = asyncio.create_task(come_and_go())
@@ -312,7 +332,7 @@ class TestLoop:
             await asyncio.sleep(0.01)
         await live.all_finished()
         trouble.cancel()
-        ledger = await live.store.ledger(F)
+        ledger = await live.store.queries.ledger(F)
         assert ledger.balanced
         assert ledger.accepted + ledger.joined == 200
 
@@ -320,11 +340,11 @@ class TestLoop:
         self, live: Live, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         monkeypatch.setattr("pisync.simulation.simulator.RETRY", 0.05)
-        live.store.trouble = ValueError("something quite unexpected")
+        live.store.finisher.trouble = ValueError("something quite unexpected")
         await live.simulator.start(F, 1)
         while "something quite unexpected" not in caplog.text:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.005)
-        live.store.trouble = None
+        live.store.finisher.trouble = None
 
 
 class TestStart:
@@ -343,7 +363,7 @@ class TestStartListed:
         await slow.simulator.start(F, 3)
         came = await slow.simulator.start_listed(F, [7, 3, 9999, 8, 1001])
         assert came == BulkResult(started=2, joined=1, refused=0, not_found=[9999, 1001])
-        assert await slow.store.pending() == 3
+        assert await slow.store.queries.pending() == 3
 
     async def test_counts_a_repeated_id_once(self, slow: Live) -> None:
         came = await slow.simulator.start_listed(F, [7, 7, 9999, 7, 9999])
@@ -372,16 +392,16 @@ class TestStartListed:
         self, slow: Live, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(slow.simulator, "_queues", Queues(at_once=1))
-        await slow.store.put_fleet("other", Generated(10), SLOW)
+        await slow.store.fleets.put("other", Generated(10), SLOW)
         go_on = asyncio.Event()
 
         async def stay(begins: int) -> None:
             if begins == 1:
                 await go_on.wait()
 
-        slow.store.in_between = stay
+        slow.store.starter.in_between = stay
         many = asyncio.create_task(slow.simulator.start_all(F, None))
-        await eventually(lambda: slow.store.begins == 1, interval=0)
+        await eventually(lambda: slow.store.starter.begins == 1, interval=0)
         assert (await slow.simulator.start_all("other", None)).started == 10
         go_on.set()
         assert (await many).started == 1000
@@ -397,7 +417,7 @@ class TestStartListed:
         self, slow: Live
     ) -> None:
         refusing = replace(SLOW, refuse_pending=True, max_pending=5)
-        await slow.store.change_profile(F, lambda _: refusing)
+        await slow.store.fleets.change_profile(F, lambda _: refusing)
         await slow.simulator.start_listed(F, [1, 2, 3])
         came = await slow.simulator.start_listed(F, [1, 2, 4, 5, 6, 7])
         assert came == BulkResult(2, 0, 4, [])
@@ -406,7 +426,7 @@ class TestStartListed:
         many = list(range(1300, 0, -1))
         came = await slow.simulator.start_listed(F, many)
         assert came == BulkResult(1000, 0, 0, list(range(1300, 1000, -1)))
-        assert slow.store.begins == -(-1300 // BATCH)
+        assert slow.store.starter.begins == -(-1300 // BATCH)
 
     async def test_counts_an_id_once_over_all_batches(self, slow: Live) -> None:
         ids = [*range(1, 1001), *range(1, 1001)]
@@ -434,7 +454,7 @@ class TestStartAll:
             assert await live.simulator.start_all(F, frozenset()) == BulkResult(0, 0, 0, [])
 
     async def test_of_no_devices_is_nothing(self, slow: Live) -> None:
-        await slow.store.put_fleet("none", Generated(0), SLOW)
+        await slow.store.fleets.put("none", Generated(0), SLOW)
         assert await slow.simulator.start_all("none", None) == BulkResult(0, 0, 0, [])
 
     async def test_of_no_fleet(self, slow: Live) -> None:
@@ -459,7 +479,7 @@ class TestBulk:
 
         async def look() -> None:
             while True:
-                looks.append(await slow.store.pending())
+                looks.append(await slow.store.queries.pending())
                 await asyncio.sleep(0)
 
         looking = asyncio.create_task(look())
@@ -472,13 +492,13 @@ class TestBulk:
     ) -> None:
         async def reset(begins: int) -> None:
             if begins == 2:
-                await slow.store.reset_fleet(F)
+                await slow.store.fleets.reset(F)
 
-        slow.store.in_between = reset
+        slow.store.starter.in_between = reset
         with pytest.raises(FleetReplaced):
             await call(slow.simulator)
-        assert await slow.store.pending() == 0
-        assert (await slow.store.ledger(F)).accepted == 0
+        assert await slow.store.queries.pending() == 0
+        assert (await slow.store.queries.ledger(F)).accepted == 0
 
     async def test_that_waits_for_its_turn_during_a_reset_starts_nothing_after_it(
         self,
@@ -490,14 +510,14 @@ class TestBulk:
 
         async def reset(begins: int) -> None:
             if begins == 1:
-                await slow.store.reset_fleet(F)
+                await slow.store.fleets.reset(F)
 
-        slow.store.in_between = reset
+        slow.store.starter.in_between = reset
         calls = [asyncio.ensure_future(call(slow.simulator)) for _ in range(2)]
         for each in calls:
             with pytest.raises(FleetReplaced):
                 await each
-        assert (await slow.store.ledger(F)).accepted == 0
+        assert (await slow.store.queries.ledger(F)).accepted == 0
 
     async def test_tells_of_a_store_that_fails_in_the_middle_and_keeps_what_was_begun(
         self, slow: Live, call: Callable[[Simulator], Awaitable[BulkResult]]
@@ -506,35 +526,35 @@ class TestBulk:
             if begins == 2:
                 raise StoreUnavailable
 
-        slow.store.in_between = fail
+        slow.store.starter.in_between = fail
         with pytest.raises(StoreUnavailable):
             await call(slow.simulator)
-        assert await slow.store.pending() == 2 * BATCH
+        assert await slow.store.queries.pending() == 2 * BATCH
 
     async def test_goes_on_to_the_end_when_its_caller_is_cancelled(
         self, slow: Live, call: Callable[[Simulator], Awaitable[BulkResult]]
     ) -> None:
         caller = asyncio.ensure_future(call(slow.simulator))
-        await eventually(lambda: slow.store.begins > 0, interval=0)
+        await eventually(lambda: slow.store.starter.begins > 0, interval=0)
         caller.cancel()
         with pytest.raises(asyncio.CancelledError):
             await caller
-        assert await slow.store.pending() < 1000
+        assert await slow.store.queries.pending() < 1000
         await slow.simulator.drain()
-        assert await slow.store.pending() == 1000
+        assert await slow.store.queries.pending() == 1000
 
     async def test_is_cut_off_where_draining_may_take_no_longer(
         self, slow: Live, call: Callable[[Simulator], Awaitable[BulkResult]]
     ) -> None:
         caller = asyncio.ensure_future(call(slow.simulator))
-        await eventually(lambda: slow.store.begins > 0, interval=0)
+        await eventually(lambda: slow.store.starter.begins > 0, interval=0)
         await slow.simulator.drain(0)
         with pytest.raises(asyncio.CancelledError):
             await caller
-        begun = await slow.store.pending()
+        begun = await slow.store.queries.pending()
         assert 0 < begun < 1000
         await slow.simulator.drain()
-        ledger = await slow.store.ledger(F)
+        ledger = await slow.store.queries.ledger(F)
         assert (ledger.accepted, ledger.pending) == (begun, begun)
         assert ledger.balanced
 
@@ -546,12 +566,12 @@ class TestBulk:
     ) -> None:
         monkeypatch.setattr(slow.simulator, "_queues", Queues(at_once=1))
         first, second = (asyncio.ensure_future(call(slow.simulator)) for _ in range(2))
-        await eventually(lambda: slow.store.begins > 0, interval=0)
+        await eventually(lambda: slow.store.starter.begins > 0, interval=0)
         second.cancel()
         await first
         await slow.simulator.drain()
         assert second.cancelled()
-        ledger = await slow.store.ledger(F)
+        ledger = await slow.store.queries.ledger(F)
         assert (ledger.accepted, ledger.joined) == (1000, 0)
 
     async def test_that_fails_after_its_caller_was_cancelled_troubles_nobody(
@@ -565,9 +585,9 @@ class TestBulk:
             if begins == 3:
                 raise StoreUnavailable
 
-        slow.store.in_between = fail
+        slow.store.starter.in_between = fail
         caller = asyncio.ensure_future(call(slow.simulator))
-        await eventually(lambda: slow.store.begins > 0, interval=0)
+        await eventually(lambda: slow.store.starter.begins > 0, interval=0)
         caller.cancel()
         with pytest.raises(asyncio.CancelledError):
             await caller
@@ -579,7 +599,7 @@ class TestBulk:
 
 class TestTime:
     async def test_advance_and_settle_finish_before_they_answer(self, slow: Live) -> None:
-        await slow.store.set_clock(F, 0)
+        await slow.store.finisher.set_clock(F, 0)
         await slow.simulator.start_all(F, None)
         moved = await slow.simulator.advance(F, 599_999_999)
         assert moved.finished == 0
@@ -591,7 +611,7 @@ class TestTime:
     async def test_advance_goes_on_to_the_end_when_its_caller_is_cancelled(
         self, slow: Live
     ) -> None:
-        present = (await slow.store.set_clock(F, 0)).now
+        present = (await slow.store.finisher.set_clock(F, 0)).now
         await slow.simulator.start_all(F, None)
         caller = asyncio.create_task(slow.simulator.advance(F, 3_600_000_000))
         await asyncio.sleep(0)
@@ -599,8 +619,8 @@ class TestTime:
         with pytest.raises(asyncio.CancelledError):
             await caller
         await slow.simulator.drain()
-        assert await slow.store.pending() == 0
-        assert (await slow.store.fleet(F)).clock.now == present + 3_600_000_000
+        assert await slow.store.queries.pending() == 0
+        assert (await slow.store.queries.fleet(F)).clock.now == present + 3_600_000_000
 
 
 class TestDrain:
@@ -614,18 +634,18 @@ class TestDrain:
             if begins == 1:
                 asyncio.ensure_future(slow.simulator.start_listed("other", range(1, 501)))  # noqa: RUF006 - the simulator keeps it
 
-        await slow.store.put_fleet("other", Generated(500), SLOW)
-        slow.store.in_between = another
+        await slow.store.fleets.put("other", Generated(500), SLOW)
+        slow.store.starter.in_between = another
         call = asyncio.ensure_future(slow.simulator.start_all(F, None))
-        await eventually(lambda: slow.store.begins > 0, interval=0)
+        await eventually(lambda: slow.store.starter.begins > 0, interval=0)
         await slow.simulator.drain()
-        assert await slow.store.pending() == 1500
+        assert await slow.store.queries.pending() == 1500
         await call
 
 
 class TestForecast:
     async def test_is_what_then_happens(self, live: Live) -> None:
-        await live.store.set_clock(F, 0)
+        await live.store.finisher.set_clock(F, 0)
         forecast = await live.simulator.forecast(F, 7, 5, None)
         assert [attempt for attempt, _ in forecast] == [1, 2, 3, 4, 5]
         for attempt, drawn in forecast:
@@ -634,7 +654,7 @@ class TestForecast:
             assert begun.device.attempt == attempt
             moved = await live.simulator.settle(F)
             assert moved.now - begun.device.last_attempt_at == drawn.delay
-            device = await live.store.device(F, 7)
+            device = await live.store.queries.device(F, 7)
             assert (device.sync_status_code, device.error_message) == drawn.outcome
 
     async def test_begins_with_the_next_attempt_unless_another_is_named(self, slow: Live) -> None:
@@ -648,9 +668,9 @@ class TestForecast:
         assert await slow.simulator.forecast(F, 7, 1, far) == [(far, draw(SLOW, 7, far))]
 
     async def test_changes_nothing(self, slow: Live) -> None:
-        before = await slow.store.device(F, 7)
+        before = await slow.store.queries.device(F, 7)
         await slow.simulator.forecast(F, 7, 1000, None)
-        assert await slow.store.device(F, 7) == before
+        assert await slow.store.queries.device(F, 7) == before
 
     async def test_of_what_is_not_there(self, slow: Live) -> None:
         with pytest.raises(NoSuchDevice):
@@ -677,24 +697,24 @@ class TestLateness:
     async def test_is_forgotten_with_what_was_before_a_reset(self, live: Live) -> None:
         await live.simulator.start_all(F, None)
         await live.all_finished()
-        generation = (await live.store.fleet(F)).generation
-        await live.store.reset_fleet(F)
+        generation = (await live.store.queries.fleet(F)).generation
+        await live.store.fleets.reset(F)
         assert await live.lateness() == (0, 0, 0)
         assert live.simulator.lateness(F, generation) == (0, 0, 0)
 
     async def test_is_not_of_what_finished_before_a_reset_and_is_told_after_it(
         self, live: Live
     ) -> None:
-        generation = (await live.store.fleet(F)).generation
-        device = await live.store.device(F, 1)
-        await live.store.reset_fleet(F)
+        generation = (await live.store.queries.fleet(F)).generation
+        device = await live.store.queries.device(F, 1)
+        await live.store.fleets.reset(F)
         live.simulator.finished(F, generation, [FinishedSync(device, None, 5.0)])
         assert await live.lateness() == (0, 0, 0)
 
 
 class TestTelling:
     async def test_metrics_count_what_came_of_requests_and_of_syncs(self, slow: Live) -> None:
-        await slow.store.change_profile(F, lambda _: replace(FAILING, max_pending=2))
+        await slow.store.fleets.change_profile(F, lambda _: replace(FAILING, max_pending=2))
         await slow.simulator.start_listed(F, [1, 2, 3, 1001])
         await slow.simulator.start_listed(F, [1])
         await slow.simulator.settle(F)
@@ -715,26 +735,26 @@ class TestTelling:
         assert b"pisync_sync_lateness_seconds_count 20.0" in live.metrics.render()
 
     async def test_subscribers_hear_of_beginnings_ends_and_errors(self, slow: Live) -> None:
-        await slow.store.change_profile(F, lambda _: FAILING)
+        await slow.store.fleets.change_profile(F, lambda _: FAILING)
         with slow.broker.subscribe(F) as subscription:
             begun = await slow.simulator.start(F, 1)
             await slow.simulator.settle(F)
             pending, device, log = await told(subscription)
         assert pending == begun.device
-        assert device == await slow.store.device(F, 1)
+        assert device == await slow.store.queries.device(F, 1)
         assert isinstance(log, ErrorLog)
         assert log.device_id == 1
 
     async def test_subscribers_hear_that_a_reset_made_all_else_void(self, slow: Live) -> None:
         with slow.broker.subscribe(F) as subscription:
             await slow.simulator.start(F, 1)
-            await slow.store.reset_fleet(F)
+            await slow.store.fleets.reset(F)
             assert await told(subscription) == [None]
 
     async def test_subscribers_of_all_fleets_hear_that_something_may_have_been_missed(
         self, slow: Live
     ) -> None:
-        await slow.store.put_fleet("other", Generated(1), SLOW)
+        await slow.store.fleets.put("other", Generated(1), SLOW)
         with slow.broker.subscribe(F) as one, slow.broker.subscribe("other") as other:
             slow.simulator.missed()
             assert await told(one) == await told(other) == [None]

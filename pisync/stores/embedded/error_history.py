@@ -4,8 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from pisync.model.device import ErrorLog
-from pisync.stores.base import ErrorFilter, ErrorPage
+from pisync.model.device import ErrorFilter, ErrorLog, ErrorPage
 
 _MOST_PAGES = 128
 

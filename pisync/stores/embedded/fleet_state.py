@@ -20,10 +20,7 @@ from pisync.model.outcome import STATUS_CODES
 from pisync.model.profile import Profile
 from pisync.model.script import Script
 from pisync.stores.base import NoSuchDevice
-from pisync.stores.changes import (
-    Due,
-    FleetChanges,
-)
+from pisync.stores.changes import Due, FleetChanges
 from pisync.stores.embedded.device_table import DeviceTable
 from pisync.stores.embedded.error_history import ErrorHistory
 
@@ -124,7 +121,11 @@ class FleetState:
         return self.errors.next_id
 
     def position(self, device_id: int) -> int:
-        """Return a device's position; raises NoSuchDevice."""
+        """Return a device's position.
+
+        Raises:
+            NoSuchDevice: There is none with this id.
+        """
         position = self.devices.position(device_id)
         if position is None:
             raise NoSuchDevice
@@ -163,21 +164,21 @@ class FleetState:
 
     # Writing
 
-    def apply(self, work: FleetChanges["FleetState"]) -> None:
-        """Make a unit of work true."""
-        self.profile = work.profile
-        self.clock = work.clock
-        for position, device in work.devices.items():
+    def apply(self, changes: FleetChanges["FleetState"]) -> None:
+        """Make changes true."""
+        self.profile = changes.profile
+        self.clock = changes.clock
+        for position, device in changes.devices.items():
             self._save(position, device)
-        for device_id, script in work.scripts.items():
+        for device_id, script in changes.scripts.items():
             if script is None:
                 self.scripts.pop(device_id, None)
             else:
                 self.scripts[device_id] = script
-        for log in work.error_logs:
+        for log in changes.error_logs:
             self.errors.append(log)
         # Not `update`, which takes five times as long for so few.
-        for what, count in work.counts.items():
+        for what, count in changes.counts.items():
             self.counts[what] += count
 
     def _save(self, position: int, device: Device) -> None:

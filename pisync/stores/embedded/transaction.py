@@ -1,55 +1,64 @@
-"""A batch: changes to several fleets, and accounts, that become true together."""
+"""A transaction: changes to several fleets, and accounts, that become true together."""
 
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from pisync.model.account import (
-    Account,
-    TokenRevocation,
-)
+from pisync.model.account import Account, TokenRevocation
+from pisync.model.clock import Clock
 from pisync.stores.base import NoSuchFleet
 from pisync.stores.changes import FleetChanges
 from pisync.stores.embedded.fleet_state import FleetState
+from pisync.telemetry.logs import get_logger
 
 _Result = TypeVar("_Result")
 
+_log = get_logger()
+
 
 class Transaction:
-    """What jobs want to change, computed on top of each other, and applied as a whole.
-
-    A job that raises must do so before it changes anything.
-    """
+    """What mutations change, computed on top of each other, and committed as a whole."""
 
     def __init__(self, fleets: Mapping[str, FleetState]) -> None:
         self._fleets = fleets
-        self.works: dict[FleetState, FleetChanges[FleetState]] = {}
+        self.changes: dict[FleetState, FleetChanges[FleetState]] = {}
         self.replaced: dict[str, FleetState | None] = {}
         """The fleets that are made, replaced or (None) deleted."""
         self.accounts: dict[str, Account | None] = {}
         """The accounts that are added, changed or (None) deleted, by key."""
-        self.restrictions: dict[str, TokenRevocation] = {}
-        self.guesses: dict[bytes, tuple[int, float]] = {}
-        """Failed guesses under a key, and the seconds that are left of their window."""
-        self._told: list[Callable[[], object]] = []
-        self._undone: list[Callable[[], object]] = []
+        self.revocations: dict[str, TokenRevocation] = {}
+        self.login_failures: dict[bytes, tuple[int, float]] = {}
+        """Failed logins under a key, and the seconds that are left of their window."""
+        self._on_commit: list[Callable[[], object]] = []
+        self._on_rollback: list[Callable[[], object]] = []
 
     def __bool__(self) -> bool:
-        """Say whether there is anything to make true."""
-        return any((self.works, self.replaced, self.accounts, self.restrictions, self.guesses))
+        """Say whether there is anything to commit."""
+        return any(
+            (self.changes, self.replaced, self.accounts, self.revocations, self.login_failures)
+        )
 
     def fleet(self, name: str) -> FleetState:
-        """Return the fleet of this name as the jobs so far leave it; raises NoSuchFleet."""
+        """Return the fleet of this name as the mutations so far leave it.
+
+        Raises:
+            NoSuchFleet: There is none.
+        """
         fleet = self.replaced[name] if name in self.replaced else self._fleets.get(name)
         if fleet is None:
             raise NoSuchFleet
         return fleet
 
-    def work(self, fleet: FleetState) -> FleetChanges[FleetState]:
-        """Return what is to be done to a fleet."""
-        work = self.works.get(fleet)
-        if work is None:
-            work = self.works[fleet] = FleetChanges(fleet)
-        return work
+    def changes_of(self, fleet: FleetState) -> FleetChanges[FleetState]:
+        """Return what changes in a fleet, to add to it."""
+        changes = self.changes.get(fleet)
+        if changes is None:
+            changes = self.changes[fleet] = FleetChanges(fleet)
+        return changes
+
+    def clock_of(self, fleet: FleetState) -> Clock:
+        """Return a fleet's clock as the mutations so far leave it."""
+        changes = self.changes.get(fleet)
+        return fleet.clock if changes is None else changes.clock
 
     def ended(self) -> list[FleetState]:
         """Return the fleets that are replaced or deleted."""
@@ -59,31 +68,38 @@ class Transaction:
         """Say whether a fleet is replaced or deleted."""
         return self.replaced.get(fleet.name, fleet) is not fleet
 
-    def tell(self, what: Callable[[], object]) -> None:
+    def on_commit(self, callback: Callable[[], object]) -> None:
         """Call this once everything is true."""
-        self._told.append(what)
+        self._on_commit.append(callback)
 
-    def undo(self, how: Callable[[], object]) -> None:
-        """Call this if none of it becomes true: it puts back what was taken to work on."""
-        self._undone.append(how)
+    def on_rollback(self, callback: Callable[[], object]) -> None:
+        """Call this if nothing becomes true: it puts back what was taken to work on."""
+        self._on_rollback.append(callback)
 
-    def give_up(self) -> None:
+    def roll_back(self) -> None:
         """Leave everything as it was."""
-        for how in self._undone:
-            how()
+        for callback in reversed(self._on_rollback):
+            callback()
 
-    def apply(self, fleets: dict[str, FleetState]) -> None:
-        """Make it all true, in `fleets`, and tell."""
-        for fleet, work in self.works.items():
-            fleet.apply(work)
+    def commit(self, fleets: dict[str, FleetState]) -> None:
+        """Make everything true, in `fleets`, and tell it."""
+        for fleet, changes in self.changes.items():
+            fleet.apply(changes)
         for name, new in self.replaced.items():
             if new is None:
                 fleets.pop(name, None)
             else:
                 fleets[name] = new
-        for what in self._told:
-            what()
+        for callback in self._on_commit:
+            try:
+                callback()
+            except Exception:  # noqa: BLE001 - what is true stays true, and the others must hear
+                _log.exception("a commit could not be told")
 
 
 Mutation = Callable[[Transaction], _Result]
-"""Checks something and enters what follows from it in a batch, in one synchronous step."""
+"""Checks something and enters what follows in a transaction, in one synchronous step.
+
+What it refuses (StoreError) it refuses before it changes anything. It may be called again in
+another transaction, if the one that it was called in is rolled back.
+"""

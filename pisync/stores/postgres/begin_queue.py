@@ -1,23 +1,17 @@
 """Attempts begin: the calls that come while one commit is under way share the next one."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
 from pisync.model.sync import SyncResult
-from pisync.stores.base import (
-    FleetReplaced,
-    StoreObserver,
-    StoreUnavailable,
-)
+from pisync.stores.base import FleetReplaced, StoreUnavailable
 from pisync.stores.changes import FleetChanges
-from pisync.stores.postgres.commit import (
-    apply,
-    due_in,
-)
+from pisync.stores.postgres.commit import apply, due_in
 from pisync.stores.postgres.connection.connect import Connection
 from pisync.stores.postgres.database import PATIENCE, Database
+from pisync.stores.postgres.notifications import ObserverHolder
 from pisync.stores.postgres.snapshot import load_fleet
 
 _MOST_DEVICES = 1024
@@ -33,20 +27,20 @@ class _Request(NamedTuple):
 
 
 class BeginQueue:
-    """One queue of requests for each fleet. `begin` is what pisync.stores.base says."""
+    """One queue of requests for each fleet. What `begin` promises: see pisync.stores.base."""
 
-    def __init__(self, database: Database, observer: StoreObserver, max_error_logs: int) -> None:
+    def __init__(self, database: Database, holder: ObserverHolder, max_error_logs: int) -> None:
         self._database = database
-        self._observer = observer
-        self._most_error_logs = max_error_logs
+        self._holder = holder
+        self._max_error_logs = max_error_logs
         self._queues: dict[str, list[_Request]] = {}
         self._workers: set[asyncio.Task[None]] = set()
 
     async def begin(
-        self, fleet: str, device_ids: Sequence[int], generation: int | None
-    ) -> list[SyncResult]:
-        """Begin an attempt of each device, or join the one under way."""
-        request = _Request(device_ids, generation, asyncio.get_running_loop().create_future())
+        self, fleet: str, device_ids: Iterable[int], *, generation: int | None = None
+    ) -> Sequence[SyncResult]:
+        answer: asyncio.Future[list[SyncResult]] = asyncio.get_running_loop().create_future()
+        request = _Request([*device_ids], generation, answer)
         if fleet in self._queues:
             self._queues[fleet].append(request)
         else:
@@ -82,21 +76,21 @@ class BeginQueue:
     ) -> Sequence[list[SyncResult] | Exception] | None:
         device_ids = {device_id for request in requests for device_id in request.device_ids}
         fleet = await load_fleet(self._database, connection, name, [*device_ids])
-        work = FleetChanges(fleet)
+        changes = FleetChanges(fleet)
         answers: list[list[SyncResult] | Exception] = [
             FleetReplaced()
             if request.generation not in (None, fleet.fleet_id)
-            else work.begin(request.device_ids, fleet.now)
+            else changes.begin(request.device_ids, fleet.now)
             for request in requests
         ]
-        if work.counts and await apply(connection, work, self._most_error_logs) is None:
+        if changes.counts and await apply(connection, changes, self._max_error_logs) is None:
             return None
         for answer in answers:
             if not isinstance(answer, Exception):
-                self._observer.began(name, answer)
-        wait = due_in(work)
+                self._holder.observer.began(name, answer)
+        wait = due_in(changes)
         if wait is not None:
-            self._observer.due_in(wait)
+            self._holder.observer.due_in(wait)
         return answers
 
 

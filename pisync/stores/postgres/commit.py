@@ -1,4 +1,4 @@
-"""Making a unit of work true: the call of the function `apply_work`, and its many arguments."""
+"""Making changes true: the call of the function `apply_work`, and its many arguments."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -21,43 +21,43 @@ _APPLY = f"SELECT apply_work({', '.join(f'${n}' for n in range(1, _ARGUMENTS + 1
 SnapshotChanges = FleetChanges[FleetSnapshot]
 
 
-def due_in(work: SnapshotChanges) -> float | None:
+def due_in(changes: SnapshotChanges) -> float | None:
     """Return the real seconds until the first of the syncs that began is due; None for never."""
     dues = [
         each.pending.due_at
-        for each in work.devices.values()
+        for each in changes.devices.values()
         if each.pending is not None and each.pending.due_at is not None
     ]
     if not dues:
         return None
-    wait = work.clock.real_wait(min(dues), work.fleet.real_time)
+    wait = changes.clock.real_wait(min(dues), changes.fleet.real_time)
     return None if wait is None else wait / SECOND
 
 
 async def apply(
     connection: Connection,
-    work: SnapshotChanges,
+    changes: SnapshotChanges,
     max_error_logs: int,
     *,
     finished: Sequence[FinishedSync] = (),
     more_notices: Sequence[str] = (),
 ) -> int | None:
-    """Make a unit of work true, and tell all replicas; None if what it is based on has changed.
+    """Make changes true, and tell all replicas; None if their snapshot no longer holds.
 
     Returns the id of the newest error log before it.
     """
-    fleet = work.fleet
+    fleet = changes.fleet
     before = fleet.devices
     moves = Counter[int]()
     rows = []
-    for device_id, device in work.devices.items():
+    for device_id, device in changes.devices.items():
         old = before[device_id]
         moves[old.sync_status_code] -= 1
         moves[device.sync_status_code] += 1
         rows.append((device_id, old.attempt, old.sync_status_code, *device_row(device)[1:]))
-    room = work.profile.max_pending - moves[PENDING] if moves[PENDING] > 0 else None
-    changed_clock = work.clock is not fleet.clock
-    told = _changes(work, finished)
+    room = changes.profile.max_pending - moves[PENDING] if moves[PENDING] > 0 else None
+    changed_clock = changes.clock is not fleet.clock
+    changed = _changed(changes, finished)
     newest_error: int | None = await connection.fetchval(
         _APPLY,
         fleet.fleet_id,
@@ -66,21 +66,26 @@ async def apply(
         max_error_logs,
         *_columns(rows, 11),
         *_columns(moves.items(), 2),
-        *_columns([log[1:] for log in work.error_logs], 5),
-        *_columns([(*count, n) for count, n in sorted(work.counts.items())], 3),
-        *_columns([(each, script and script.position) for each, script in work.scripts.items()], 2),
-        *(work.clock if changed_clock else (None, None, None)),
-        None if work.profile is fleet.profile else codec.write_profile(work.profile),
-        [*notifications.changed(fleet.fleet_id, fleet.name, told, due_in(work)), *more_notices],
+        *_columns([log[1:] for log in changes.error_logs], 5),
+        *_columns([(*count, n) for count, n in sorted(changes.counts.items())], 3),
+        *_columns(
+            [(each, script and script.position) for each, script in changes.scripts.items()], 2
+        ),
+        *(changes.clock if changed_clock else (None, None, None)),
+        None if changes.profile is fleet.profile else codec.write_profile(changes.profile),
+        [
+            *notifications.changed(fleet.fleet_id, fleet.name, changed, due_in(changes)),
+            *more_notices,
+        ],
     )
     return newest_error
 
 
-def _changes(
-    work: SnapshotChanges, finished: Sequence[FinishedSync]
+def _changed(
+    changes: SnapshotChanges, finished: Sequence[FinishedSync]
 ) -> Iterable[Device | ErrorLog]:
     if not finished:
-        yield from work.devices.values()
+        yield from changes.devices.values()
     for device, error_log, _ in finished:
         yield device
         if error_log is not None:

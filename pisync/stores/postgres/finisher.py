@@ -1,6 +1,7 @@
 """Attempts finish: when they are due, when time is moved, or when one is released."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 
 from pisync.model.clock import ClockView
@@ -18,7 +19,6 @@ from pisync.stores.base import (
     NoSuchDevice,
     NoSuchFleet,
     PastTheLastYear,
-    StoreObserver,
 )
 from pisync.stores.changes import FleetChanges
 from pisync.stores.postgres import notifications
@@ -28,6 +28,7 @@ from pisync.stores.postgres.commit import (
 )
 from pisync.stores.postgres.connection.connect import Connection
 from pisync.stores.postgres.database import Database, Turns
+from pisync.stores.postgres.notifications import ObserverHolder
 from pisync.stores.postgres.snapshot import (
     FleetSnapshot,
     first_due,
@@ -44,7 +45,7 @@ _PROMISE = """
     WHERE fleet_id = $1 AND version = $2 RETURNING promised_time"""
 
 
-class Finisher:
+class PostgresFinisher:
     """What the methods promise is written in pisync.stores.base.
 
     A manual clock is moved in two steps, so that a move may take many transactions. First it is
@@ -53,16 +54,15 @@ class Finisher:
     to the fleet's clock do.
     """
 
-    def __init__(self, database: Database, observer: StoreObserver, max_error_logs: int) -> None:
+    def __init__(self, database: Database, holder: ObserverHolder, max_error_logs: int) -> None:
         self._database = database
-        self._observer = observer
-        self._most_error_logs = max_error_logs
+        self._holder = holder
+        self._max_error_logs = max_error_logs
         self._moving = Turns(database)
 
     # By themselves
 
     async def finish_due(self, limit: int) -> int:
-        """Finish attempts that are due, of any fleet with a real clock, earliest first."""
         return await self._database.call(partial(self._finish_due, limit))
 
     async def _finish_due(self, limit: int, connection: Connection) -> int:
@@ -72,15 +72,14 @@ class Finisher:
         for fleet, _ in sorted(due, key=lambda each: each[0].clock.real_time_of(each[1])):
             if finished < limit:
                 moments = await load_due(connection, fleet, fleet.now, limit - finished)
-                work = FleetChanges(fleet)
-                ended = work.finish_due(moments, fleet.now)
+                changes = FleetChanges(fleet)
+                ended = changes.finish_due(moments, fleet.now, by_itself=True)
                 # If not, another replica was faster.
-                if await self._apply(connection, work, ended):
+                if await self._apply(connection, changes, ended):
                     finished += len(ended)
         return finished
 
     async def next_due(self) -> float | None:
-        """Return the real seconds until `finish_due` has something to do."""
         at_work = await self._database.call(partial(fleets_at_work, self._database))
         waits = (fleet.clock.real_wait(due, fleet.real_time) for fleet, due in at_work)
         return min((wait / SECOND for wait in waits if wait is not None), default=None)
@@ -88,7 +87,6 @@ class Finisher:
     # When time is moved
 
     async def advance(self, name: str, microseconds: int) -> ClockAdvance:
-        """Move a manual clock, and finish all that falls due on the way, in due order."""
 
         async def target(_: Connection, fleet: FleetSnapshot) -> int:
             if not fleet.clock.is_manual:
@@ -98,7 +96,6 @@ class Finisher:
         return await self._move(name, target)
 
     async def settle(self, name: str) -> ClockAdvance:
-        """Finish all pending syncs that are not held; a manual clock moves to the last due time."""
 
         async def target(connection: Connection, fleet: FleetSnapshot) -> int:
             last = await last_due(connection, fleet)
@@ -142,44 +139,45 @@ class Finisher:
         """Take one step towards `until`; return it, and whether there was nothing left to do."""
         fleet = await self._same(name, fleet_id, connection)
         due = await load_due(connection, fleet, until, BATCH)
-        work = FleetChanges(fleet)
+        changes = FleetChanges(fleet)
         if fleet.clock.is_manual and fleet.now < until:
             reached = due[-1].moment if len(due) == BATCH else until
-            work.clock = fleet.clock.moved_to(reached, fleet.real_time)
-        is_kept = not due and work.clock is fleet.clock
-        ended = work.finish_due(due, None)
-        if not is_kept and not await self._apply(connection, work, ended):
+            changes.clock = fleet.clock.moved_to(reached, fleet.real_time)
+        is_kept = not due and changes.clock is fleet.clock
+        now = changes.clock.now(fleet.real_time)
+        ended = changes.finish_due(due, now, by_itself=False)
+        if not is_kept and not await self._apply(connection, changes, ended):
             return None
         return ClockAdvance(until if fleet.clock.is_manual else fleet.now, len(ended)), is_kept
 
     async def set_clock(self, name: str, speed: float) -> ClockView:
-        """Let a fleet's time go on from the present at another speed; 0 makes it manual."""
         async with self._moving.turn(name):
             fleet = await self._database.call(partial(self._load, name))
             if fleet.is_on_its_way:
-                await self._keep(name, fleet.fleet_id, fleet.promised_time)
+                # If the fleet is replaced meanwhile, it is the new one whose clock is set.
+                with suppress(FleetReplaced):
+                    await self._keep(name, fleet.fleet_id, fleet.promised_time)
             return await self._database.persist(partial(self._set_clock, name, speed))
 
     async def _set_clock(self, name: str, speed: float, connection: Connection) -> ClockView | None:
         fleet = await load_fleet(self._database, connection, name)
         if fleet.is_on_its_way:
             return None
-        work = FleetChanges(fleet)
-        work.clock = fleet.clock.with_speed(speed, fleet.real_time)
+        changes = FleetChanges(fleet)
+        changes.clock = fleet.clock.with_speed(speed, fleet.real_time)
         due = await first_due(connection, fleet)
-        wait = None if due is None else work.clock.real_wait(due, fleet.real_time)
+        wait = None if due is None else changes.clock.real_wait(due, fleet.real_time)
         told = [] if wait is None else [notifications.due(wait / SECOND)]
-        if not await self._apply(connection, work, (), told):
+        if not await self._apply(connection, changes, (), told):
             return None
         if wait is not None:
-            self._observer.due_in(wait / SECOND)
-        return work.clock.view(fleet.real_time)
+            self._holder.observer.due_in(wait / SECOND)
+        return changes.clock.view(fleet.real_time)
 
     # When one is released
 
-    async def release(self, name: str, device_id: int, outcome: Outcome) -> Device:
-        """Finish a held attempt now with this outcome."""
-        return await self._database.persist(partial(self._release, name, device_id, outcome))
+    async def release(self, fleet: str, device_id: int, outcome: Outcome) -> Device:
+        return await self._database.persist(partial(self._release, fleet, device_id, outcome))
 
     async def _release(
         self, name: str, device_id: int, outcome: Outcome, connection: Connection
@@ -187,9 +185,9 @@ class Finisher:
         fleet = await load_fleet(self._database, connection, name, [device_id])
         if device_id not in fleet.devices:
             raise NoSuchDevice
-        work = FleetChanges(fleet)
-        finished = work.release(device_id, outcome, fleet.now)
-        return finished.device if await self._apply(connection, work, [finished]) else None
+        changes = FleetChanges(fleet)
+        finished = changes.release(device_id, outcome, fleet.now)
+        return finished.device if await self._apply(connection, changes, [finished]) else None
 
     # Within
 
@@ -197,7 +195,11 @@ class Finisher:
         return await load_fleet(self._database, connection, name)
 
     async def _same(self, name: str, fleet_id: int, connection: Connection) -> FleetSnapshot:
-        """Read a fleet that was read before; raises FleetReplaced if it has ended since."""
+        """Read a fleet that was read before.
+
+        Raises:
+            FleetReplaced: It has ended since.
+        """
         try:
             fleet = await self._load(name, connection)
         except NoSuchFleet:
@@ -209,22 +211,22 @@ class Finisher:
     async def _apply(
         self,
         connection: Connection,
-        work: SnapshotChanges,
+        changes: SnapshotChanges,
         ended: Sequence[FinishedSync],
         more_notices: Sequence[str] = (),
     ) -> bool:
-        """Make work true, and tell what finished; say whether what it is based on still held."""
-        if not ended and work.clock is work.fleet.clock:
+        """Make changes true, and tell what finished; say whether their snapshot still held."""
+        if not ended and changes.clock is changes.fleet.clock:
             return True
         newest_error = await apply(
-            connection, work, self._most_error_logs, finished=ended, more_notices=more_notices
+            connection, changes, self._max_error_logs, finished=ended, more_notices=more_notices
         )
         if newest_error is None:
             return False
         if ended:
-            self._observer.finished(
-                work.fleet.name,
-                work.fleet.fleet_id,
+            self._holder.observer.finished(
+                changes.fleet.name,
+                changes.fleet.fleet_id,
                 [_numbered(each, newest_error) for each in ended],
             )
         return True

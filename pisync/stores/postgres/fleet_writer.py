@@ -1,4 +1,4 @@
-"""Fleets come and go.
+"""Fleets come and go, and what their attempts come to is changed.
 
 The devices of a new one are written before anyone can see them, some at a time, so that a million
 of them hold nobody up; then one call (`replace_fleet`, in the migrations) puts the fleet into its
@@ -16,14 +16,19 @@ from pisync.model.clock import ClockView
 from pisync.model.fleet import DEFAULT_FLEET, FirstData, FleetView, Generated, Listed
 from pisync.model.outcome import STATUS_CODES, SUCCESS
 from pisync.model.profile import Profile
+from pisync.model.script import Script
 from pisync.stores.base import (
     DefaultFleetProtected,
+    NoSuchDevice,
     NoSuchFleet,
     StoreUnavailable,
 )
+from pisync.stores.changes import FleetChanges
+from pisync.stores.postgres.commit import apply
 from pisync.stores.postgres.connection.connect import Connection
-from pisync.stores.postgres.database import ChunkSize, Database
-from pisync.stores.postgres.snapshot import readable
+from pisync.stores.postgres.database import ChunkSize, Database, Turns
+from pisync.stores.postgres.queries import PostgresQueries
+from pisync.stores.postgres.snapshot import load_fleet, readable
 from pisync.stores.schema import codec
 from pisync.stores.schema.rows import device_row
 
@@ -47,6 +52,21 @@ _GENERATE = """
     SELECT $1, device_id, $2, $3, $2, 0 FROM generate_series($4::bigint, $5::bigint) AS device_id"""
 _REPLACE = "SELECT * FROM replace_fleet($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 _OLD = "SELECT fleet_id, first_data, made_at FROM fleets WHERE name = $1"
+# Both raise the version: what was planned without the script must be planned anew.
+_TURN = """
+    WITH turn AS (
+        UPDATE turns SET version = version + 1 WHERE fleet_id = $1 RETURNING fleet_id
+    )"""
+_SET_SCRIPT = f"""{_TURN}
+    INSERT INTO scripts SELECT fleet_id, $2::bigint, $3::text, $4::boolean, $5::integer FROM turn
+    ON CONFLICT (fleet_id, device_id) DO UPDATE
+        SET steps = excluded.steps, sticky = excluded.sticky, position = excluded.position
+    RETURNING true"""  # noqa: S608 - text of ours
+_END_SCRIPT = f"""{_TURN}, ended AS (
+        DELETE FROM scripts USING turn
+        WHERE scripts.fleet_id = turn.fleet_id AND device_id = $2
+    )
+    SELECT true FROM turn"""  # noqa: S608 - text of ours
 
 
 class _Old(NamedTuple):
@@ -63,26 +83,33 @@ class _Made(NamedTuple):
     """Its time."""
 
 
-class FleetWriter:
+class PostgresFleetWriter:
     """What the methods promise is written in pisync.stores.base."""
 
-    def __init__(self, database: Database, max_error_logs: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        queries: PostgresQueries,
+        catch_up: Callable[[], Awaitable[None]],
+        max_error_logs: int,
+    ) -> None:
+        """Take what waits until the observer has been told all that is true by now."""
         self._database = database
-        self._most_error_logs = max_error_logs
-        self._left_over = asyncio.Event()
+        self._queries = queries
+        self._catch_up = catch_up
+        self._max_error_logs = max_error_logs
+        self._changing = Turns(database)
+        self._has_tombstones = asyncio.Event()
 
-    async def put_fleet(
-        self, name: str, first: FirstData, profile: Profile
-    ) -> tuple[FleetView, bool]:
-        """Make or replace a fleet; return it, and whether it is new."""
+    async def put(self, name: str, first: FirstData, profile: Profile) -> tuple[FleetView, bool]:
         made = None
         while made is None:
             made = await self._replace(name, first, codec.write_profile(profile), None)
+        await self._catch_up()
         clock = ClockView("real", 1.0, made.present)
         return FleetView(name, made.fleet_id, made.devices, profile, clock), made.is_new
 
-    async def reset_fleet(self, name: str) -> None:
-        """Take a fleet back to its first data."""
+    async def reset(self, name: str) -> None:
         made = None
         while made is None:
             row = await self._database.fetchrow(_OLD, readable(name))
@@ -91,17 +118,53 @@ class FleetWriter:
             old = _Old(*row)
             first = await asyncio.to_thread(codec.read_first, old.first_data)
             made = await self._replace(name, first, None, old)
+        await self._catch_up()
 
-    async def delete_fleet(self, name: str) -> None:
-        """Delete a fleet with all that belongs to it."""
+    async def delete(self, name: str) -> None:
         if name == DEFAULT_FLEET:
             raise DefaultFleetProtected
         if not await self._database.fetchval("SELECT delete_fleet($1)", readable(name)):
             raise NoSuchFleet
-        self._left_over.set()
+        self._has_tombstones.set()
+        await self._catch_up()
+
+    async def change_profile(self, name: str, change: Callable[[Profile], Profile]) -> FleetView:
+        async with self._changing.turn(name):
+            step = partial(self._change_profile, name, change)
+            profile = await self._database.persist(step)
+        # Others may have changed it again.
+        return (await self._queries.fleet(name))._replace(profile=profile)
+
+    async def _change_profile(
+        self, name: str, change: Callable[[Profile], Profile], connection: Connection
+    ) -> Profile | None:
+        changes = FleetChanges(await load_fleet(self._database, connection, name))
+        changes.profile = change(changes.profile)
+        is_changed = await apply(connection, changes, self._max_error_logs) is not None
+        return changes.profile if is_changed else None
+
+    async def set_script(self, fleet: str, device_id: int, script: Script | None) -> None:
+        await self._database.persist(partial(self._set_script, fleet, device_id, script))
+
+    async def _set_script(
+        self, name: str, device_id: int, script: Script | None, connection: Connection
+    ) -> bool | None:
+        fleet = await load_fleet(self._database, connection, name, [device_id])
+        if device_id not in fleet.devices:
+            raise NoSuchDevice
+        key = fleet.fleet_id, device_id
+        is_set: bool | None
+        if script is None:
+            is_set = await connection.fetchval(_END_SCRIPT, *key)
+        else:
+            steps = codec.write_steps(script.steps)
+            is_set = await connection.fetchval(
+                _SET_SCRIPT, *key, steps, script.sticky, script.position
+            )
+        return is_set
 
     async def sweep(self) -> None:
-        """Sweep away what is left over, bit by bit, until cancelled."""
+        """Delete what tombstones name, bit by bit, until cancelled."""
         size = ChunkSize(_SWEPT_AT_ONCE)
         while True:
             try:
@@ -109,10 +172,10 @@ class FleetWriter:
             except StoreUnavailable:
                 more = False
             if not more:
-                self._left_over.clear()
+                self._has_tombstones.clear()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_NEXT_LOOK):
-                        await self._left_over.wait()
+                        await self._has_tombstones.wait()
             await asyncio.sleep(_PAUSE)
 
     async def _replace(
@@ -140,7 +203,7 @@ class FleetWriter:
             STATUS_CODES,
             [counts[code] for code in STATUS_CODES],
         )
-        self._left_over.set()
+        self._has_tombstones.set()
         if row is None or row["is_new"] is None:
             return None
         return _Made(fleet_id, counts.total(), row["is_new"], row["present"])
@@ -161,7 +224,7 @@ class FleetWriter:
             await self._copy("error_logs", [(fleet_id, *log) for log in newest[first:last]])
 
         await _in_chunks(len(listed.devices), _LISTED_AT_ONCE, copy_devices)
-        too_many = max(len(listed.error_logs) - self._most_error_logs, 0)
+        too_many = max(len(listed.error_logs) - self._max_error_logs, 0)
         newest = listed.error_logs[too_many:]
         await _in_chunks(len(newest), _LISTED_AT_ONCE, copy_logs)
 

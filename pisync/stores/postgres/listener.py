@@ -5,10 +5,7 @@ from contextlib import suppress
 
 import asyncpg
 
-from pisync.stores.base import (
-    StoreObserver,
-    StoreUnavailable,
-)
+from pisync.stores.base import StoreUnavailable
 from pisync.stores.postgres import notifications
 from pisync.stores.postgres.connection.connect import FAILURES, OwnConnection, connect, reason
 from pisync.stores.postgres.database import PATIENCE, Database
@@ -27,9 +24,9 @@ class Listener:
     A lost connection is replaced; the observer is told then that it may have missed something.
     """
 
-    def __init__(self, database: Database, observer: StoreObserver) -> None:
+    def __init__(self, database: Database, holder: notifications.ObserverHolder) -> None:
         self._database = database
-        self._observer = observer
+        self._holder = holder
         self._marks: dict[object, asyncio.Event] = {}
         self._lost = Outage(
             "connection to hear other replicas is lost", "other replicas are heard again"
@@ -77,7 +74,7 @@ class Listener:
         if notice in self._marks:
             self._marks[notice].set()
         else:
-            notifications.tell(self._observer, str(notice))
+            notifications.tell(self._holder.observer, str(notice))
 
     async def _listen(self, connection: OwnConnection) -> None:
         while True:
@@ -91,9 +88,9 @@ class Listener:
                 connection.terminate()
             connection = await self._reconnect()
             self._lost.succeeded()
-            self._observer.missed()
+            self._holder.observer.missed()
             # Nobody here knows when what began meanwhile falls due.
-            self._observer.due_in(0)
+            self._holder.observer.due_in(0)
 
     async def _keep_alive(self, connection: OwnConnection) -> None:
         """Let the database's time go on, as long as the connection lasts."""

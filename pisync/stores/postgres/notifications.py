@@ -1,7 +1,7 @@
 """What replicas tell each other: what has changed, and when there will be something to do.
 
-A notice is a JSON array. The database writes its first element, the id of the fleet's newest error
-log before the change; error logs are numbered from there.
+A notification is a JSON array. The database writes its first element, the id of the fleet's newest
+error log before the change; error logs are numbered from there.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,6 +27,12 @@ _LONGEST = 7900
 _CHANGED, _DUE, _MARK = "changed", "due", "mark"
 _REPLACED = "replaced"
 """Written by the functions that put a fleet into its place or delete it."""
+
+
+class ObserverHolder:
+    """Holds who observes the store; that is set when the store is opened."""
+
+    observer: StoreObserver
 
 
 def changed(

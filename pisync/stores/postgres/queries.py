@@ -1,21 +1,18 @@
-"""Looks at the database that change nothing: each is one statement, and sees one moment."""
+"""Reads: each is one statement, and sees one moment."""
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import Any, NamedTuple
 
 import asyncpg
 import orjson
 
 from pisync.model.clock import Clock
-from pisync.model.device import Device, ErrorLog
+from pisync.model.device import Device, DevicePage, ErrorFilter, ErrorLog, ErrorPage
 from pisync.model.fleet import Count, FleetView, Ledger, Stats
 from pisync.model.outcome import PENDING
-from pisync.stores.base import DevicePage, ErrorFilter, ErrorPage, NoSuchDevice, NoSuchFleet
+from pisync.stores.base import NoSuchDevice, NoSuchFleet
 from pisync.stores.postgres.database import Database
-from pisync.stores.postgres.snapshot import (
-    DEVICE,
-    readable,
-)
+from pisync.stores.postgres.snapshot import DEVICE, readable
 from pisync.stores.schema import codec
 from pisync.stores.schema.rows import read_device
 
@@ -89,19 +86,17 @@ class _Counts(NamedTuple):
     error_logs: int
 
 
-class Queries:
+class PostgresQueries:
     """What the methods promise is written in pisync.stores.base."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def fleets(self) -> list[FleetView]:
-        """Return all fleets by name."""
         rows = await self._database.fetch(_FLEETS)
         return sorted((self._view(row) for row in rows), key=lambda view: view.name)
 
     async def fleet(self, name: str) -> FleetView:
-        """Return a fleet."""
         return self._view((await self._of_fleet(f"{_FLEETS} WHERE name = $1", name))[0])
 
     def _view(self, row: Iterable[Any]) -> FleetView:
@@ -110,16 +105,20 @@ class Queries:
         return FleetView(name, fleet_id, devices, codec.read_profile(profile), clock)
 
     async def device(self, fleet: str, device_id: int) -> Device:
-        """Return a device."""
         (row,) = await self._of_fleet(_DEVICE, fleet, device_id)
         if row[0] is None:
             raise NoSuchDevice
         return read_device(row)
 
     async def devices(
-        self, fleet: str, after: int, limit: int, statuses: frozenset[int] | None
+        self,
+        fleet: str,
+        *,
+        after: int,
+        limit: int,
+        statuses: frozenset[int] | None,
+        known: Hashable = None,
     ) -> DevicePage:
-        """Return a page of devices."""
         if statuses is None:
             rows = await self._of_fleet(_PAGE, fleet, after, limit + 1)
         else:
@@ -128,7 +127,6 @@ class Queries:
         return DevicePage(devices, rows[0][0] or 0, len(rows) > limit)
 
     async def errors(self, fleet: str, which: ErrorFilter, limit: int) -> ErrorPage:
-        """Return error logs, newest first."""
         conditions, values = [], []
         for condition, value in (
             ("error_id < {}", which.before),
@@ -145,12 +143,10 @@ class Queries:
         return ErrorPage(logs, len(rows) > limit)
 
     async def pending(self) -> int:
-        """Return how many syncs are pending in all fleets together."""
         pending: int = await self._database.fetchval(_PENDING)
         return pending
 
     async def stats(self, fleet: str) -> Stats:
-        """Return a fleet's counts."""
         by_status, ledger, error_logs = await self._counts(fleet)
         return Stats(
             devices=sum(by_status.values()),
@@ -163,17 +159,20 @@ class Queries:
         )
 
     async def ledger(self, fleet: str) -> Ledger:
-        """Return what became of a fleet's syncs."""
         return (await self._counts(fleet)).ledger
 
     async def _counts(self, fleet: str) -> _Counts:
-        ((codes, ns, tallies, held, error_logs),) = await self._of_fleet(_COUNTS, fleet)
+        ((codes, ns, ledger_counts, held, error_logs),) = await self._of_fleet(_COUNTS, fleet)
         by_status = dict(zip(codes, ns, strict=True))
-        counts = {Count(what, text): n for what, text, n in orjson.loads(tallies or "[]")}
+        counts = {Count(what, text): n for what, text, n in orjson.loads(ledger_counts or "[]")}
         return _Counts(by_status, Ledger.of(counts, by_status[PENDING], held), error_logs)
 
     async def _of_fleet(self, sql: str, name: str, *args: Any) -> list[asyncpg.Record]:
-        """Return the rows of a statement that finds some in every fleet. Raises NoSuchFleet."""
+        """Return the rows of a statement that finds some in every fleet.
+
+        Raises:
+            NoSuchFleet: It found none.
+        """
         rows = await self._database.fetch(sql, readable(name), *args)
         if not rows:
             raise NoSuchFleet

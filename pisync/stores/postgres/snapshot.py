@@ -1,4 +1,4 @@
-"""What a write, or a look, is about: read from the database by the name of a fleet."""
+"""What a write is about: read from the database by the name of a fleet."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -55,7 +55,7 @@ _profile = lru_cache(maxsize=256)(codec.read_profile)
 
 
 class LoadedDevices(dict[int, Device]):
-    """The devices that a unit of work is about; each one's position is its id."""
+    """The devices that changes are about; each one's position is its id."""
 
     def position(self, device_id: int) -> int | None:
         """Return the position of a device, or None if there is no such device."""
@@ -96,7 +96,11 @@ class FleetSnapshot:
 
 
 def readable(name: str) -> str:
-    """Return the name of a fleet, if the database can read it. Raises NoSuchFleet."""
+    """Return the name of a fleet, if the database can read it.
+
+    Raises:
+        NoSuchFleet: It can't, so that there is none.
+    """
     if name.isascii() and "\0" not in name:
         return name
     raise NoSuchFleet
@@ -105,7 +109,11 @@ def readable(name: str) -> str:
 async def load_fleet(
     database: Database, connection: Connection, name: str, device_ids: Sequence[int] = ()
 ) -> FleetSnapshot:
-    """Read a fleet and, of these devices, those that it has. Raises NoSuchFleet."""
+    """Read a fleet and, of these devices, those that it has.
+
+    Raises:
+        NoSuchFleet: There is none of this name.
+    """
     row = await connection.fetchrow(_FLEET, readable(name))
     if row is None:
         raise NoSuchFleet

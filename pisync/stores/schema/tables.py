@@ -4,6 +4,9 @@ Those of `metadata` are the same in both databases; those of `shared` are Postgr
 several processes write to. Rows of a fleet are keyed by `fleet_id` first and no transaction of a
 fleet's own spans fleets, so that a distributed database can shard by it. A reset gives the fleet a
 new id. Times are fleet time, in microseconds, unless said otherwise.
+
+Where a variable here has another name than its table, the table's is that of the first version:
+it stays, so that replicas of two versions can share a database.
 """
 
 from sqlalchemy import (
@@ -77,7 +80,7 @@ error_logs = Table(
     Column("occurred_at", BigInteger, nullable=False),
 )
 
-tallies = Table(
+ledger_counts = Table(
     "tallies",
     metadata,
     # The ledger's counts.
@@ -96,18 +99,18 @@ accounts = Table(
     Column("scopes", Text, nullable=False),
 )
 
-restrictions = Table(
+revocations = Table(
     "restrictions",
     metadata,
     # Which tokens in an account's name are refused, if any; it outlives the account.
     Column("key", Text, primary_key=True),
     Column("disabled", Boolean, nullable=False),
     Column("tokens_since", BigInteger, nullable=False),
-    # When that was said: wall clock, microseconds since 1970.
+    # When that was decided: wall clock, microseconds since 1970.
     Column("changed_at", BigInteger, nullable=False),
 )
 
-guesses = Table(
+login_failures = Table(
     "guesses",
     metadata,
     # Failed logins, by a digest of the account's name or of the client's address.
@@ -119,7 +122,7 @@ guesses = Table(
 
 # What replicas share, beyond that
 
-turns = Table(
+fleet_versions = Table(
     "turns",
     shared,
     # Whoever writes to a fleet locks its row here first: replicas take turns.
@@ -142,7 +145,7 @@ status_counts = Table(
     Column("n", BigInteger, nullable=False),
 )
 
-leftovers = Table(
+tombstones = Table(
     "leftovers",
     shared,
     # Fleets that are gone, or not there yet, and when (steady time) the devices and error logs that
@@ -154,7 +157,7 @@ leftovers = Table(
 permits = Table(
     "permits",
     shared,
-    # Guesses under way. They end by themselves if the process that was to end them is gone.
+    # Login attempts under way. They end by themselves if the process that was to end them is gone.
     Column("permit_id", BigInteger, primary_key=True, autoincrement=False),
     Column("key", LargeBinary, primary_key=True),
     Column("expires", BigInteger, nullable=False),  # steady time
@@ -169,7 +172,7 @@ steady_time = Table(
     Column("latest", BigInteger, nullable=False),
 )
 
-# Every page, whatever its filter, what is due next, and news of restrictions: found by index.
+# Every page, whatever its filter, what is due next, and revocations: found by index.
 # The embedded store, which finds them in memory, does without.
 Index("ix_devices_status", devices.c.fleet_id, devices.c.sync_status_code, devices.c.device_id)
 Index(
@@ -192,6 +195,6 @@ Index(
     error_logs.c.error_id,
 )
 Index("ix_error_logs_since", error_logs.c.fleet_id, error_logs.c.occurred_at)
-Index("ix_restrictions_changed", restrictions.c.changed_at)
+Index("ix_restrictions_changed", revocations.c.changed_at)
 # Pages of accounts go by bytes, whatever the database's locale.
 Index("ix_accounts_page", accounts.c.key.collate("C"))

@@ -17,7 +17,9 @@ from pisync.stores.base import (
     NoSuchDevice,
     NoSuchFleet,
     NothingHeld,
+    PastTheLastYear,
     StoreError,
+    StoreUnavailable,
 )
 
 Errors = Mapping[str, Sequence[str]]
@@ -142,14 +144,14 @@ _MESSAGES: Mapping[int, str] = {
 
 
 def of_store_error(error: StoreError) -> Problem:
-    """Give what a store refuses its status; its docstring is the message."""
-    status = _STATUSES.get(type(error), HTTPStatus.SERVICE_UNAVAILABLE)
+    """Give what a store refuses its status; with its message."""
+    status = STATUSES[type(error)]
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        return unavailable(str(error))
-    return Problem(status, str(error))
+        return unavailable(error.message)
+    return Problem(status, error.message)
 
 
-_STATUSES: Mapping[type[StoreError], HTTPStatus] = {
+STATUSES: Mapping[type[StoreError], HTTPStatus] = {
     NoSuchFleet: HTTPStatus.NOT_FOUND,
     NoSuchDevice: HTTPStatus.NOT_FOUND,
     DefaultFleetProtected: HTTPStatus.CONFLICT,
@@ -159,4 +161,7 @@ _STATUSES: Mapping[type[StoreError], HTTPStatus] = {
     NoSuchAccount: HTTPStatus.NOT_FOUND,
     AdminProtected: HTTPStatus.CONFLICT,
     AccountChanged: HTTPStatus.CONFLICT,
+    PastTheLastYear: HTTPStatus.UNPROCESSABLE_ENTITY,
+    StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
+"""The status of each error that a store may raise."""

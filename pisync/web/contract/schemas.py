@@ -18,7 +18,7 @@ from marshmallow import (
 
 from pisync.auth.accounts import USERNAME
 from pisync.model.account import SCOPES
-from pisync.model.device import MAX_DEVICE_ID
+from pisync.model.device import MAX_DEVICE_ID, ErrorFilter
 from pisync.model.outcome import FAILURES
 from pisync.model.parsing.fields import (
     DeviceIds,
@@ -36,7 +36,6 @@ from pisync.model.password_policy import (
     Flaw,
     flaw_of,
 )
-from pisync.stores.base import ErrorFilter
 
 MAX_BULK = 10_000
 MAX_PAGE = 1_000

@@ -9,11 +9,9 @@ from aiohttp import hdrs, web
 
 from pisync import keys
 from pisync.concurrency.queues import Busy
+from pisync.model.device import DevicePage
 from pisync.model.sync import SyncDecision
-from pisync.stores.base import (
-    DevicePage,
-    NoSuchDevice,
-)
+from pisync.stores.base import NoSuchDevice
 from pisync.web.contract import rendering
 from pisync.web.contract.headers import ATTEMPT_HEADER, TOTAL_HEADER
 from pisync.web.contract.problems import (
@@ -55,7 +53,7 @@ async def page_of(app: web.Application, fleet: str, raw_query: str) -> Rendered:
     query = parse_query(raw_query, DevicesQuery)
     cache = app[PAGES]
     asked = fleet, DevicesQuery, raw_query
-    page = await app[keys.STORE].devices(
+    page = await app[keys.SIMULATOR].queries.devices(
         fleet,
         after=query["after"],
         limit=query["limit"],
@@ -88,7 +86,9 @@ async def get_device(request: web.Request) -> web.Response:
 
 async def device_at(app: web.Application, fleet: str, device_id: int) -> Rendered:
     """Return a device."""
-    return Rendered.tagged(rendering.device(await app[keys.STORE].device(fleet, device_id)))
+    return Rendered.tagged(
+        rendering.device(await app[keys.SIMULATOR].queries.device(fleet, device_id))
+    )
 
 
 async def sync_device(request: web.Request) -> web.Response:
@@ -143,4 +143,4 @@ async def get_stats(request: web.Request) -> web.Response:
 async def stats_of(app: web.Application, fleet: str, raw_query: str) -> Rendered:
     """Return a fleet's counts."""
     parse_query(raw_query, NoQuery)
-    return Rendered.of(rendering.stats(await app[keys.STORE].stats(fleet)))
+    return Rendered.of(rendering.stats(await app[keys.SIMULATOR].queries.stats(fleet)))

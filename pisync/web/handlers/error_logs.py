@@ -4,7 +4,7 @@ from aiohttp import hdrs, web
 
 from pisync import keys
 from pisync.model import timestamp
-from pisync.stores.base import ErrorFilter, ErrorPage
+from pisync.model.device import ErrorFilter, ErrorPage
 from pisync.web.contract import rendering
 from pisync.web.contract.rendering import Rendered
 from pisync.web.contract.request import (
@@ -29,7 +29,7 @@ async def page_of(app: web.Application, fleet: str, raw_query: str) -> Rendered:
     error_filter, limit = parse_query(raw_query, ErrorsQuery)
     cache = app[PAGES]
     asked = fleet, ErrorsQuery, raw_query
-    page = await app[keys.STORE].errors(fleet, error_filter, limit)
+    page = await app[keys.SIMULATOR].queries.errors(fleet, error_filter, limit)
     rendered = cache.get(asked, page.version)
     if rendered is None:
         logs = [rendering.error_log(log) for log in page.error_logs]

@@ -60,7 +60,7 @@ async def list_fleets(request: web.Request) -> web.Response:
     """
     query = read_query(request, FleetsQuery)
     limit = query["limit"]
-    fleets = await request.app[keys.STORE].fleets()
+    fleets = await request.app[keys.SIMULATOR].queries.fleets()
     first = bisect_right(fleets, query["after"] or "", key=attrgetter("name"))
     page = fleets[first : first + limit]
     headers = {TOTAL_HEADER: str(len(fleets))}
@@ -73,7 +73,9 @@ async def list_fleets(request: web.Request) -> web.Response:
 
 async def get_fleet(request: web.Request) -> web.Response:
     """Return a fleet: its size, its profile with the effective seed, and its clock."""
-    return rendering.answer(rendering.fleet(await request.app[keys.STORE].fleet(_name(request))))
+    return rendering.answer(
+        rendering.fleet(await request.app[keys.SIMULATOR].queries.fleet(_name(request)))
+    )
 
 
 async def put_fleet(request: web.Request) -> web.Response:
@@ -83,7 +85,7 @@ async def put_fleet(request: web.Request) -> web.Response:
     synced at the time of the call. The body may have up to 16 MiB.
     """
     body = await read_body(request, _parse_fleet, FLEET_LIMIT)
-    fleet, is_new = await request.app[keys.STORE].put_fleet(
+    fleet, is_new = await request.app[keys.SIMULATOR].fleets.put(
         _name(request), body["devices"], new_profile(body["profile"], random_seed())
     )
     if is_new:
@@ -130,7 +132,7 @@ def _slices(long_list: LongList) -> Iterator[list[Any]]:
 async def patch_fleet(request: web.Request) -> web.Response:
     """Change a fleet's profile for attempts that start from now on."""
     changes = (await read_json(request, _PROFILE))["profile"]
-    fleet = await request.app[keys.STORE].change_profile(
+    fleet = await request.app[keys.SIMULATOR].fleets.change_profile(
         _name(request), lambda profile: dataclasses.replace(profile, **changes)
     )
     return rendering.answer(rendering.fleet(fleet))
@@ -138,7 +140,7 @@ async def patch_fleet(request: web.Request) -> web.Response:
 
 async def delete_fleet(request: web.Request) -> web.Response:
     """Delete a fleet and its pending syncs. The fleet `default` can't be deleted."""
-    await request.app[keys.STORE].delete_fleet(_name(request))
+    await request.app[keys.SIMULATOR].fleets.delete(_name(request))
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
@@ -148,7 +150,7 @@ async def reset_fleet(request: web.Request) -> web.Response:
     Scripts and the ledger are cleared, too; the profile stays as it is now. After the answer, no
     earlier sync finishes.
     """
-    await request.app[keys.STORE].reset_fleet(_name(request))
+    await request.app[keys.SIMULATOR].fleets.reset(_name(request))
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
@@ -156,7 +158,7 @@ async def put_clock(request: web.Request) -> web.Response:
     """Set how a fleet's time runs, from its present time on."""
     speed = await read_json(request, _CLOCK)
     return rendering.answer(
-        rendering.clock(await request.app[keys.STORE].set_clock(_name(request), speed))
+        rendering.clock(await request.app[keys.SIMULATOR].set_clock(_name(request), speed))
     )
 
 
@@ -188,20 +190,20 @@ async def put_script(request: web.Request) -> web.Response:
     released. `sticky`, in the last step only, repeats that step for ever.
     """
     script = await read_json(request, _SCRIPT)
-    await request.app[keys.STORE].set_script(_name(request), device_of(request), script)
+    await request.app[keys.SIMULATOR].fleets.set_script(_name(request), device_of(request), script)
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
 async def delete_script(request: web.Request) -> web.Response:
     """End a device's script, so that its next attempts follow the profile."""
-    await request.app[keys.STORE].set_script(_name(request), device_of(request), None)
+    await request.app[keys.SIMULATOR].fleets.set_script(_name(request), device_of(request), None)
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
 async def release(request: web.Request) -> web.Response:
     """Finish a held sync with the given outcome."""
     outcome = await read_json(request, _OUTCOME)
-    device = await request.app[keys.STORE].release(_name(request), device_of(request), outcome)
+    device = await request.app[keys.SIMULATOR].release(_name(request), device_of(request), outcome)
     return rendering.answer(rendering.device(device))
 
 
@@ -216,7 +218,7 @@ async def get_forecast(request: web.Request) -> web.Response:
 
 async def get_ledger(request: web.Request) -> web.Response:
     """Return what became of every sync of a fleet, and whether the ledger balances."""
-    name, store = _name(request), request.app[keys.STORE]
-    fleet, ledger = await store.fleet(name), await store.ledger(name)
-    lateness = request.app[keys.SIMULATOR].lateness(name, fleet.generation)
+    name, simulator = _name(request), request.app[keys.SIMULATOR]
+    fleet, ledger = await simulator.queries.fleet(name), await simulator.queries.ledger(name)
+    lateness = simulator.lateness(name, fleet.generation)
     return rendering.answer(rendering.ledger(ledger, lateness))

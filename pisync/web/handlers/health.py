@@ -8,7 +8,7 @@ import orjson
 from aiohttp import hdrs, web
 
 from pisync.concurrency.shared import Shared
-from pisync.keys import DRAINING, METRICS, STORE
+from pisync.keys import DRAINING, METRICS, SIMULATOR, STORE
 from pisync.stores.base import StoreUnavailable
 from pisync.telemetry.metrics import (
     CONTENT_TYPE,
@@ -54,7 +54,7 @@ def add_probes(app: web.Application) -> None:
     async def render() -> bytes:
         counted = app[METRICS]
         with suppress(StoreUnavailable):
-            counted.pending(await app[STORE].pending())
+            counted.pending(await app[SIMULATOR].queries.pending())
         return counted.render()
 
     app[READINESS] = Shared(ping)

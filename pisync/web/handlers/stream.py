@@ -57,7 +57,7 @@ async def events(request: web.Request) -> web.StreamResponse:
     query_id = read_query(request, EventsQuery)["last_event_id"]
     last_event_id = request.headers.get(hdrs.LAST_EVENT_ID, query_id)
     fleet = fleet_of(request)
-    await request.app[keys.STORE].fleet(fleet)
+    await request.app[keys.SIMULATOR].queries.fleet(fleet)
     response = _response(request)
     if request.method == hdrs.METH_HEAD:
         return web.Response(headers=response.headers)

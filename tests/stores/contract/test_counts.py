@@ -38,7 +38,7 @@ from tests.support.stores.short import (
 class TestStats:
     async def test_of_first_data(self, make_store: MakeStore) -> None:
         store = await make_store(first_fleet())
-        assert await store.stats(F) == Stats(
+        assert await store.queries.stats(F) == Stats(
             devices=10,
             by_status={200: 5, 202: 0, 400: 2, 404: 1, 500: 2},
             pending=0,
@@ -50,7 +50,7 @@ class TestStats:
 
     async def test_of_no_devices(self, make_store: MakeStore) -> None:
         store = await make_store(Generated(0))
-        stats = await store.stats(F)
+        stats = await store.queries.stats(F)
         assert stats.by_status == dict.fromkeys(STATUS_CODES, 0)
         assert (stats.devices, stats.attempts, stats.error_logs) == (0, 0, 0)
 
@@ -58,8 +58,8 @@ class TestStats:
         await manual(store)
         await start(store, 1, 2, 3)
         await hold(store, 4)
-        await store.begin(F, [1, 2, 99])
-        stats = await store.stats(F)
+        await store.starter.begin(F, [1, 2, 99])
+        stats = await store.queries.stats(F)
         assert (stats.pending, stats.attempts, stats.succeeded, stats.failed) == (4, 4, 0, 0)
         assert stats.by_status == {200: 16, 202: 4, 400: 0, 404: 0, 500: 0}
 
@@ -70,9 +70,9 @@ class TestStats:
         store = await make_store(Generated(100), profile)
         for _ in range(3):
             await start(store, *range(1, 101))
-            await store.settle(F)
+            await store.finisher.settle(F)
         await start(store, *range(1, 11))
-        stats = await store.stats(F)
+        stats = await store.queries.stats(F)
         came = Counter(
             draw(profile, device_id, attempt).outcome.sync_status_code
             for device_id in range(1, 101)
@@ -86,37 +86,37 @@ class TestStats:
 
     async def test_of_no_fleet(self, store: Store) -> None:
         with pytest.raises(NoSuchFleet):
-            await store.stats("other")
+            await store.queries.stats("other")
 
 
 class TestLedger:
     async def test_starts_with_nothing_whatever_the_first_data(self, make_store: MakeStore) -> None:
         store = await make_store(first_fleet())
-        ledger = await store.ledger(F)
+        ledger = await store.queries.ledger(F)
         assert ledger.balanced
         assert ledger == (0, 0, 0, 0, {}, 0, 0, 0)
 
     async def test_counts_what_became_of_every_request(self, make_store: MakeStore) -> None:
         store = await make_store(profile=replace(PROFILE, max_pending=4))
         await manual(store)
-        await store.set_script(F, 1, None)
+        await store.fleets.set_script(F, 1, None)
         await hold(store, 1)
         await hold(store, 2)
         await start(store, 3, 4)
         # Two join, two are too many, one is not there.
-        await store.begin(F, [1, 3, 5, 6, 99])
-        await store.change_profile(F, lambda profile: replace(profile, refuse_pending=True))
+        await store.starter.begin(F, [1, 3, 5, 6, 99])
+        await store.fleets.change_profile(F, lambda profile: replace(profile, refuse_pending=True))
         # Three are refused where none may join.
-        await store.begin(F, [1, 2, 3])
-        ledger = await store.ledger(F)
+        await store.starter.begin(F, [1, 2, 3])
+        ledger = await store.queries.ledger(F)
         assert (ledger.accepted, ledger.joined, ledger.refused) == (4, 2, 5)
         assert (ledger.pending, ledger.held, ledger.error_logs) == (4, 2, 0)
         assert ledger.balanced
 
-        await store.release(F, 1, FULL)
-        await store.release(F, 2, TIMEOUT)
+        await store.finisher.release(F, 1, FULL)
+        await store.finisher.release(F, 2, TIMEOUT)
         await advance(store, 10)
-        ledger = await store.ledger(F)
+        ledger = await store.queries.ledger(F)
         assert (ledger.accepted, ledger.pending, ledger.held) == (4, 0, 0)
         assert ledger.balanced
         assert ledger.error_logs == len(await error_logs(store))
@@ -125,8 +125,8 @@ class TestLedger:
         for outcome, times in ((FULL, 3), (TIMEOUT, 2), (FULL._replace(error_message="é"), 1)):
             for _ in range(times):
                 await hold(store, 7)
-                await store.release(F, 7, outcome)
-        ledger = await store.ledger(F)
+                await store.finisher.release(F, 7, outcome)
+        ledger = await store.queries.ledger(F)
         assert ledger.failed == {400: {"Storage Full": 3, "é": 1}, 500: {"Connection Timeout": 2}}
         assert ledger.error_logs == 6
 
@@ -136,44 +136,44 @@ class TestLedger:
         async def client(number: int) -> Counter[SyncDecision]:
             counted: Counter[SyncDecision] = Counter()
             for turn in range(3):
-                (begun,) = await store.begin(F, [(number * 7 + turn * 13) % 55 + 1])
+                (begun,) = await store.starter.begin(F, [(number * 7 + turn * 13) % 55 + 1])
                 counted[begun.decision] += 1
                 if number % 50 == 0:
-                    await store.settle(F)
+                    await store.finisher.settle(F)
             return counted
 
         counted: Counter[SyncDecision] = Counter()
         for each in await asyncio.gather(*map(client, range(500))):
             counted.update(each)
-        ledger = await store.ledger(F)
+        ledger = await store.queries.ledger(F)
         assert counted.total() == 1500
         assert ledger.accepted == counted[SyncDecision.STARTED] > 30
         assert ledger.joined == counted[SyncDecision.JOINED] > 30
         assert ledger.refused == counted[SyncDecision.FULL] > 30
         assert counted[SyncDecision.UNKNOWN] > 30
         assert ledger.balanced
-        await store.settle(F)
-        ledger = await store.ledger(F)
+        await store.finisher.settle(F)
+        ledger = await store.queries.ledger(F)
         assert ledger.pending == 0
         assert ledger.balanced
 
     async def test_of_no_fleet(self, store: Store) -> None:
         with pytest.raises(NoSuchFleet):
-            await store.ledger("other")
+            await store.queries.ledger("other")
 
 
 class TestPending:
     async def test_counts_all_fleets_together(self, store: Store) -> None:
-        await store.put_fleet("other", TWENTY, PROFILE)
-        assert await store.pending() == 0
+        await store.fleets.put("other", TWENTY, PROFILE)
+        assert await store.queries.pending() == 0
         await start(store, 1, 2)
         await start(store, 1, fleet="other")
         await hold(store, 2, fleet="other")
-        assert await store.pending() == 4
-        await store.settle("other")
-        assert await store.pending() == 3
-        await store.delete_fleet("other")
-        assert await store.pending() == 2
+        assert await store.queries.pending() == 4
+        await store.finisher.settle("other")
+        assert await store.queries.pending() == 3
+        await store.fleets.delete("other")
+        assert await store.queries.pending() == 2
 
 
 class TestBrokenTransition:
@@ -181,21 +181,21 @@ class TestBrokenTransition:
 
     async def run(self, store: Store) -> None:
         await manual(store)
-        await store.change_profile(F, lambda _: Profile(seed=21))
+        await store.fleets.change_profile(F, lambda _: Profile(seed=21))
         for _ in range(3):
-            await store.begin(F, range(1, 21))
-            await store.settle(F)
+            await store.starter.begin(F, range(1, 21))
+            await store.finisher.settle(F)
 
     async def test_balances_when_nothing_is_broken(self, store: Store) -> None:
         await self.run(store)
-        assert (await store.ledger(F)).balanced
+        assert (await store.queries.ledger(F)).balanced
 
     async def test_that_loses_error_logs(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         break_finish(monkeypatch, loses_error_logs)
         await self.run(store)
-        ledger = await store.ledger(F)
+        ledger = await store.queries.ledger(F)
         assert ledger.failures > ledger.error_logs
         assert not ledger.balanced
 
@@ -204,4 +204,4 @@ class TestBrokenTransition:
     ) -> None:
         break_finish(monkeypatch, finishes_twice)
         await self.run(store)
-        assert not (await store.ledger(F)).balanced
+        assert not (await store.queries.ledger(F)).balanced

@@ -43,8 +43,8 @@ class TestBegan:
     async def test_tells_what_came_of_every_request(
         self, store: Store, heard: RecordingObserver
     ) -> None:
-        await store.change_profile(F, lambda profile: replace(profile, max_pending=1))
-        begun = [*await store.begin(F, [3, 4, 99]), *await store.begin(F, [3])]
+        await store.fleets.change_profile(F, lambda profile: replace(profile, max_pending=1))
+        begun = [*await store.starter.begin(F, [3, 4, 99]), *await store.starter.begin(F, [3])]
         assert heard.begun[F] == begun
         assert [each.decision for each in begun] == [
             SyncDecision.STARTED,
@@ -64,20 +64,20 @@ class TestFinished:
         await start(store, 7)
         await advance(store, 10)
         (log,) = await error_logs(store)
-        assert heard.finishes[F] == [FinishedSync(await store.device(F, 7), log, None)]
+        assert heard.finishes[F] == [FinishedSync(await store.queries.device(F, 7), log, None)]
 
     async def test_tells_whose_attempts_they_were(
         self, store: Store, heard: RecordingObserver
     ) -> None:
         generations = []
         for _ in range(2):
-            await store.reset_fleet(F)
-            generations.append((await store.fleet(F)).generation)
+            await store.fleets.reset(F)
+            generations.append((await store.queries.fleet(F)).generation)
             await hold(store, 7)
-            await store.release(F, 7, SUCCEEDED)
+            await store.finisher.release(F, 7, SUCCEEDED)
             await manual(store)
             await start(store, 8)
-            await store.settle(F)
+            await store.finisher.settle(F)
         assert heard.generations[F] == [each for each in generations for _ in range(2)]
         assert len(set(generations)) == 2
 
@@ -85,7 +85,7 @@ class TestFinished:
         self, store: Store, heard: RecordingObserver
     ) -> None:
         await hold(store, 7)
-        device = await store.release(F, 7, SUCCEEDED)
+        device = await store.finisher.release(F, 7, SUCCEEDED)
         assert heard.finishes[F] == [FinishedSync(device, None, None)]
 
     async def test_tells_each_end_once(
@@ -93,7 +93,7 @@ class TestFinished:
     ) -> None:
         store = await make_store(Generated(600), FAILING)
         await start(store, *range(1, 601))
-        await store.settle(F)
+        await store.finisher.settle(F)
         assert Counter(heard.order_finished(F)) == Counter(range(1, 601))
 
 
@@ -103,12 +103,12 @@ class TestChanged:
     ) -> None:
         store = await make_store(profile=SUCCEEDING)
         pending = await start(store, 2, 1)
-        await store.settle(F)
+        await store.finisher.settle(F)
         await home.hear()
         changes = heard.changes(F)
         assert changes[:2] == pending
         assert len(changes) == 4
-        finished = [await store.device(F, 1), await store.device(F, 2)]
+        finished = [await store.queries.device(F, 1), await store.queries.device(F, 2)]
         assert sorted(changes[2:]) == sorted(finished)
 
     async def test_tells_an_error_log_right_after_its_device(
@@ -116,18 +116,18 @@ class TestChanged:
     ) -> None:
         store = await make_store(profile=FAILING)
         await start(store, *shuffled(range(1, 21), 2))
-        await store.settle(F)
+        await store.finisher.settle(F)
         await home.hear()
         ends = heard.changes(F)[20:]
         logs = await error_logs(store)
         assert ends[1::2] == logs
-        assert ends[0::2] == [await store.device(F, log.device_id) for log in logs]
+        assert ends[0::2] == [await store.queries.device(F, log.device_id) for log in logs]
 
     async def test_tells_of_a_release(
         self, store: Store, home: StoreHarness, heard: RecordingObserver
     ) -> None:
         held = await hold(store, 7)
-        released = await store.release(F, 7, FULL)
+        released = await store.finisher.release(F, 7, FULL)
         await home.hear()
         assert heard.changes(F) == [held, released, *await error_logs(store)]
 
@@ -135,8 +135,8 @@ class TestChanged:
         self, store: Store, home: StoreHarness, heard: RecordingObserver
     ) -> None:
         await start(store, 1)
-        await store.begin(F, [1, 99])
-        await store.begin(F, [])
+        await store.starter.begin(F, [1, 99])
+        await store.starter.begin(F, [])
         await home.hear()
         assert len(heard.changes(F)) == 1
 
@@ -147,7 +147,7 @@ class TestChanged:
         known = {device.device_id: device for device in await devices(store)}
         logs: list[ErrorLog] = []
         for turn in range(4):
-            await store.begin(F, shuffled(range(1, 21), turn)[:10])
+            await store.starter.begin(F, shuffled(range(1, 21), turn)[:10])
             if turn % 2:
                 await hurry(store, home)
                 await finish_all_due(store)
@@ -165,10 +165,10 @@ class TestChanged:
         self, make_store: MakeStore, home: StoreHarness, heard: RecordingObserver
     ) -> None:
         store = await make_store(profile=FAILING)
-        await store.put_fleet("other", TWENTY, FAILING)
+        await store.fleets.put("other", TWENTY, FAILING)
         for fleet in (F, "other"):
             await start(store, *range(1, 21), fleet=fleet)
-            await store.settle(fleet)
+            await store.finisher.settle(fleet)
         await home.hear()
         names = [
             each.event_id
@@ -182,7 +182,7 @@ class TestChanged:
     async def test_tells_of_its_fleet_alone(
         self, store: Store, home: StoreHarness, heard: RecordingObserver
     ) -> None:
-        await store.put_fleet("other", TWENTY, FAILING)
+        await store.fleets.put("other", TWENTY, FAILING)
         await start(store, 1)
         await home.hear()
         assert heard.changes("other") == []
@@ -195,17 +195,17 @@ class TestReplaced:
         self, store: Store, home: StoreHarness, heard: RecordingObserver, how: str
     ) -> None:
         if how != "made":
-            await store.put_fleet("other", TWENTY, FAILING)
+            await store.fleets.put("other", TWENTY, FAILING)
             await start(store, 1, fleet="other")
             await home.hear()
             heard.events.clear()
         match how:
             case "reset":
-                await store.reset_fleet("other")
+                await store.fleets.reset("other")
             case "deleted":
-                await store.delete_fleet("other")
+                await store.fleets.delete("other")
             case _:
-                await store.put_fleet("other", TWENTY, FAILING)
+                await store.fleets.put("other", TWENTY, FAILING)
         await home.hear()
         assert heard.events == {"other": [Replaced()]}
 
@@ -213,7 +213,7 @@ class TestReplaced:
         self, store: Store, home: StoreHarness, heard: RecordingObserver
     ) -> None:
         await start(store, 1)
-        await store.reset_fleet(F)
+        await store.fleets.reset(F)
         (device,) = await start(store, 2)
         await home.hear()
         changes = [each.what if isinstance(each, Change) else each for each in heard.events[F]]
@@ -224,9 +224,9 @@ class TestReplaced:
     ) -> None:
         for _ in range(20):
             for name, call in (
-                (F, store.reset_fleet(F)),
-                ("other", store.put_fleet("other", TWENTY, PROFILE)),
-                ("other", store.delete_fleet("other")),
+                (F, store.fleets.reset(F)),
+                ("other", store.fleets.put("other", TWENTY, PROFILE)),
+                ("other", store.fleets.delete("other")),
             ):
                 heard.forget()
                 await call
@@ -246,7 +246,7 @@ class TestDueIn:
     ) -> None:
         await start(store, 1)
         heard.due.clear()
-        await store.set_clock(F, 100)
+        await store.finisher.set_clock(F, 100)
         assert heard.due
         assert heard.due[-1] <= 0.1
 
@@ -257,19 +257,19 @@ class TestDueIn:
         heard.due.clear()
         await start(store, 1)
         assert heard.due == []
-        await store.set_clock(F, 1)
+        await store.finisher.set_clock(F, 1)
         assert heard.due
         assert heard.due[-1] <= 10
 
     async def test_tells_nothing_where_time_hardly_runs(
         self, store: Store, home: StoreHarness, heard: RecordingObserver
     ) -> None:
-        await store.set_clock(F, 5e-324)
+        await store.finisher.set_clock(F, 5e-324)
         await start(store, 7)
-        await store.set_clock(F, 1e-320)
+        await store.finisher.set_clock(F, 1e-320)
         await home.hear()
         assert heard.due == []
-        assert await store.next_due() is None
+        assert await store.finisher.next_due() is None
         await hurry(store, home)
         assert await finish_all_due(store) == 1
 
@@ -284,7 +284,7 @@ async def test_no_connection_was_lost(
     store: Store, home: StoreHarness, heard: RecordingObserver
 ) -> None:
     await start(store, 1)
-    await store.settle(F)
+    await store.finisher.settle(F)
     await home.hear()
     assert heard.misses == 0
 
@@ -292,15 +292,15 @@ async def test_no_connection_was_lost(
 async def test_a_store_tells_nobody_what_was_refused(
     store: Store, home: StoreHarness, heard: RecordingObserver
 ) -> None:
-    generation = (await store.fleet(F)).generation
-    await store.reset_fleet(F)
+    generation = (await store.queries.fleet(F)).generation
+    await store.fleets.reset(F)
     await home.hear()
     heard.events.clear()
     for call in (
-        store.begin(F, [1], generation=generation),
-        store.release(F, 1, TIMEOUT),
-        store.advance(F, 1),
-        store.delete_fleet(F),
+        store.starter.begin(F, [1], generation=generation),
+        store.finisher.release(F, 1, TIMEOUT),
+        store.finisher.advance(F, 1),
+        store.fleets.delete(F),
     ):
         with pytest.raises(Exception, match=r"\w"):
             await call

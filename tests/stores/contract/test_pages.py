@@ -7,11 +7,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pisync.model.device import MAX_DEVICE_ID, Device, ErrorLog
+from pisync.model.device import MAX_DEVICE_ID, Device, DevicePage, ErrorFilter, ErrorLog
 from pisync.model.fleet import DeviceSpec, Generated, Listed
 from pisync.model.outcome import FAILURES, STATUS_CODES, SUCCESS
 from pisync.model.timestamp import SECOND
-from pisync.stores.base import DevicePage, ErrorFilter, NoSuchFleet, Store
+from pisync.stores.base import NoSuchFleet, Store
 from tests.stores.conftest import MakeStore
 from tests.support.stores.short import (
     FAILING,
@@ -99,14 +99,14 @@ class TestDevices:
         limit: int,
         statuses: frozenset[int] | None,
     ) -> None:
-        await store.put_fleet("pages", first, PROFILE)
+        await store.fleets.put("pages", first, PROFILE)
         chosen = [spec.device_id for place, spec in enumerate(first.devices) if place in pending]
         await start(store, *chosen, fleet="pages")
         made = {device.device_id: device for device in await devices(store, "pages")}
         assert sorted(made) == [spec.device_id for spec in first.devices]
         assert [each for each, device in made.items() if device.is_pending] == chosen
 
-        page = await store.devices("pages", after=after, limit=limit, statuses=statuses)
+        page = await store.queries.devices("pages", after=after, limit=limit, statuses=statuses)
         passing = [
             device
             for _, device in sorted(made.items())
@@ -128,7 +128,7 @@ class TestDevices:
         more = True
         while more:
             after = found[-1].device_id if found else 0
-            page = await store.devices(F, after=after, limit=limit, statuses=statuses)
+            page = await store.queries.devices(F, after=after, limit=limit, statuses=statuses)
             assert len(page.devices) <= limit
             found += page.devices
             more = page.more
@@ -144,7 +144,7 @@ class TestDevices:
         await manual(store)
 
         async def having(*statuses: int) -> Sequence[int]:
-            page = await store.devices(F, after=0, limit=100, statuses=frozenset(statuses))
+            page = await store.queries.devices(F, after=0, limit=100, statuses=frozenset(statuses))
             assert page.total == len(page.devices)
             return [device.device_id for device in page.devices]
 
@@ -155,7 +155,7 @@ class TestDevices:
         assert await having(202) == [9]
         assert await having(400) == [3, 5]
         assert await having(400, 202) == [3, 5, 9]
-        await store.release(F, 9, TIMEOUT)
+        await store.finisher.release(F, 9, TIMEOUT)
         assert await having(500) == [9]
         assert len(await having(200)) == 17
         await start(store, 3)
@@ -168,13 +168,13 @@ class TestDevices:
         for turn in range(60):
             match turn % 6:
                 case 3:
-                    await store.settle(F)
+                    await store.finisher.settle(F)
                 case 5 if turn == 29:
-                    await store.reset_fleet(F)
+                    await store.fleets.reset(F)
                 case 5 if turn == 47:
-                    await store.put_fleet(F, Generated(290), FAILING)
+                    await store.fleets.put(F, Generated(290), FAILING)
                 case _:
-                    await store.begin(F, [turn * 37 % 310 + 1])
+                    await store.starter.begin(F, [turn * 37 % 310 + 1])
             for after, limit, statuses in (
                 (0, 1000, None),
                 (0, 100, None),
@@ -183,7 +183,7 @@ class TestDevices:
                 (299, 5, None),
                 (0, 100, frozenset({200})),
             ):
-                page = await store.devices(F, after=after, limit=limit, statuses=statuses)
+                page = await store.queries.devices(F, after=after, limit=limit, statuses=statuses)
                 if page.version is not None:
                     key = (after, limit, statuses, page.version)
                     again += key in seen
@@ -197,7 +197,7 @@ class TestDevices:
         store = await make_store(Generated(300))
 
         async def ask(known: Hashable = None) -> DevicePage:
-            return await store.devices(F, after=50, limit=100, statuses=None, known=known)
+            return await store.queries.devices(F, after=50, limit=100, statuses=None, known=known)
 
         page = await ask()
         assert len(page.devices) == 100
@@ -208,12 +208,12 @@ class TestDevices:
         after = await ask(page.version)
         assert after.devices[49].is_pending
         assert len(after.devices) == 100
-        await store.reset_fleet(F)
+        await store.fleets.reset(F)
         assert (await ask(after.version)).devices == page.devices
 
     async def test_of_no_fleet(self, store: Store) -> None:
         with pytest.raises(NoSuchFleet):
-            await store.devices("other", after=0, limit=1, statuses=None)
+            await store.queries.devices("other", after=0, limit=1, statuses=None)
 
 
 FILTERS = st.builds(
@@ -240,11 +240,11 @@ class TestErrors:
     async def test_are_a_page_of_what_the_filter_lets_through_newest_first(
         self, store: Store, first: Listed, which: ErrorFilter, limit: int, data: st.DataObject
     ) -> None:
-        await store.put_fleet("pages", first, FAILING)
+        await store.fleets.put("pages", first, FAILING)
         if data.draw(st.booleans(), "of a device that is there"):
             device_id = data.draw(st.sampled_from(first.devices), "device").device_id
             which = ErrorFilter(which.before, device_id, which.statuses, which.since)
-        page = await store.errors("pages", which, limit)
+        page = await store.queries.errors("pages", which, limit)
         passing = [log for log in reversed(first.error_logs) if passes(log, which)]
         assert page.error_logs == passing[:limit]
         assert page.more == (len(passing) > limit)
@@ -258,9 +258,9 @@ class TestErrors:
         due = present + 10 * SECOND
         logs += [full(2, 2, 1, due), full(3, 3, 1, due + SECOND)]
         assert await error_logs(store) == logs
-        of_two = await store.errors(F, ErrorFilter(device_id=2), 10)
+        of_two = await store.queries.errors(F, ErrorFilter(device_id=2), 10)
         assert of_two.error_logs == [logs[1], logs[0]]
-        since = await store.errors(F, ErrorFilter(since=due), 10)
+        since = await store.queries.errors(F, ErrorFilter(since=due), 10)
         assert since.error_logs == [logs[2], logs[1]]
 
     async def test_are_paged_by_the_last_ones_id_though_new_ones_come(
@@ -269,20 +269,20 @@ class TestErrors:
         store = await make_store(profile=FAILING)
         found: list[int] = []
         await start(store, *range(1, 21))
-        await store.settle(F)
+        await store.finisher.settle(F)
         more = True
         while more:
             before = found[-1] if found else None
-            page = await store.errors(F, ErrorFilter(before=before), 3)
+            page = await store.queries.errors(F, ErrorFilter(before=before), 3)
             found += [log.error_id for log in page.error_logs]
             more = page.more
             await start(store, 1)
-            await store.settle(F)
+            await store.finisher.settle(F)
         assert found == list(range(20, 0, -1))
 
     async def test_of_no_fleet(self, store: Store) -> None:
         with pytest.raises(NoSuchFleet):
-            await store.errors("other", ErrorFilter(), 1)
+            await store.queries.errors("other", ErrorFilter(), 1)
 
 
 class TestEviction:
@@ -290,12 +290,12 @@ class TestEviction:
         store = await make_store(profile=FAILING, max_error_logs=25)
         for _ in range(3):
             await start(store, *range(1, 21))
-            await store.settle(F)
+            await store.finisher.settle(F)
         logs = await error_logs(store)
         assert [log.error_id for log in logs] == list(range(36, 61))
-        assert (await store.stats(F)).error_logs == 25
+        assert (await store.queries.stats(F)).error_logs == 25
         # What was written stays in the ledger, so that it balances.
-        ledger = await store.ledger(F)
+        ledger = await store.queries.ledger(F)
         assert ledger.error_logs == 60
         assert ledger.balanced
 
@@ -304,22 +304,22 @@ class TestEviction:
         store = await make_store(Listed([failed(2, 400)], logs), FAILING, max_error_logs=4)
         assert await error_logs(store) == logs[6:]
         await start(store, 2)
-        await store.settle(F)
+        await store.finisher.settle(F)
         assert [log.error_id for log in await error_logs(store)] == [8, 9, 10, 11]
 
     async def test_leaves_first_data_that_there_is_room_for(self, make_store: MakeStore) -> None:
         logs = [full(error_id, 2, 0, NOON) for error_id in range(1, 11)]
         store = await make_store(Listed([failed(2, 400)], logs), FAILING, max_error_logs=12)
         assert await error_logs(store) == logs
-        assert (await store.stats(F)).error_logs == 10
+        assert (await store.queries.stats(F)).error_logs == 10
 
     async def test_is_each_fleets_own(self, make_store: MakeStore) -> None:
         store = await make_store(profile=FAILING, max_error_logs=10)
-        await store.put_fleet("other", TWENTY, FAILING)
+        await store.fleets.put("other", TWENTY, FAILING)
         await start(store, 1, fleet="other")
-        await store.settle("other")
+        await store.finisher.settle("other")
         await start(store, *range(1, 21))
-        await store.settle(F)
+        await store.finisher.settle(F)
         assert len(await error_logs(store)) == 10
         assert len(await error_logs(store, "other")) == 1
 
@@ -327,9 +327,9 @@ class TestEviction:
         store = await make_store(profile=FAILING, max_error_logs=3)
         for _ in range(2):
             await start(store, *range(1, 6))
-            await store.settle(F)
+            await store.finisher.settle(F)
             assert [log.error_id for log in await error_logs(store)] == [3, 4, 5]
-            await store.reset_fleet(F)
+            await store.fleets.reset(F)
             assert await error_logs(store) == []
 
     @on_one_store
@@ -347,7 +347,7 @@ class TestEviction:
         device_id: int | None,
         limit: int,
     ) -> None:
-        await few_logs.put_fleet("pages", Generated(5), FAILING)
+        await few_logs.fleets.put("pages", Generated(5), FAILING)
         await manual(few_logs, "pages")
         written: list[ErrorLog] = []
         attempts = dict.fromkeys(range(1, 6), 0)
@@ -355,13 +355,13 @@ class TestEviction:
             present = await now(few_logs, "pages")
             delays = {each: each for each in device_ids}
             await planned(few_logs, delays, FULL, fleet="pages")
-            await few_logs.settle("pages")
+            await few_logs.finisher.settle("pages")
             for each in sorted(device_ids):
                 attempts[each] += 1
                 occurred_at = present + each * SECOND
                 written.append(full(len(written) + 1, each, attempts[each], occurred_at))
         which = ErrorFilter(which.before, device_id, which.statuses)
-        page = await few_logs.errors("pages", which, limit)
+        page = await few_logs.queries.errors("pages", which, limit)
         kept = islice(reversed(written), 7)
         passing = [log for log in kept if passes(log, which)]
         assert page.error_logs == passing[:limit]

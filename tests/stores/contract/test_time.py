@@ -22,6 +22,8 @@ from tests.support.stores.paused import Paused
 from tests.support.stores.recording_observer import RecordingObserver
 from tests.support.stores.short import (
     FAILING,
+    FULL,
+    TWENTY,
     F,
     advance,
     devices,
@@ -45,7 +47,7 @@ class TestClock:
     async def test_is_real_at_first_from_the_wall_clock(
         self, store: Store, home: StoreHarness
     ) -> None:
-        clock = (await store.fleet(F)).clock
+        clock = (await store.queries.fleet(F)).clock
         assert (clock.mode, clock.speed) == ("real", 1)
         assert abs(clock.now - await home.wall()) < MINUTE
 
@@ -59,7 +61,7 @@ class TestClock:
     ) -> None:
         before = await now(store)
         began = monotonic()
-        clock = await store.set_clock(F, 1000)
+        clock = await store.finisher.set_clock(F, 1000)
         assert (clock.mode, clock.speed) == ("real", 1000)
         assert 0 <= clock.now - before < MINUTE
         await home.pass_time(0.1)
@@ -67,7 +69,7 @@ class TestClock:
         assert 100 * SECOND <= passed < 1000 * SECOND * (monotonic() - began + 0.1)
 
     async def test_that_is_manual_stands_still(self, store: Store, home: StoreHarness) -> None:
-        clock = await store.set_clock(F, 0)
+        clock = await store.finisher.set_clock(F, 0)
         assert (clock.mode, clock.speed) == ("manual", 0)
         await home.pass_time(0.1)
         assert await now(store) == clock.now
@@ -77,7 +79,7 @@ class TestClock:
     ) -> None:
         times = [await now(store)]
         for speed in (10, 0, 100_000, 0.001, 0, 0, 1, 3):
-            times.append((await store.set_clock(F, speed)).now)
+            times.append((await store.finisher.set_clock(F, speed)).now)
             times.append(await now(store))
             if speed == 0:
                 await advance(store, 3600)
@@ -90,8 +92,8 @@ class TestClock:
         self, store: Store, home: StoreHarness
     ) -> None:
         await manual(store)
-        ahead = (await store.advance(F, 24 * HOUR)).now
-        clock = await store.set_clock(F, 1)
+        ahead = (await store.finisher.advance(F, 24 * HOUR)).now
+        clock = await store.finisher.set_clock(F, 1)
         assert ahead <= clock.now < ahead + MINUTE
         await home.pass_time(0.1)
         assert SECOND // 10 <= await now(store) - ahead < MINUTE
@@ -112,10 +114,10 @@ class TestClock:
         assert await finish_all_due(store) == 1
 
     async def test_is_its_fleets_own(self, store: Store) -> None:
-        await store.put_fleet("other", Generated(1), FAILING)
+        await store.fleets.put("other", Generated(1), FAILING)
         await manual(store, "other")
         await advance(store, 3600, "other")
-        assert (await store.fleet(F)).clock.mode == "real"
+        assert (await store.queries.fleet(F)).clock.mode == "real"
         assert await now(store) + HOUR // 2 < await now(store, "other")
 
     async def test_lets_fall_due_sooner_when_it_is_sped_up(
@@ -131,7 +133,7 @@ class TestClock:
     ) -> None:
         store = await make_store()
         present = await manual(store)
-        await store.advance(F, LATEST - present - SECOND)
+        await store.finisher.advance(F, LATEST - present - SECOND)
         await planned(store, {1: 86_400})
         await hurry(store, home)
         assert await now(store) == LATEST
@@ -140,7 +142,7 @@ class TestClock:
 
     async def test_of_no_fleet(self, store: Store) -> None:
         with pytest.raises(NoSuchFleet):
-            await store.set_clock("other", 1)
+            await store.finisher.set_clock("other", 1)
 
 
 class TestAdvance:
@@ -149,15 +151,17 @@ class TestAdvance:
     ) -> None:
         present = await manual(store)
         await planned(store, {1: 5, 2: 10, 3: 10.000001, 4: 11})
-        assert await store.advance(F, 10 * SECOND) == ClockAdvance(present + 10 * SECOND, 2)
+        assert await store.finisher.advance(F, 10 * SECOND) == ClockAdvance(
+            present + 10 * SECOND, 2
+        )
         assert [each.device_id for each in await devices(store) if each.is_pending] == [3, 4]
-        assert await store.advance(F, 1) == ClockAdvance(present + 10 * SECOND + 1, 1)
-        assert await store.advance(F, SECOND) == ClockAdvance(present + 11 * SECOND + 1, 1)
+        assert await store.finisher.advance(F, 1) == ClockAdvance(present + 10 * SECOND + 1, 1)
+        assert await store.finisher.advance(F, SECOND) == ClockAdvance(present + 11 * SECOND + 1, 1)
 
     async def test_by_nothing_fires_what_is_due_now(self, store: Store) -> None:
         present = await manual(store)
         await planned(store, {1: 0, 2: 1})
-        assert await store.advance(F, 0) == ClockAdvance(present, 1)
+        assert await store.finisher.advance(F, 0) == ClockAdvance(present, 1)
 
     async def test_fires_in_the_order_in_which_syncs_fall_due(
         self, store: Store, heard: RecordingObserver
@@ -177,7 +181,7 @@ class TestAdvance:
         await manual(store)
         await start(store, *range(1, 3001))
         assert await advance(store, 10) == 3000
-        assert await store.pending() == 0
+        assert await store.queries.pending() == 0
         dues = [each.error_log.occurred_at for each in heard.finishes[F] if each.error_log]
         assert dues == sorted(dues)
         assert len(dues) == 3000
@@ -204,7 +208,7 @@ class TestAdvance:
         await manual(store)
         held = await hold(store, 1)
         assert await advance(store, 86_400) == 0
-        assert await store.device(F, 1) == held
+        assert await store.queries.device(F, 1) == held
 
     async def test_adds_up_with_others_at_once(
         self, make_store: MakeStore, heard: RecordingObserver
@@ -212,7 +216,7 @@ class TestAdvance:
         store = await make_store(Generated(1000), FAILING)
         present = await manual(store)
         await start(store, *range(1, 1001))
-        moved = await asyncio.gather(*(store.advance(F, 3 * SECOND) for _ in range(20)))
+        moved = await asyncio.gather(*(store.finisher.advance(F, 3 * SECOND) for _ in range(20)))
         assert await now(store) == present + 60 * SECOND
         assert sorted(each.now - present for each in moved) == [
             3 * SECOND * step for step in range(1, 21)
@@ -223,36 +227,36 @@ class TestAdvance:
     async def test_is_refused_on_a_real_clock(self, store: Store) -> None:
         await start(store, 1)
         with pytest.raises(ClockNotManual):
-            await store.advance(F, HOUR)
-        await store.set_clock(F, 0.001)
+            await store.finisher.advance(F, HOUR)
+        await store.finisher.set_clock(F, 0.001)
         with pytest.raises(ClockNotManual):
-            await store.advance(F, HOUR)
-        assert await store.pending() == 1
+            await store.finisher.advance(F, HOUR)
+        assert await store.queries.pending() == 1
 
     async def test_past_the_last_year_leaves_everything_as_it_was(self, store: Store) -> None:
         present = await manual(store)
         (pending,) = await start(store, 1)
         with pytest.raises(PastTheLastYear):
-            await store.advance(F, LATEST - present + 1)
+            await store.finisher.advance(F, LATEST - present + 1)
         with pytest.raises(PastTheLastYear):
-            await store.advance(F, 10**30)
+            await store.finisher.advance(F, 10**30)
         assert await now(store) == present
-        assert await store.device(F, 1) == pending
-        assert await store.advance(F, LATEST - present) == ClockAdvance(LATEST, 1)
-        assert await store.advance(F, 0) == ClockAdvance(LATEST, 0)
+        assert await store.queries.device(F, 1) == pending
+        assert await store.finisher.advance(F, LATEST - present) == ClockAdvance(LATEST, 1)
+        assert await store.finisher.advance(F, 0) == ClockAdvance(LATEST, 0)
 
     async def test_moves_no_other_fleet(self, store: Store) -> None:
-        await store.put_fleet("other", Generated(5), FAILING)
+        await store.fleets.put("other", Generated(5), FAILING)
         await manual(store)
         present = await manual(store, "other")
         await start(store, 1, fleet="other")
         await advance(store, 3600)
         assert await now(store, "other") == present
-        assert (await store.device("other", 1)).is_pending
+        assert (await store.queries.device("other", 1)).is_pending
 
     async def test_of_no_fleet(self, store: Store) -> None:
         with pytest.raises(NoSuchFleet):
-            await store.advance("other", 1)
+            await store.finisher.advance("other", 1)
 
     async def test_that_a_reset_overtakes_moves_and_finishes_nothing_more(
         self, make_store: MakeStore, home: StoreHarness, heard: RecordingObserver
@@ -261,11 +265,11 @@ class TestAdvance:
         await manual(store)
         await start(store, *range(1, 2001))
         # The first stops in the middle of its work, and the others stand in line behind it.
-        first = Paused(store.advance(F, 12 * SECOND), until=lambda: F in heard.finishes)
+        first = Paused(store.finisher.advance(F, 12 * SECOND), until=lambda: F in heard.finishes)
         moving = asyncio.ensure_future(first)
-        queued = [asyncio.create_task(store.advance(F, 4 * SECOND)) for _ in range(5)]
+        queued = [asyncio.create_task(store.finisher.advance(F, 4 * SECOND)) for _ in range(5)]
         await first.is_reached.wait()
-        await store.reset_fleet(F)
+        await store.fleets.reset(F)
         at_reset = len(heard.finishes[F])
         assert at_reset < 2000
         first.let_go()
@@ -275,37 +279,47 @@ class TestAdvance:
         await home.hear()
         assert len(heard.finishes[F]) == at_reset
         assert heard.changes(F) == []
-        assert (await store.fleet(F)).clock.mode == "real"
-        assert await store.pending() == (await store.ledger(F)).accepted == 0
+        assert (await store.queries.fleet(F)).clock.mode == "real"
+        assert await store.queries.pending() == (await store.queries.ledger(F)).accepted == 0
 
 
 class TestSettle:
     async def test_moves_a_manual_clock_to_the_last_due_time(self, store: Store) -> None:
         present = await manual(store)
         await planned(store, {1: 5, 2: 3600, 3: 20})
-        assert await store.settle(F) == ClockAdvance(present + HOUR, 3)
+        assert await store.finisher.settle(F) == ClockAdvance(present + HOUR, 3)
         assert await now(store) == present + HOUR
-        assert await store.pending() == 0
+        assert await store.queries.pending() == 0
 
     async def test_finishes_all_now_on_a_real_clock(self, store: Store) -> None:
         await planned(store, {1: 5, 2: 3600, 3: 20})
         before = await now(store)
-        moved = await store.settle(F)
+        moved = await store.finisher.settle(F)
         assert moved.finished == 3
         # Time itself has not moved.
         assert before <= moved.now < before + MINUTE
-        assert (await store.fleet(F)).clock.mode == "real"
-        assert await store.pending() == 0
-        assert await store.next_due() is None
+        assert (await store.queries.fleet(F)).clock.mode == "real"
+        assert await store.queries.pending() == 0
+        assert await store.finisher.next_due() is None
+
+    async def test_leaves_no_error_log_in_the_future_of_a_real_clock(
+        self, make_store: MakeStore
+    ) -> None:
+        store = await make_store(TWENTY, FAILING)
+        await planned(store, {1: 5, 2: 3600}, FULL)
+        before = await now(store)
+        moved = await store.finisher.settle(F)
+        first, second = await error_logs(store)
+        assert before <= first.occurred_at <= second.occurred_at <= moved.now
 
     @pytest.mark.parametrize("speed", [0, 1])
     async def test_leaves_what_is_held(self, store: Store, speed: float) -> None:
-        await store.set_clock(F, speed)
+        await store.finisher.set_clock(F, speed)
         held = await hold(store, 7)
         await planned(store, {1: 5})
-        assert (await store.settle(F)).finished == 1
-        assert await store.device(F, 7) == held
-        assert (await store.settle(F)).finished == 0
+        assert (await store.finisher.settle(F)).finished == 1
+        assert await store.queries.device(F, 7) == held
+        assert (await store.finisher.settle(F)).finished == 0
 
     @pytest.mark.parametrize("speed", [0, 1])
     async def test_finishes_in_due_order(
@@ -314,8 +328,8 @@ class TestSettle:
         await manual(store)
         order = shuffled(range(1, 21), 4)
         await planned(store, {device: 100 * rank for rank, device in enumerate(order)})
-        await store.set_clock(F, speed)
-        await store.settle(F)
+        await store.finisher.set_clock(F, speed)
+        await store.finisher.settle(F)
         assert heard.order_finished(F) == order
         assert {each.lateness for each in heard.finishes[F]} == {None}
 
@@ -323,11 +337,11 @@ class TestSettle:
     async def test_has_nothing_to_do_where_nothing_is_pending(
         self, store: Store, speed: float
     ) -> None:
-        before = (await store.set_clock(F, speed)).now
-        moved = await store.settle(F)
+        before = (await store.finisher.set_clock(F, speed)).now
+        moved = await store.finisher.settle(F)
         assert moved.finished == 0
         assert before <= moved.now < before + MINUTE
-        assert (await store.ledger(F)).balanced
+        assert (await store.queries.ledger(F)).balanced
 
     async def test_moves_no_clock_for_what_was_due_before(
         self, make_store: MakeStore, home: StoreHarness
@@ -336,14 +350,14 @@ class TestSettle:
         await planned(store, {1: 1})
         await hurry(store, home)
         present = await manual(store)
-        assert await store.settle(F) == ClockAdvance(present, 1)
+        assert await store.finisher.settle(F) == ClockAdvance(present, 1)
 
     async def test_is_not_held_up_by_an_attempt_in_the_future(self, make_store: MakeStore) -> None:
         future = LATEST - SECOND
         store = await make_store(listed(DeviceSpec(1, last_attempt_at=future)), FAILING)
         present = await manual(store)
         await start(store, 1)
-        assert await store.settle(F) == ClockAdvance(present + 10 * SECOND, 1)
+        assert await store.finisher.settle(F) == ClockAdvance(present + 10 * SECOND, 1)
         (log,) = await error_logs(store)
         # No error occurs before its attempt.
         assert log.occurred_at == future
@@ -351,8 +365,8 @@ class TestSettle:
     async def test_finishes_many(self, make_store: MakeStore) -> None:
         store = await make_store(Generated(3000), FAILING)
         await start(store, *range(1, 3001))
-        assert (await store.settle(F)).finished == 3000
-        assert (await store.ledger(F)).balanced
+        assert (await store.finisher.settle(F)).finished == 3000
+        assert (await store.queries.ledger(F)).balanced
 
     async def test_and_the_loop_share_the_work_and_do_it_once(
         self, make_store: MakeStore, home: StoreHarness, heard: RecordingObserver
@@ -361,7 +375,7 @@ class TestSettle:
         await start(store, *range(1, 1001))
         await hurry(store, home)
         moved, *finished = await asyncio.gather(
-            store.settle(F), finish_all_due(store), finish_all_due(store)
+            store.finisher.settle(F), finish_all_due(store), finish_all_due(store)
         )
         assert moved.finished + sum(finished) == 1000
         assert sorted(heard.order_finished(F)) == list(range(1, 1001))
@@ -369,4 +383,4 @@ class TestSettle:
 
     async def test_of_no_fleet(self, store: Store) -> None:
         with pytest.raises(NoSuchFleet):
-            await store.settle("other")
+            await store.finisher.settle("other")

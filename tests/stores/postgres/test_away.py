@@ -8,7 +8,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from pisync.stores.base import ErrorFilter, Store, StoreError, StoreUnavailable
+from pisync.model.device import ErrorFilter
+from pisync.stores.base import Store, StoreError, StoreUnavailable
 from pisync.stores.postgres.database import CONNECTIONS
 from tests.support.stalls import Stalls
 from tests.support.stores.harness import PostgresHarness
@@ -70,24 +71,24 @@ def calls(store: Store) -> dict[str, Callable[[], Awaitable[object]]]:
     """One of every kind of call."""
     return {
         "ping": store.ping,
-        "account": lambda: store.account("alice"),
-        "ask_to_guess": lambda: store.acquire_login_permit([b"k"], 5, 60),
-        "fleets": store.fleets,
-        "put_fleet": lambda: store.put_fleet("new", TWENTY, FAILING),
-        "change_profile": lambda: store.change_profile(F, lambda profile: profile),
-        "reset_fleet": lambda: store.reset_fleet(F),
-        "set_clock": lambda: store.set_clock(F, 1),
-        "settle": lambda: store.settle(F),
-        "device": lambda: store.device(F, 1),
-        "devices": lambda: store.devices(F, after=0, limit=10, statuses=frozenset((400,))),
-        "begin": lambda: store.begin(F, [1]),
-        "finish_due": lambda: store.finish_due(100),
-        "next_due": store.next_due,
-        "set_script": lambda: store.set_script(F, 1, None),
-        "release": lambda: store.release(F, 1, FULL),
-        "errors": lambda: store.errors(F, ErrorFilter(), 10),
-        "pending": store.pending,
-        "stats": lambda: store.stats(F),
+        "find": lambda: store.accounts.find("alice"),
+        "acquire": lambda: store.login_attempts.acquire([b"k"], 5, 60),
+        "fleets": store.queries.fleets,
+        "put_fleet": lambda: store.fleets.put("new", TWENTY, FAILING),
+        "change_profile": lambda: store.fleets.change_profile(F, lambda profile: profile),
+        "reset_fleet": lambda: store.fleets.reset(F),
+        "set_clock": lambda: store.finisher.set_clock(F, 1),
+        "settle": lambda: store.finisher.settle(F),
+        "device": lambda: store.queries.device(F, 1),
+        "devices": lambda: store.queries.devices(F, after=0, limit=10, statuses=frozenset((400,))),
+        "begin": lambda: store.starter.begin(F, [1]),
+        "finish_due": lambda: store.finisher.finish_due(100),
+        "next_due": store.finisher.next_due,
+        "set_script": lambda: store.fleets.set_script(F, 1, None),
+        "release": lambda: store.finisher.release(F, 1, FULL),
+        "errors": lambda: store.queries.errors(F, ErrorFilter(), 10),
+        "pending": store.queries.pending,
+        "stats": lambda: store.queries.stats(F),
     }
 
 
@@ -127,12 +128,12 @@ async def is_back(store: Store, heard: RecordingObserver) -> None:
         while not heard.misses:  # noqa: ASYNC110 - an observer has no events to wait for
             await asyncio.sleep(0.1)
     heard.forget()
-    await store.begin(F, [20])
-    await store.settle(F)
+    await store.starter.begin(F, [20])
+    await store.finisher.settle(F)
     async with asyncio.timeout(BACK):
         while len(heard.changes(F)) < 3:  # noqa: ASYNC110 - nor here
             await asyncio.sleep(0.01)
-    assert (await store.ledger(F)).balanced
+    assert (await store.queries.ledger(F)).balanced
 
 
 async def test_all_connections_are_ended(
@@ -141,7 +142,7 @@ async def test_all_connections_are_ended(
     await start(store, 1, 2, 3)
     await server().throw_out(home.url)
     await is_back(store, heard)
-    assert (await store.ledger(F)).accepted == 4
+    assert (await store.queries.ledger(F)).accepted == 4
 
 
 async def test_the_server_stops_and_starts_again(store: Store, heard: RecordingObserver) -> None:
@@ -152,7 +153,7 @@ async def test_the_server_stops_and_starts_again(store: Store, heard: RecordingO
     finally:
         await server().start()
     await is_back(store, heard)
-    assert (await store.ledger(F)).accepted == 4
+    assert (await store.queries.ledger(F)).accepted == 4
 
 
 async def test_nothing_gets_through(store: Store, cable: Cable, heard: RecordingObserver) -> None:
@@ -171,7 +172,8 @@ async def test_all_connections_are_in_use(store: Store, home: PostgresHarness) -
         # Whoever writes to the fleet waits for this.
         await blocker.execute("SELECT FROM turns FOR UPDATE")
         writes = [
-            asyncio.create_task(store.set_script(F, device_id, None)) for device_id in range(1, 16)
+            asyncio.create_task(store.fleets.set_script(F, device_id, None))
+            for device_id in range(1, 16)
         ]
         await asyncio.sleep(0.2)
         assert not (await answers_in_time(store))["begin"]
@@ -190,7 +192,7 @@ async def test_many_more_wait_than_there_are_connections(
     async with blocker.transaction():
         await blocker.execute("SELECT FROM turns FOR UPDATE")
         before = loop.time()
-        writes = [store.set_script(F, n % 20 + 1, None) for n in range(5 * CONNECTIONS)]
+        writes = [store.fleets.set_script(F, n % 20 + 1, None) for n in range(5 * CONNECTIONS)]
         answers = await asyncio.gather(*writes, return_exceptions=True)
         assert loop.time() - before < SOON
         assert {type(answer) for answer in answers} == {StoreUnavailable}
@@ -208,10 +210,10 @@ async def test_whatever_was_under_way_is_done_wholly_or_not_at_all(
         nonlocal unknown
         for _ in range(40):
             try:
-                (begun,) = await store.begin(F, [number])
+                (begun,) = await store.starter.begin(F, [number])
                 assert begun.device is not None
                 told[number] = max(told[number], begun.device.attempt)
-                await store.settle(F)
+                await store.finisher.settle(F)
             except StoreUnavailable:
                 unknown += 1
                 await asyncio.sleep(0.05)
@@ -221,15 +223,15 @@ async def test_whatever_was_under_way_is_done_wholly_or_not_at_all(
         await asyncio.sleep(0.2)
         await server().throw_out(home.url)
     await asyncio.gather(*clients)
-    await store.settle(F)
+    await store.finisher.settle(F)
     assert unknown
-    ledger = await store.ledger(F)
+    ledger = await store.queries.ledger(F)
     assert ledger.balanced
     assert ledger.accepted == ledger.error_logs
     # What was answered was never lost.
     for number, attempt in told.items():
-        assert (await store.device(F, number)).attempt >= attempt
-    logs = (await store.errors(F, ErrorFilter(), 1000)).error_logs
+        assert (await store.queries.device(F, number)).attempt >= attempt
+    logs = (await store.queries.errors(F, ErrorFilter(), 1000)).error_logs
     assert set(Counter((log.device_id, log.attempt) for log in logs).values()) == {1}
 
 
@@ -238,7 +240,7 @@ async def test_nobody_sees_the_password(
 ) -> None:
     await server().throw_out(home.url)
     cable.cut()
-    for call in (store.ping, store.fleets):
+    for call in (store.ping, store.queries.fleets):
         with pytest.raises(StoreUnavailable) as caught:
             await call()
         assert "geheim" not in f"{caught.value} {caught.value.__cause__!r}"

@@ -115,12 +115,12 @@ async def test_when_the_primary_dies_its_standby_takes_over(
     primary.kill()
     await until_ready(store, ready=False)
     with pytest.raises(StoreUnavailable):
-        await store.begin(F, [4])
+        await store.starter.begin(F, [4])
     await ask(url(standby), "SELECT pg_promote()")
     await until_ready(store, ready=True)
     await start(store, 4)
-    await store.settle(F)
-    ledger = await store.ledger(F)
+    await store.finisher.settle(F)
+    ledger = await store.queries.ledger(F)
     assert ledger.accepted == 4
     assert ledger.balanced
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pisync.model.account import Account
+from pisync.model.account import Account, LoginDecision
 from pisync.model.fleet import Generated
 from pisync.model.profile import ConstantDelay, LognormalDelay, Profile
 from pisync.model.sync import (
@@ -16,11 +16,7 @@ from pisync.model.sync import (
     SyncDecision,
 )
 from pisync.model.timestamp import SECOND
-from pisync.stores.base import (
-    LoginDecision,
-    NoSuchFleet,
-    Store,
-)
+from pisync.stores.base import NoSuchFleet, Store
 from tests.support.stores.harness import PostgresHarness
 from tests.support.stores.recording_observer import RecordingObserver
 from tests.support.stores.server import ask
@@ -90,40 +86,40 @@ class TestDevices:
     async def test_show_on_all_what_one_has_accepted(self, replicas: Sequence[Store]) -> None:
         one, other, third = replicas
         (pending,) = await start(one, 7)
-        assert await other.device(F, 7) == await third.device(F, 7) == pending
-        await other.settle(F)
-        assert await one.device(F, 7) == await third.device(F, 7)
+        assert await other.queries.device(F, 7) == await third.queries.device(F, 7) == pending
+        await other.finisher.settle(F)
+        assert await one.queries.device(F, 7) == await third.queries.device(F, 7)
         assert await error_logs(one) == await error_logs(third)
-        assert await one.ledger(F) == await other.ledger(F)
+        assert await one.queries.ledger(F) == await other.queries.ledger(F)
 
     async def test_begin_one_attempt_however_many_ask(self, replicas: Sequence[Store]) -> None:
         for attempt in range(1, 6):
             answers = await asyncio.gather(
-                *(store.begin(F, range(1, 21)) for store in replicas for _ in range(3))
+                *(store.starter.begin(F, range(1, 21)) for store in replicas for _ in range(3))
             )
             came = Counter(each.decision for begun in answers for each in begun)
             assert came == {SyncDecision.STARTED: 20, SyncDecision.JOINED: 160}
             assert {each.device.attempt for begun in answers for each in begun if each.device} == {
                 attempt
             }
-            await replicas[attempt % 3].settle(F)
-        ledger = await replicas[0].ledger(F)
+            await replicas[attempt % 3].finisher.settle(F)
+        ledger = await replicas[0].queries.ledger(F)
         assert (ledger.accepted, ledger.joined, ledger.error_logs) == (100, 800, 100)
         assert ledger.balanced
 
     async def test_are_never_pending_beyond_the_limit(self, replicas: Sequence[Store]) -> None:
-        await replicas[0].change_profile(F, lambda profile: replace(profile, max_pending=5))
+        await replicas[0].fleets.change_profile(F, lambda profile: replace(profile, max_pending=5))
         answers = await asyncio.gather(
-            *(replicas[each % 3].begin(F, [each]) for each in range(1, 21))
+            *(replicas[each % 3].starter.begin(F, [each]) for each in range(1, 21))
         )
         came = Counter(each.decision for (each,) in answers)
         assert came == {SyncDecision.STARTED: 5, SyncDecision.FULL: 15}
-        assert await replicas[2].pending() == 5
+        assert await replicas[2].queries.pending() == 5
 
     async def test_follow_a_script_in_its_order(self, replicas: Sequence[Store]) -> None:
         await hold(replicas[0], 1)
-        await replicas[1].release(F, 1, FULL)
-        await replicas[2].set_script(F, 1, HOLD)
+        await replicas[1].finisher.release(F, 1, FULL)
+        await replicas[2].fleets.set_script(F, 1, HOLD)
         (device,) = await start(replicas[0], 1)
         assert device.pending is not None
         assert device.pending.is_held
@@ -134,7 +130,7 @@ class TestFinishing:
         self, replicas: Sequence[Store], heard: list[RecordingObserver]
     ) -> None:
         one, other, _ = replicas
-        await one.change_profile(F, lambda _: QUICK)
+        await one.fleets.change_profile(F, lambda _: QUICK)
         await start(one, *range(1, 21))
         await heard_by(heard[1], 20)
         # The others know when they have something to do.
@@ -149,25 +145,27 @@ class TestFinishing:
         self, replicas: Sequence[Store], home: PostgresHarness, heard: list[RecordingObserver]
     ) -> None:
         profile = replace(FAILING, delay=LognormalDelay(2, 0.5, 10))
-        await replicas[0].put_fleet(F, Generated(2000), profile)
+        await replicas[0].fleets.put(F, Generated(2000), profile)
         await start(replicas[0], *range(1, 2001))
         await hurry(replicas[1], home)
         finished = 0
-        while await replicas[0].pending():
-            finished += sum(await asyncio.gather(*(store.finish_due(256) for store in replicas)))
+        while await replicas[0].queries.pending():
+            finished += sum(
+                await asyncio.gather(*(store.finisher.finish_due(256) for store in replicas))
+            )
         ends = Counter(
             each.device.device_id for observer in heard for each in observer.finishes.get(F, [])
         )
         assert finished == 2000
         assert ends == Counter(range(1, 2001))
-        ledger = await replicas[2].ledger(F)
+        ledger = await replicas[2].queries.ledger(F)
         assert (ledger.error_logs, ledger.balanced) == (2000, True)
 
     async def test_goes_by_the_clock_of_the_database(
         self, replicas: Sequence[Store], home: PostgresHarness
     ) -> None:
         one, other, _ = replicas
-        await one.change_profile(F, lambda _: QUICK)
+        await one.fleets.change_profile(F, lambda _: QUICK)
         await home.step_wall_clock(-60)
         await start(one, 1)
         await asyncio.sleep(0.06)
@@ -182,12 +180,14 @@ class TestEvents:
 
         async def live(store: Store, turn: int) -> None:
             for step in range(10):
-                await store.begin(F, [(turn + step * 3) % 20 + 1, (turn * 7 + step) % 20 + 1])
+                await store.starter.begin(
+                    F, [(turn + step * 3) % 20 + 1, (turn * 7 + step) % 20 + 1]
+                )
                 if step % 4 == turn:
-                    await store.settle(F)
+                    await store.finisher.settle(F)
 
         await asyncio.gather(*(live(store, turn) for turn, store in enumerate(replicas)))
-        ledger = await replicas[0].ledger(F)
+        ledger = await replicas[0].queries.ledger(F)
         changes = ledger.accepted + ledger.succeeded + 2 * ledger.failures
         first, *others = [await heard_by(observer, changes) for observer in heard]
         assert len(first) == changes > 40
@@ -197,7 +197,7 @@ class TestEvents:
         self, replicas: Sequence[Store], heard: list[RecordingObserver]
     ) -> None:
         await start(replicas[0], 1, 2)
-        await replicas[1].reset_fleet(F)
+        await replicas[1].fleets.reset(F)
         (device,) = await start(replicas[2], 3)
         for observer in heard:
             await heard_by(observer, 3)
@@ -207,33 +207,35 @@ class TestEvents:
 class TestFleets:
     async def test_have_one_profile_clock_and_generation(self, replicas: Sequence[Store]) -> None:
         one, other, third = replicas
-        view, _ = await one.put_fleet("new", Generated(3), QUICK)
-        assert (await other.fleet("new")).generation == view.generation
-        await other.change_profile("new", lambda profile: replace(profile, seed=99))
-        await third.set_clock("new", 0)
-        seen = [await store.fleet("new") for store in replicas]
+        view, _ = await one.fleets.put("new", Generated(3), QUICK)
+        assert (await other.queries.fleet("new")).generation == view.generation
+        await other.fleets.change_profile("new", lambda profile: replace(profile, seed=99))
+        await third.finisher.set_clock("new", 0)
+        seen = [await store.queries.fleet("new") for store in replicas]
         assert seen[0] == seen[1] == seen[2]
         assert (seen[0].profile.seed, seen[0].clock.mode) == (99, "manual")
-        await one.delete_fleet("new")
+        await one.fleets.delete("new")
         with pytest.raises(NoSuchFleet):
-            await third.fleet("new")
+            await third.queries.fleet("new")
 
     async def test_of_one_profile_lose_no_change(self, replicas: Sequence[Store]) -> None:
-        await replicas[0].change_profile(F, lambda profile: replace(profile, seed=0))
+        await replicas[0].fleets.change_profile(F, lambda profile: replace(profile, seed=0))
         await asyncio.gather(
             *(
-                store.change_profile(F, lambda profile: replace(profile, seed=profile.seed + 1))
+                store.fleets.change_profile(
+                    F, lambda profile: replace(profile, seed=profile.seed + 1)
+                )
                 for store in replicas
                 for _ in range(5)
             )
         )
-        assert (await replicas[0].fleet(F)).profile.seed == 15
+        assert (await replicas[0].queries.fleet(F)).profile.seed == 15
 
     async def test_move_as_far_as_all_together_ask(self, replicas: Sequence[Store]) -> None:
         present = await manual(replicas[0])
         await start(replicas[0], *range(1, 21))
         moved = await asyncio.gather(
-            *(store.advance(F, 3 * SECOND) for store in replicas for _ in range(4))
+            *(store.finisher.advance(F, 3 * SECOND) for store in replicas for _ in range(4))
         )
         assert sorted(each.now - present for each in moved) == [
             3 * SECOND * step for step in range(1, 13)
@@ -253,24 +255,26 @@ class TestFleets:
             assert await advance(replicas[1], 1) == 1
             assert await now(replicas[1]) == promised + SECOND
         else:
-            await replicas[1].set_clock(F, speed)
+            await replicas[1].finisher.set_clock(F, speed)
             assert promised <= await now(replicas[1]) < promised + 60 * SECOND
-            assert not (await replicas[1].device(F, 1)).is_pending
+            assert not (await replicas[1].queries.device(F, 1)).is_pending
 
     async def test_of_many_devices_hold_nobody_up(self, replicas: Sequence[Store]) -> None:
         one, other, _ = replicas
-        making = asyncio.create_task(one.put_fleet("big", Generated(120_000), FAILING))
+        making = asyncio.create_task(one.fleets.put("big", Generated(120_000), FAILING))
         longest = 0.0
         loop = asyncio.get_running_loop()
         while not making.done():
             before = loop.time()
             await start(other, 1)
-            await other.settle(F)
+            await other.finisher.settle(F)
             longest = max(longest, loop.time() - before)
         view, _ = await making
         assert view.devices == 120_000
         assert longest < 1
-        (last,) = (await other.devices("big", after=119_999, limit=5, statuses=None)).devices
+        (last,) = (
+            await other.queries.devices("big", after=119_999, limit=5, statuses=None)
+        ).devices
         (same,) = await start(other, 120_000, fleet="big")
         assert (last.device_id, same.attempt) == (120_000, 1)
 
@@ -278,10 +282,10 @@ class TestFleets:
         self, replicas: Sequence[Store], home: PostgresHarness
     ) -> None:
         await start(replicas[0], 1, 2, 3)
-        await replicas[0].settle(F)
-        await replicas[1].put_fleet("gone", Generated(100), FAILING)
-        await replicas[1].reset_fleet(F)
-        await replicas[2].delete_fleet("gone")
+        await replicas[0].finisher.settle(F)
+        await replicas[1].fleets.put("gone", Generated(100), FAILING)
+        await replicas[1].fleets.reset(F)
+        await replicas[2].fleets.delete("gone")
         async with asyncio.timeout(20):
             while await ask(home.url, "SELECT count(*) FROM leftovers"):  # noqa: ASYNC110 - nor here
                 await asyncio.sleep(0.02)
@@ -293,28 +297,28 @@ class TestFleets:
 class TestAccounts:
     async def test_are_known_to_all(self, replicas: Sequence[Store]) -> None:
         alice = Account("Alice", b"hash", ("devices",))
-        added = await asyncio.gather(*(store.add_account(alice) for store in replicas))
+        added = await asyncio.gather(*(store.accounts.add(alice) for store in replicas))
         assert added.count(True) == 1
-        assert await replicas[2].account("alice") == alice
+        assert await replicas[2].accounts.find("alice") == alice
 
     async def test_have_failures_counted_by_all_together(self, replicas: Sequence[Store]) -> None:
         async def guess(store: Store) -> LoginDecision:
-            return (await store.acquire_login_permit([b"k"], 5, 60)).decision
+            return (await store.login_attempts.acquire([b"k"], 5, 60)).decision
 
         guesses = await asyncio.gather(*(guess(store) for store in replicas for _ in range(5)))
         assert guesses.count(LoginDecision.ALLOWED) == 5
         assert guesses.count(LoginDecision.WAIT) == 10
         for place, allowed in enumerate(guesses):
             if allowed is LoginDecision.ALLOWED:
-                await replicas[place // 5].record_login([b"k"], failed=True)
+                await replicas[place // 5].login_attempts.record([b"k"], failed=True)
         assert [await guess(store) for store in replicas] == [LoginDecision.REFUSED] * 3
 
     async def test_are_not_locked_by_a_guess_that_nobody_can_end(
         self, replicas: Sequence[Store], home: PostgresHarness
     ) -> None:
         for _ in range(5):
-            await replicas[0].acquire_login_permit([b"k"], 5, 60)
+            await replicas[0].login_attempts.acquire([b"k"], 5, 60)
         await ask(home.url, "UPDATE permits SET expires = expires - 60000000")
         assert (
-            await replicas[1].acquire_login_permit([b"k"], 5, 60)
+            await replicas[1].login_attempts.acquire([b"k"], 5, 60)
         ).decision is LoginDecision.ALLOWED

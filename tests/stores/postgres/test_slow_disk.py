@@ -48,10 +48,10 @@ async def test_a_large_fleet_is_made_and_deleted(
     monkeypatch.setattr(fleet_writer, "_LISTED_AT_ONCE", COUNT)
     store = PostgresStore(url, TWENTY, FAILING)
     await store.open(RecordingObserver())
-    view, _ = await store.put_fleet("large", first, FAILING)
+    view, _ = await store.fleets.put("large", first, FAILING)
     assert view.devices == COUNT
     assert await ask(url, "SELECT count(DISTINCT device_id) FROM devices") == COUNT
-    await store.delete_fleet("large")
+    await store.fleets.delete("large")
     async with asyncio.timeout(SOON):
         while await ask(url, "SELECT count(*) FROM devices") > 20:  # noqa: ASYNC110
             await asyncio.sleep(0.1)

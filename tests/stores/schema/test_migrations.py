@@ -138,6 +138,6 @@ async def test_functions_of_an_early_version_are_made_anew(empty: str) -> None:
     await store.open(RecordingObserver())
     assert {name: await ask(empty, source, name) for name in names} == new
     assert len(await start(store, 1, 2, 3)) == 3
-    await store.settle(F)
-    assert (await store.ledger(F)).balanced
+    await store.finisher.settle(F)
+    assert (await store.queries.ledger(F)).balanced
     await store.close()

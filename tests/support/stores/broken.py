@@ -6,27 +6,27 @@ import pytest
 
 from pisync.model.device import Device, Failure, finish
 
-Finish = Callable[[Device], tuple[Device, Failure | None]]
+Finish = Callable[[Device, int], tuple[Device, Failure | None]]
 
 
-def loses_error_logs(device: Device) -> tuple[Device, Failure | None]:
+def loses_error_logs(device: Device, now: int) -> tuple[Device, Failure | None]:
     """Finish, but let a failure leave nothing behind."""
-    finished, _ = finish(device)
+    finished, _ = finish(device, now)
     return finished, None
 
 
-def finishes_twice(device: Device) -> tuple[Device, Failure | None]:
+def finishes_twice(device: Device, now: int) -> tuple[Device, Failure | None]:
     """Finish, but leave the device pending, to finish once more."""
-    finished, failure = finish(device)
+    finished, failure = finish(device, now)
     if device.last_sync_at == device.last_attempt_at:
         return finished, failure
     # The mark by which the second time is known.
     return device._replace(last_sync_at=device.last_attempt_at), failure
 
 
-def forgets_the_sync(device: Device) -> tuple[Device, Failure | None]:
+def forgets_the_sync(device: Device, now: int) -> tuple[Device, Failure | None]:
     """Finish, but leave the time of the last success as it was."""
-    finished, failure = finish(device)
+    finished, failure = finish(device, now)
     return finished._replace(last_sync_at=device.last_sync_at), failure
 
 

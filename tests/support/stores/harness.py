@@ -18,9 +18,9 @@ from pisync.stores.base import (
     Store,
     StoreObserver,
 )
-from pisync.stores.embedded.sqlite import SqliteStore
-from pisync.stores.embedded.sqlite_file import SqliteFile
-from pisync.stores.embedded.store import MemoryStore
+from pisync.stores.embedded.sqlite.file import SqliteFile
+from pisync.stores.embedded.sqlite.group_commit import GroupCommitWriter
+from pisync.stores.embedded.store import EmbeddedStore
 from pisync.stores.postgres.store import PostgresStore
 from tests.conftest import ManualTime
 from tests.support.stores.server import (
@@ -100,7 +100,7 @@ class MemoryHarness(InProcessHarness):
     outlives_the_process = False
 
     def store(self, first: FirstData, profile: Profile, max_error_logs: int) -> Store:
-        return MemoryStore(first, profile, self.time, max_error_logs=max_error_logs)
+        return EmbeddedStore(first, profile, self.time, max_error_logs=max_error_logs)
 
 
 class SqliteHarness(InProcessHarness):
@@ -114,7 +114,13 @@ class SqliteHarness(InProcessHarness):
         self.path.write_bytes(_empty_database())
 
     def store(self, first: FirstData, profile: Profile, max_error_logs: int) -> Store:
-        return SqliteStore(self.path, first, profile, self.time, max_error_logs=max_error_logs)
+        return EmbeddedStore(
+            first,
+            profile,
+            self.time,
+            writer=GroupCommitWriter(self.path),
+            max_error_logs=max_error_logs,
+        )
 
 
 @cache
@@ -212,4 +218,4 @@ HARNESSES: dict[str, type[StoreHarness]] = {
     "sqlite": SqliteHarness,
     "postgres": PostgresHarness,
 }
-DURABLE = [name for name, home in HARNESSES.items() if home.outlives_the_process]
+DURABLE = [name for name, harness in HARNESSES.items() if harness.outlives_the_process]

@@ -111,10 +111,12 @@ class ReferenceModel:
     def finish(self, device: Device, outcome: Outcome | None = None) -> None:
         """Let an attempt come to what was planned, or to an outcome that it is released with."""
         assert device.pending is not None
-        due = due_of(device) if outcome is None else self.now
-        outcome = outcome or device.pending.outcome
+        self._finish(
+            device, outcome or device.pending.outcome, self.now if outcome else due_at(device)
+        )
+
+    def _finish(self, device: Device, outcome: Outcome | None, occurred_at: int) -> None:
         assert outcome is not None
-        assert due is not None
         code, message = outcome
         at = device.last_attempt_at
         synced = at if code == 200 else device.last_sync_at
@@ -126,7 +128,17 @@ class ReferenceModel:
             self.succeeded += 1
         else:
             self.failed[outcome] += 1
-            self.errors.append((device.device_id, device.attempt, code, message, max(due, at)))
+            self.errors.append(
+                (device.device_id, device.attempt, code, message, max(occurred_at, at))
+            )
+
+    def settle(self) -> int:
+        """Finish all that is not held, though time stands still; return how many."""
+        due = self.due_until(LATEST)
+        for device in due:
+            assert device.pending is not None
+            self._finish(device, device.pending.outcome, min(due_at(device), self.now))
+        return len(due)
 
     def move(self, until: int) -> int:
         """Let time pass until then; return how many syncs finished."""

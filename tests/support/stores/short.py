@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterable, Mapping
 
 from pisync.model.clock import MAX_SPEED
-from pisync.model.device import Device, ErrorLog
+from pisync.model.device import Device, ErrorFilter, ErrorLog
 from pisync.model.fleet import DEFAULT_FLEET, DeviceSpec, Generated, Listed
 from pisync.model.outcome import SUCCEEDED, Outcome
 from pisync.model.profile import ConstantDelay, Profile, WeightedOutcome
@@ -14,10 +14,7 @@ from pisync.model.sync import (
     SyncResult,
 )
 from pisync.model.timestamp import SECOND
-from pisync.stores.base import (
-    ErrorFilter,
-    Store,
-)
+from pisync.stores.base import Store
 from tests.support.stores.harness import StoreHarness
 
 F = DEFAULT_FLEET
@@ -47,14 +44,14 @@ def verdicts(begun: Iterable[SyncResult]) -> list[SyncDecision]:
 
 async def start(store: Store, *device_ids: int, fleet: str = F) -> list[Device]:
     """Begin attempts that nothing speaks against; return the devices."""
-    begun = await store.begin(fleet, device_ids)
+    begun = await store.starter.begin(fleet, device_ids)
     assert verdicts(begun) == [SyncDecision.STARTED] * len(device_ids)
     return [each.device for each in begun if each.device is not None]
 
 
 async def hold(store: Store, device_id: int, *, fleet: str = F) -> Device:
     """Begin an attempt that is held."""
-    await store.set_script(fleet, device_id, HOLD)
+    await store.fleets.set_script(fleet, device_id, HOLD)
     (device,) = await start(store, device_id, fleet=fleet)
     return device
 
@@ -65,47 +62,47 @@ async def planned(
     """Begin attempts that come to an outcome after so many seconds, by device."""
     for device_id, seconds in delays.items():
         step = Step(outcome, round(seconds * SECOND))
-        await store.set_script(fleet, device_id, Script((step,)))
+        await store.fleets.set_script(fleet, device_id, Script((step,)))
     await start(store, *delays, fleet=fleet)
 
 
 async def manual(store: Store, fleet: str = F) -> int:
     """Stop a fleet's clock; return its time."""
-    return (await store.set_clock(fleet, 0)).now
+    return (await store.finisher.set_clock(fleet, 0)).now
 
 
 async def now(store: Store, fleet: str = F) -> int:
-    return (await store.fleet(fleet)).clock.now
+    return (await store.queries.fleet(fleet)).clock.now
 
 
 async def advance(store: Store, seconds: float, fleet: str = F) -> int:
     """Move a manual clock; return how many syncs finished."""
-    return (await store.advance(fleet, round(seconds * SECOND))).finished
+    return (await store.finisher.advance(fleet, round(seconds * SECOND))).finished
 
 
 async def hurry(store: Store, home: StoreHarness, fleet: str = F) -> None:
     """Let at least an hour and a half of a fleet's time pass by itself."""
-    await store.set_clock(fleet, MAX_SPEED)
+    await store.finisher.set_clock(fleet, MAX_SPEED)
     await home.pass_time(0.06)
 
 
 async def finish_all_due(store: Store) -> int:
     """Finish what is due, as the simulator's loop does; return how many."""
     finished = 0
-    while some := await store.finish_due(256):
+    while some := await store.finisher.finish_due(256):
         finished += some
     return finished
 
 
 async def devices(store: Store, fleet: str = F) -> list[Device]:
     """Return a fleet's first thousand devices."""
-    page = await store.devices(fleet, after=0, limit=1000, statuses=None)
+    page = await store.queries.devices(fleet, after=0, limit=1000, statuses=None)
     return list(page.devices)
 
 
 async def error_logs(store: Store, fleet: str = F) -> list[ErrorLog]:
     """Return a fleet's error logs, oldest first."""
-    page = await store.errors(fleet, ErrorFilter(), 1000)
+    page = await store.queries.errors(fleet, ErrorFilter(), 1000)
     assert not page.more
     return list(reversed(page.error_logs))
 

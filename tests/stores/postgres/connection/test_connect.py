@@ -76,13 +76,13 @@ async def test_syncs_at_the_same_time_all_begin(url: str) -> None:
 
     async def sync(store: PostgresStore) -> None:
         for number in range(100):
-            await store.begin(F, [number % 20 + 1])
+            await store.starter.begin(F, [number % 20 + 1])
 
     await asyncio.gather(*(sync(store) for store in stores for _ in range(4)))
     await asyncio.sleep(0.6)  # idle
     await stores[0].ping()
     for store in stores:
-        assert (await store.ledger(F)).balanced
+        assert (await store.queries.ledger(F)).balanced
         await store.close()
 
 
@@ -128,8 +128,8 @@ async def test_what_fails_again_and_again_is_logged_when_it_changes(url: str) ->
     with capture_logs() as logged:
         for _ in range(50):
             with pytest.raises(StoreUnavailable):
-                await store.fleet(F)
-            await store.pending()
+                await store.queries.fleet(F)
+            await store.queries.pending()
     await store.close()
     events = [each["event"] for each in logged]
     assert events == ["database refused a statement"]

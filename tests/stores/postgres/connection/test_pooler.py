@@ -26,8 +26,8 @@ async def test_a_pooler_that_keeps_sessions_will_do(url: str) -> None:
         store = PostgresStore(pooler.url, TWENTY, FAILING)
         await store.open(RecordingObserver())
         assert len(await start(store, 1, 2, 3)) == 3
-        await store.settle(F)
-        assert (await store.ledger(F)).balanced
+        await store.finisher.settle(F)
+        assert (await store.queries.ledger(F)).balanced
         await store.close()
         assert pooler.refused == []
 

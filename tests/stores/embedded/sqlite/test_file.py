@@ -1,4 +1,4 @@
-"""What only the embedded store has: a file, and batches that may fail to get into it."""
+"""What only the embedded store has: a file, and transactiones that may fail to get into it."""
 
 import asyncio
 import signal
@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from sqlalchemy import Connection, create_engine, inspect
-from sqlalchemy.pool import NullPool
 
 from pisync.model.account import (
     Account,
@@ -26,13 +24,9 @@ from pisync.stores.base import (
     CannotOpen,
     StoreUnavailable,
 )
-from pisync.stores.embedded.sqlite import SqliteStore
-from pisync.stores.embedded.sqlite_file import SqliteFile
+from pisync.stores.embedded.sqlite.file import SqliteFile
+from pisync.stores.embedded.store import EmbeddedStore
 from pisync.stores.embedded.transaction import Transaction
-from pisync.stores.schema import (
-    migrations,
-    tables,
-)
 from tests.conftest import ManualTime
 from tests.support.stores.harness import SqliteHarness
 from tests.support.stores.recording_observer import (
@@ -59,14 +53,14 @@ async def home(tmp_path: Path) -> SqliteHarness:
     return home
 
 
-def new_store(home: SqliteHarness) -> SqliteStore:
+def new_store(home: SqliteHarness) -> EmbeddedStore:
     store = home.store(TWENTY, PROFILE, 1000)
-    assert isinstance(store, SqliteStore)
+    assert isinstance(store, EmbeddedStore)
     return store
 
 
 @pytest.fixture
-async def store(home: SqliteHarness, heard: RecordingObserver) -> AsyncIterator[SqliteStore]:
+async def store(home: SqliteHarness, heard: RecordingObserver) -> AsyncIterator[EmbeddedStore]:
     store = new_store(home)
     await store.open(heard)
     heard.forget()
@@ -79,7 +73,7 @@ Full = Callable[[], AbstractContextManager[None]]
 
 @pytest.fixture
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> Full:
-    """Let there be no room for a batch, for a while."""
+    """Let there be no room for a transaction, for a while."""
 
     def write(_: SqliteFile, __: Transaction) -> None:
         raise StoreUnavailable from sqlite3.OperationalError("database or disk is full")
@@ -93,53 +87,59 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> Full:
     return full
 
 
-class TestFailedBatch:
+class TestFailedTransaction:
     async def test_leaves_what_a_settle_took_to_be_finished_in_its_time(
-        self, store: SqliteStore, home: SqliteHarness, heard: RecordingObserver, full_disk: Full
+        self, store: EmbeddedStore, home: SqliteHarness, heard: RecordingObserver, full_disk: Full
     ) -> None:
         await planned(store, {1: 5, 2: 6})
         heard.due.clear()
+
+        async def finish_due_twice() -> None:
+            # Settling takes a step, too, before it finishes anything.
+            assert await store.finisher.finish_due(256) == 0
+            await store.finisher.finish_due(256)
+
         with full_disk():
-            # One batch: the second finds nothing due, and must not believe it.
+            # One transaction: the second finds nothing due, and must not believe it.
             answers = await asyncio.gather(
-                store.settle(F), store.finish_due(256), return_exceptions=True
+                store.finisher.settle(F), finish_due_twice(), return_exceptions=True
             )
         assert [type(each) for each in answers] == [StoreUnavailable] * 2
         assert heard.due, "nobody would look at it again"
         home.time.pass_seconds(6)
-        assert await store.next_due() == 0
+        assert await store.finisher.next_due() == 0
         assert await finish_all_due(store) == 2
 
     async def test_is_tried_again_by_a_ping_that_changes_nothing(
-        self, store: SqliteStore, home: SqliteHarness, full_disk: Full
+        self, store: EmbeddedStore, home: SqliteHarness, full_disk: Full
     ) -> None:
         with full_disk():
             with pytest.raises(StoreUnavailable):
-                await store.begin(F, [1])
+                await store.starter.begin(F, [1])
             with pytest.raises(StoreUnavailable):
                 await store.ping()
         # Who stops the clock at the same time has stopped it.
-        await asyncio.gather(store.set_clock(F, 0), store.ping())
+        await asyncio.gather(store.finisher.set_clock(F, 0), store.ping())
         before = await now(store)
         home.time.pass_seconds(5)
         assert await now(store) == before
 
 
-class TestJournal:
-    def test_goes_on_after_a_batch_that_no_file_can_hold(self, tmp_path: Path) -> None:
-        journal = SqliteFile(tmp_path / "pisync.db", ManualTime(), 1)
+class TestWriting:
+    def test_goes_on_after_a_transaction_that_no_file_can_hold(self, tmp_path: Path) -> None:
+        file = SqliteFile(tmp_path / "pisync.db", ManualTime(), 1)
         for tokens_since in (2**63, 5):
-            batch = Transaction({})
-            batch.restrictions["alice"] = TokenRevocation("alice", tokens_since=tokens_since)
+            transaction = Transaction({})
+            transaction.revocations["alice"] = TokenRevocation("alice", tokens_since=tokens_since)
             if tokens_since > 5:
                 with pytest.raises(OverflowError):
-                    journal.write(batch)
+                    file.write(transaction)
             else:
-                journal.write(batch)
-        assert [each.tokens_since for each in journal.revocations()] == [5]
-        journal.close()
+                file.write(transaction)
+        assert [each.tokens_since for each in file.contents().revocations] == [5]
+        file.close()
 
-    def test_is_not_there_for_a_batch_that_it_can_not_even_roll_back(
+    def test_is_not_there_for_a_transaction_that_it_can_not_even_roll_back(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         class Failing(sqlite3.Connection):
@@ -153,19 +153,19 @@ class TestJournal:
                 return super().execute(sql, *args)
 
         monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Failing))
-        journal = SqliteFile(tmp_path / "pisync.db", ManualTime(), 1)
-        batch = Transaction({})
-        batch.restrictions["alice"] = TokenRevocation("alice", tokens_since=5)
+        file = SqliteFile(tmp_path / "pisync.db", ManualTime(), 1)
+        transaction = Transaction({})
+        transaction.revocations["alice"] = TokenRevocation("alice", tokens_since=5)
         monkeypatch.setattr(Failing, "refused", ("COMMIT", "ROLLBACK"))
         with pytest.raises(StoreUnavailable):
-            journal.write(batch)
+            file.write(transaction)
         monkeypatch.setattr(Failing, "refused", ())
         with pytest.raises(StoreUnavailable):
-            journal.write(batch)
-        assert list(journal.revocations()) == []
-        journal.write(batch)
-        assert [each.key for each in journal.revocations()] == ["alice"]
-        journal.close()
+            file.write(transaction)
+        assert list(file.contents().revocations) == []
+        file.write(transaction)
+        assert [each.key for each in file.contents().revocations] == ["alice"]
+        file.close()
 
     async def test_waits_for_the_disk_once_for_all_who_come_meanwhile(
         self, home: SqliteHarness, heard: RecordingObserver, monkeypatch: pytest.MonkeyPatch
@@ -177,7 +177,7 @@ class TestJournal:
                 if sql == "COMMIT":
                     # 2: it waits until the disk has it, at every commit.
                     ((synchronous,),) = super().execute("PRAGMA synchronous")
-                    ((mode,),) = super().execute("PRAGMA journal_mode")
+                    ((mode,),) = super().execute("PRAGMA file_mode")
                     commits.append((synchronous, mode))
                 return super().execute(sql, *args)
 
@@ -185,44 +185,18 @@ class TestJournal:
         store = new_store(home)
         await store.open(heard)
         commits.clear()
-        await asyncio.gather(*(store.begin(F, [device_id]) for device_id in range(1, 21)))
+        await asyncio.gather(*(store.starter.begin(F, [device_id]) for device_id in range(1, 21)))
         assert commits == [(2, "wal")]
         await store.close()
 
 
 class TestSchema:
-    def test_goes_up_and_down_and_up_again(self, tmp_path: Path) -> None:
-        engine = create_engine(f"sqlite:///{tmp_path}/pisync.db", poolclass=NullPool)
-
-        def found(connection: Connection) -> dict[str, list[str]]:
-            inspector = inspect(connection)
-            return {
-                name: [column["name"] for column in inspector.get_columns(name)]
-                for name in inspector.get_table_names()
-            }
-
-        seen = []
-        for revision in (migrations.NEWEST, "base", migrations.NEWEST):
-            with engine.begin() as connection:
-                way = migrations.downgrade if revision == "base" else migrations.upgrade
-                way(connection, revision)
-                seen.append(found(connection))
-        assert seen[0] == seen[2]
-        assert set(seen[1]) == {"alembic_version"}
-        assert seen[0] == {
-            "alembic_version": ["version_num"],
-            **{
-                table.name: [column.name for column in table.columns]
-                for table in tables.metadata.sorted_tables
-            },
-        }
-
     async def test_of_an_older_version_comes_up_to_date_with_all_that_is_in_it(
         self, home: SqliteHarness, heard: RecordingObserver
     ) -> None:
         store = new_store(home)
         await store.open(heard)
-        await store.add_account(Account("Alice", b"hash", ("devices",)))
+        await store.accounts.add(Account("Alice", b"hash", ("devices",)))
         pending = await start(store, 1, 2)
         await store.close()
         with closing(sqlite3.connect(home.path)) as file:
@@ -231,30 +205,32 @@ class TestSchema:
             )
         store = new_store(home)
         await store.open(heard)
-        assert [await store.device(F, 1), await store.device(F, 2)] == pending
-        assert await store.account("alice") is not None
-        await store.delete_account("alice", 5)
+        assert [await store.queries.device(F, 1), await store.queries.device(F, 2)] == pending
+        assert await store.accounts.find("alice") is not None
+        await store.accounts.delete("alice", 5)
         await store.close()
 
 
-class TestOneBatch:
-    """Jobs that share a transaction see what those before them did."""
+class TestOneTransaction:
+    """Mutations that share a transaction see what those before them did."""
 
     async def test_finishes_nothing_of_a_fleet_that_it_ended(
-        self, store: SqliteStore, home: SqliteHarness, heard: RecordingObserver
+        self, store: EmbeddedStore, home: SqliteHarness, heard: RecordingObserver
     ) -> None:
-        await store.put_fleet("other", Generated(3), PROFILE)
+        await store.fleets.put("other", Generated(3), PROFILE)
         await planned(store, {1: 5}, SUCCEEDED, fleet="other")
         home.time.pass_seconds(6)
         heard.forget()
-        _, finished = await asyncio.gather(store.delete_fleet("other"), store.finish_due(256))
+        _, finished = await asyncio.gather(
+            store.fleets.delete("other"), store.finisher.finish_due(256)
+        )
         assert finished == 0
         assert heard.events["other"] == [Replaced()]
         assert heard.finishes == {}
 
     async def test_ends_what_began_in_a_fleet_that_it_made_and_replaced(
         self,
-        store: SqliteStore,
+        store: EmbeddedStore,
         home: SqliteHarness,
         heard: RecordingObserver,
         monkeypatch: pytest.MonkeyPatch,
@@ -264,9 +240,9 @@ class TestOneBatch:
 
         monkeypatch.setattr(asyncio, "to_thread", at_once)  # else the fleets come too late for it
         _, begun, _ = await asyncio.gather(
-            store.put_fleet("other", Generated(3), PROFILE),
-            store.begin("other", [1]),
-            store.put_fleet("other", Generated(3), PROFILE),
+            store.fleets.put("other", Generated(3), PROFILE),
+            store.starter.begin("other", [1]),
+            store.fleets.put("other", Generated(3), PROFILE),
         )
         assert verdicts(begun) == [SyncDecision.STARTED]
         home.time.pass_seconds(11)
@@ -278,17 +254,17 @@ class TestOneBatch:
 class TestFile:
     @pytest.mark.parametrize("what", ["removed", "replaced"])
     async def test_that_is_not_there_any_more_takes_no_promises(
-        self, store: SqliteStore, home: SqliteHarness, what: str
+        self, store: EmbeddedStore, home: SqliteHarness, what: str
     ) -> None:
         away = home.path.with_name("away.db")
         home.path.rename(away)
         if what == "replaced":
             home.path.write_bytes(away.read_bytes())
         with pytest.raises(StoreUnavailable):
-            await store.begin(F, [1])
+            await store.starter.begin(F, [1])
         with pytest.raises(StoreUnavailable):
             await store.ping()
-        assert (await store.stats(F)).pending == 0
+        assert (await store.queries.stats(F)).pending == 0
         away.rename(home.path)
         await store.ping()
         await start(store, 1)
@@ -358,7 +334,7 @@ _KILLED_BEFORE_A_TABLE = f"""
 import os, sys
 from pathlib import Path
 from alembic import op
-from pisync.stores.embedded.sqlite_file import SqliteFile
+from pisync.stores.embedded.sqlite.file import SqliteFile
 from tests.conftest import ManualTime
 
 table, path = sys.argv[1:]

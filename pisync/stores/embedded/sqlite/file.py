@@ -1,4 +1,4 @@
-"""The journal: an SQLite file that a batch is written to, in one transaction, before it is true.
+"""An SQLite file that a transaction is written to before it is true.
 
 It is written with the driver's own `executemany`, and statements that SQLAlchemy compiled once: at
 thousands of rows a second, what an abstraction costs for each would be felt.
@@ -32,6 +32,7 @@ from pisync.stores.base import (
 from pisync.stores.changes import FleetChanges
 from pisync.stores.embedded.fleet_state import FleetState
 from pisync.stores.embedded.transaction import Transaction
+from pisync.stores.embedded.writers import Contents
 from pisync.stores.schema import (
     codec,
     migrations,
@@ -63,7 +64,7 @@ def _upsert(table: Table, *, adding: str | None = None) -> str:
 
 
 _UPSERT = {
-    table.name: _upsert(table, adding="n" if table is tables.tallies else None)
+    table.name: _upsert(table, adding="n" if table is tables.ledger_counts else None)
     for table in tables.metadata.sorted_tables
 }
 _OF_A_FLEET = [table.name for table in tables.metadata.sorted_tables if "fleet_id" in table.columns]
@@ -75,13 +76,13 @@ Statement = tuple[str, list[tuple[Any, ...]]]
 class SqliteFile:
     """An SQLite file, open in this process alone. Not to be used by two threads at a time."""
 
-    def __init__(self, path: Path, time: MachineClocks, max_error_logs: int) -> None:
+    def __init__(self, path: Path, clocks: MachineClocks, max_error_logs: int) -> None:
         """Open the file, make it if there is none, and bring its schema up to date.
 
         Raises CannotOpen.
         """
-        self._time = time
-        self._most_error_logs = max_error_logs
+        self._clocks = clocks
+        self._max_error_logs = max_error_logs
         self._lock = _locked(path)
         try:
             _migrate(path)
@@ -100,17 +101,21 @@ class SqliteFile:
 
     # Writing
 
-    def write(self, batch: Transaction) -> None:
-        """Write a batch; raises StoreUnavailable, and the file is as it was."""
+    def write(self, transaction: Transaction) -> None:
+        """Write a transaction.
+
+        Raises:
+            StoreUnavailable: It could not be written; the file is as it was.
+        """
         try:
             self._file.execute("BEGIN IMMEDIATE")
-            for sql, rows in self._statements(batch):
+            for sql, rows in self._statements(transaction):
                 self._file.executemany(sql, rows)
             if _place(self._path) != self._place:
                 raise OSError("another file is in the place of the one that was opened")
             self._file.execute("COMMIT")
         except BaseException as exc:
-            # If even that fails, the next batch can't begin, and tries it again.
+            # If even that fails, the next transaction can't begin, and tries it again.
             with suppress(sqlite3.Error):
                 if self._file.in_transaction:
                     self._file.execute("ROLLBACK")
@@ -118,17 +123,17 @@ class SqliteFile:
                 raise StoreUnavailable from exc
             raise
 
-    def _statements(self, batch: Transaction) -> Iterator[Statement]:
-        gone = [(old.generation,) for old in batch.ended()]
+    def _statements(self, transaction: Transaction) -> Iterator[Statement]:
+        gone = [(old.generation,) for old in transaction.ended()]
         for table in _OF_A_FLEET if gone else ():
             yield f"DELETE FROM {table} WHERE fleet_id = ?", gone  # noqa: S608 - names of ours
-        for made in batch.replaced.values():
+        for made in transaction.replaced.values():
             if made is not None:
                 yield _UPSERT["fleets"], [self._fleet_row(made, made.clock, made)]
-        for work in batch.works.values():
-            if not batch.has_ended(work.fleet):
-                yield from self._of_work(work)
-        accounts = batch.accounts.items()
+        for changes in transaction.changes.values():
+            if not transaction.has_ended(changes.fleet):
+                yield from self._statements_of(changes)
+        accounts = transaction.accounts.items()
         yield (
             "DELETE FROM accounts WHERE key = ?",
             [(key,) for key, account in accounts if account is None],
@@ -137,24 +142,27 @@ class SqliteFile:
             _UPSERT["accounts"],
             [account_row(account) for _, account in accounts if account is not None],
         )
-        now = self._time.wall()
-        yield _UPSERT["restrictions"], [(*each, now) for each in batch.restrictions.values()]
-        if batch.guesses:
+        now = self._clocks.wall()
+        yield _UPSERT["restrictions"], [(*each, now) for each in transaction.revocations.values()]
+        if transaction.login_failures:
             yield "DELETE FROM guesses WHERE window_ends <= ?", [(now,)]
             yield (
                 _UPSERT["guesses"],
                 [
                     (key, failures, now + from_seconds(left))
-                    for key, (failures, left) in batch.guesses.items()
+                    for key, (failures, left) in transaction.login_failures.items()
                 ],
             )
 
-    def _of_work(self, work: FleetChanges[FleetState]) -> Iterator[Statement]:
-        fleet, fleet_id = work.fleet, work.fleet.generation
-        if work.profile is not fleet.profile or work.clock is not fleet.clock:
-            yield _UPSERT["fleets"], [self._fleet_row(fleet, work.clock, work)]
-        yield _UPSERT["devices"], [(fleet_id, *device_row(each)) for each in work.devices.values()]
-        scripts = work.scripts.items()
+    def _statements_of(self, changes: FleetChanges[FleetState]) -> Iterator[Statement]:
+        fleet, fleet_id = changes.fleet, changes.fleet.generation
+        if changes.profile is not fleet.profile or changes.clock is not fleet.clock:
+            yield _UPSERT["fleets"], [self._fleet_row(fleet, changes.clock, changes)]
+        yield (
+            _UPSERT["devices"],
+            [(fleet_id, *device_row(each)) for each in changes.devices.values()],
+        )
+        scripts = changes.scripts.items()
         yield (
             "DELETE FROM scripts WHERE fleet_id = ? AND device_id = ?",
             [(fleet_id, device_id) for device_id, script in scripts if script is None],
@@ -167,16 +175,16 @@ class SqliteFile:
                 if script is not None
             ],
         )
-        if work.error_logs:
-            yield _UPSERT["error_logs"], [(fleet_id, *log) for log in work.error_logs]
-            oldest = work.error_logs[-1].error_id - self._most_error_logs
+        if changes.error_logs:
+            yield _UPSERT["error_logs"], [(fleet_id, *log) for log in changes.error_logs]
+            oldest = changes.error_logs[-1].error_id - self._max_error_logs
             yield (
                 "DELETE FROM error_logs WHERE fleet_id = ? AND error_id <= ?",
                 [(fleet_id, oldest)],
             )
         yield (
             _UPSERT["tallies"],
-            [(fleet_id, *count, added) for count, added in work.counts.items()],
+            [(fleet_id, *count, added) for count, added in changes.counts.items()],
         )
 
     def _fleet_row(
@@ -188,34 +196,42 @@ class SqliteFile:
             codec.write_first(fleet.first),
             fleet.made_at,
             codec.write_profile(settings.profile),
-            clock.now(self._time.monotonic()),
-            self._time.wall(),
+            clock.now(self._clocks.monotonic()),
+            self._clocks.wall(),
             clock.speed,
         )
 
     # Reading
 
-    def fleets(self) -> list[FleetState]:
-        """Return all fleets as the last batch left them; their time has gone on."""
+    def contents(self) -> Contents:
+        """Return everything as the last transaction left it; the fleets' time has gone on."""
+        fleets = self._fleets()
+        return Contents(
+            fleets,
+            max((fleet.generation for fleet in fleets), default=0),
+            self._accounts(),
+            self._revocations(),
+            self._login_failures(),
+        )
+
+    def _fleets(self) -> list[FleetState]:
         return [self._fleet(row) for row in self._rows("fleets")]
 
-    def accounts(self) -> list[Account]:
-        """Return all accounts."""
+    def _accounts(self) -> list[Account]:
         return [
             Account(name, password_hash, read_scopes(scopes))
             for _, name, password_hash, scopes in self._rows("accounts")
         ]
 
-    def revocations(self) -> list[TokenRevocation]:
-        """Return all restrictions."""
+    def _revocations(self) -> list[TokenRevocation]:
         return [
             TokenRevocation(key, bool(disabled), tokens_since)
             for key, disabled, tokens_since, _ in self._rows("restrictions")
         ]
 
-    def guesses(self) -> dict[bytes, tuple[int, float]]:
+    def _login_failures(self) -> dict[bytes, tuple[int, float]]:
         """Return the failures under each key, and the seconds that are left of their window."""
-        now = self._time.wall()
+        now = self._clocks.wall()
         return {
             key: (failures, (window_ends - now) / SECOND)
             for key, failures, window_ends in self._rows("guesses")
@@ -225,8 +241,8 @@ class SqliteFile:
     def _fleet(self, row: tuple[Any, ...]) -> FleetState:
         fleet_id, name, first_data, made_at, profile, fleet_time, wall_time, speed = row
         devices = [read_device(row) for row in self._rows("devices", fleet_id)]
-        monotonic = self._time.monotonic()
-        slept = max(self._time.wall() - wall_time, 0)
+        monotonic = self._clocks.monotonic()
+        slept = max(self._clocks.wall() - wall_time, 0)
         fleet = FleetState(
             name,
             fleet_id,
@@ -234,7 +250,7 @@ class SqliteFile:
             made_at,
             codec.read_profile(profile),
             Clock(fleet_time, monotonic - slept, speed),
-            self._most_error_logs,
+            self._max_error_logs,
         )
         # The wall clock may have stepped back while nobody looked; fleet time never does.
         fleet.clock = fleet.clock.moved_to(_latest_attempt(fleet, devices), monotonic)

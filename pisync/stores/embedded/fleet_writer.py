@@ -1,0 +1,82 @@
+"""Fleets come and go, and what their attempts come to is changed."""
+
+from collections.abc import Callable
+
+from pisync.model.fleet import DEFAULT_FLEET, FirstData, FleetView
+from pisync.model.profile import Profile
+from pisync.model.script import Script
+from pisync.stores.base import DefaultFleetProtected, NoSuchFleet
+from pisync.stores.embedded.fleet_registry import FleetRegistry
+from pisync.stores.embedded.fleet_state import FleetState
+from pisync.stores.embedded.transaction import Transaction
+from pisync.stores.embedded.writers import Writer
+
+
+class EmbeddedFleetWriter:
+    """What the methods promise is written in pisync.stores.base."""
+
+    def __init__(self, registry: FleetRegistry, writer: Writer) -> None:
+        self._registry = registry
+        self._writer = writer
+
+    async def put(self, name: str, first: FirstData, profile: Profile) -> tuple[FleetView, bool]:
+        fleet = await self._registry.make(name, first, profile)
+
+        def mutation(transaction: Transaction) -> bool:
+            try:
+                transaction.fleet(name)
+            except NoSuchFleet:
+                is_new = True
+            else:
+                is_new = False
+            self._registry.replace(transaction, name, fleet)
+            return is_new
+
+        is_new = await self._writer.write(mutation)
+        return self._view(fleet), is_new
+
+    async def reset(self, name: str) -> None:
+        while not await self._reset(name):
+            pass
+
+    async def _reset(self, name: str) -> bool:
+        """Reset a fleet and return true, unless another takes its place before that is done."""
+        old = self._registry.fleet(name)
+        new = await self._registry.make(name, old.first, old.profile, old.made_at)
+
+        def mutation(transaction: Transaction) -> bool:
+            if transaction.fleet(name) is not old:
+                return False
+            new.profile = transaction.changes_of(old).profile
+            self._registry.replace(transaction, name, new)
+            return True
+
+        return await self._writer.write(mutation)
+
+    async def delete(self, name: str) -> None:
+        def mutation(transaction: Transaction) -> None:
+            transaction.fleet(name)
+            if name == DEFAULT_FLEET:
+                raise DefaultFleetProtected
+            self._registry.replace(transaction, name, None)
+
+        await self._writer.write(mutation)
+
+    async def change_profile(self, name: str, change: Callable[[Profile], Profile]) -> FleetView:
+        def mutation(transaction: Transaction) -> FleetState:
+            changes = transaction.changes_of(transaction.fleet(name))
+            changes.profile = change(changes.profile)
+            return changes.fleet
+
+        return self._view(await self._writer.write(mutation))
+
+    async def set_script(self, fleet: str, device_id: int, script: Script | None) -> None:
+        def mutation(transaction: Transaction) -> None:
+            chosen = transaction.fleet(fleet)
+            chosen.position(device_id)
+            transaction.changes_of(chosen).scripts[device_id] = script
+
+        await self._writer.write(mutation)
+
+    def _view(self, fleet: FleetState) -> FleetView:
+        return fleet.view(self._registry.clocks.monotonic())

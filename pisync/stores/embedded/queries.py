@@ -1,0 +1,58 @@
+"""Reads of the fleets in memory."""
+
+from collections.abc import Hashable, Sequence
+from itertools import islice
+
+from pisync.model.device import Device, DevicePage, ErrorFilter, ErrorPage
+from pisync.model.fleet import FleetView, Ledger, Stats
+from pisync.stores.embedded.fleet_registry import FleetRegistry
+
+
+class EmbeddedQueries:
+    """What the methods promise is written in pisync.stores.base."""
+
+    def __init__(self, registry: FleetRegistry) -> None:
+        self._registry = registry
+
+    async def fleets(self) -> Sequence[FleetView]:
+        fleets, now = self._registry.fleets, self._registry.clocks.monotonic()
+        return [fleets[name].view(now) for name in sorted(fleets)]
+
+    async def fleet(self, name: str) -> FleetView:
+        return self._registry.fleet(name).view(self._registry.clocks.monotonic())
+
+    async def device(self, fleet: str, device_id: int) -> Device:
+        chosen = self._registry.fleet(fleet)
+        return chosen.devices.load(chosen.position(device_id))
+
+    async def devices(
+        self,
+        fleet: str,
+        *,
+        after: int,
+        limit: int,
+        statuses: frozenset[int] | None,
+        known: Hashable = None,
+    ) -> DevicePage:
+        chosen = self._registry.fleet(fleet)
+        table = chosen.devices
+        rest = table.after(after)
+        if statuses is not None:
+            positions = list(islice(table.having(statuses, rest), limit + 1))
+            devices = [table.load(position) for position in positions[:limit]]
+            return DevicePage(devices, table.count(statuses), len(positions) > limit)
+        version = chosen.generation, table.changes(rest[:limit])
+        devices = [] if version == known else [table.load(position) for position in rest[:limit]]
+        return DevicePage(devices, table.count(), len(rest) > limit, version)
+
+    async def errors(self, fleet: str, which: ErrorFilter, limit: int) -> ErrorPage:
+        return self._registry.fleet(fleet).errors.page(which, limit)
+
+    async def pending(self) -> int:
+        return sum(fleet.pending for fleet in self._registry.fleets.values())
+
+    async def stats(self, fleet: str) -> Stats:
+        return self._registry.fleet(fleet).stats()
+
+    async def ledger(self, fleet: str) -> Ledger:
+        return self._registry.fleet(fleet).ledger()

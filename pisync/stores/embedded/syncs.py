@@ -1,0 +1,206 @@
+"""Attempts begin, and finish: when they are due, when time is moved, or when one is released."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from functools import partial
+from math import inf
+
+from pisync.model.clock import ClockView
+from pisync.model.device import Device
+from pisync.model.outcome import Outcome
+from pisync.model.sync import ClockAdvance, FinishedSync, SyncResult
+from pisync.model.timestamp import LATEST
+from pisync.stores.base import (
+    BATCH,
+    ClockNotManual,
+    FleetReplaced,
+    NoSuchFleet,
+    PastTheLastYear,
+    StoreUnavailable,
+)
+from pisync.stores.changes import Due, FleetChanges
+from pisync.stores.embedded.fleet_registry import FleetRegistry
+from pisync.stores.embedded.fleet_state import FleetState
+from pisync.stores.embedded.transaction import Transaction
+from pisync.stores.embedded.writers import Writer
+
+
+class EmbeddedStarter:
+    """What the methods promise is written in pisync.stores.base."""
+
+    def __init__(self, registry: FleetRegistry, writer: Writer) -> None:
+        self._registry = registry
+        self._writer = writer
+
+    async def begin(
+        self, fleet: str, device_ids: Iterable[int], *, generation: int | None = None
+    ) -> Sequence[SyncResult]:
+        def mutation(transaction: Transaction) -> list[SyncResult]:
+            chosen = transaction.fleet(fleet)
+            if generation is not None and generation != chosen.generation:
+                raise FleetReplaced
+            changes = transaction.changes_of(chosen)
+            now = changes.clock.now(self._registry.clocks.monotonic())
+            begun = changes.begin(device_ids, now)
+            transaction.on_commit(lambda: self._registry.tell_begun(chosen, begun))
+            return begun
+
+        return await self._writer.write(mutation)
+
+
+class EmbeddedFinisher:
+    """What the methods promise is written in pisync.stores.base."""
+
+    def __init__(self, registry: FleetRegistry, writer: Writer) -> None:
+        self._registry = registry
+        self._writer = writer
+        self._now = registry.clocks.monotonic
+
+    # By themselves
+
+    async def finish_due(self, limit: int) -> int:
+        return await self._writer.write(partial(self._finish_due, limit))
+
+    def _finish_due(self, limit: int, transaction: Transaction) -> int:
+        finished = 0
+        for fleet in sorted(self._registry.waiting, key=_falls_due):
+            # The transaction's clock: an earlier mutation may have stopped it.
+            clock = transaction.clock_of(fleet)
+            if not clock.is_manual and not transaction.has_ended(fleet):
+                now = clock.now(self._now())
+                due = fleet.take_due(now, limit - finished)
+                if due:
+                    changes = transaction.changes_of(fleet)
+                    self._finish(transaction, changes, due, now, by_itself=True)
+                    finished += len(due)
+                else:
+                    self._stop_waiting(fleet)
+        return finished
+
+    def _stop_waiting(self, fleet: FleetState) -> None:
+        if fleet.next_due() is None:
+            self._registry.waiting.discard(fleet)
+
+    async def next_due(self) -> float | None:
+        waits = (self._registry.next_due(fleet) for fleet in self._registry.waiting)
+        return min((wait for wait in waits if wait is not None), default=None)
+
+    # When time is moved
+
+    async def set_clock(self, name: str, speed: float) -> ClockView:
+        while True:
+            fleet = self._registry.fleet(name)
+            async with fleet.moving:
+                # The one that has taken its place is next.
+                with suppress(FleetReplaced):
+                    return await self._writer.write(partial(self._set_clock, fleet, speed))
+
+    def _set_clock(self, fleet: FleetState, speed: float, transaction: Transaction) -> ClockView:
+        changes = transaction.changes_of(_same(transaction, fleet))
+        now = self._now()
+        changes.clock = changes.clock.with_speed(speed, now)
+        transaction.on_commit(lambda: self._registry.tell_next_due(fleet))
+        return changes.clock.view(now)
+
+    async def advance(self, name: str, microseconds: int) -> ClockAdvance:
+        fleet = self._registry.fleet(name)
+        async with fleet.moving:
+            if not fleet.clock.is_manual:
+                raise ClockNotManual
+            target = fleet.clock.fleet_time + microseconds
+            if target > LATEST:
+                raise PastTheLastYear
+            return await self._finish_until(fleet, target)
+
+    async def settle(self, name: str) -> ClockAdvance:
+        fleet = self._registry.fleet(name)
+        async with fleet.moving:
+            # Asked by a mutation, which waits for what is being written: that is in no queue.
+            last_due = await self._writer.write(partial(_last_due, fleet))
+            return await self._finish_until(fleet, last_due)
+
+    async def _finish_until(self, fleet: FleetState, target: int | None) -> ClockAdvance:
+        """Finish what is due up to `target`, some at a time; a manual clock moves along."""
+        finished, more = 0, target is not None
+        while target is not None and more:
+            try:
+                step = await self._writer.write(partial(self._finish_some, fleet, target))
+            except StoreUnavailable:
+                # What was to finish here was out of its queue: whoever looked meanwhile missed it.
+                self._registry.tell_next_due(fleet)
+                raise
+            finished += step
+            more = step > 0
+            await asyncio.sleep(0)
+        return ClockAdvance(fleet.clock.now(self._now()), finished)
+
+    def _finish_some(self, fleet: FleetState, target: int, transaction: Transaction) -> int:
+        """Finish the next that are due up to `target`; if there are none, the clock moves there."""
+        changes = transaction.changes_of(_same(transaction, fleet))
+        due = fleet.take_due(target, BATCH)
+        real_time = self._now()
+        if changes.clock.is_manual:
+            reached = due[-1].moment if due else target
+            changes.clock = changes.clock.moved_to(reached, real_time)
+        now = changes.clock.now(real_time)
+        self._finish(transaction, changes, due, now, by_itself=False)
+        return len(due)
+
+    def _finish(
+        self,
+        transaction: Transaction,
+        changes: FleetChanges[FleetState],
+        due: Sequence[Due],
+        now: int,
+        *,
+        by_itself: bool,
+    ) -> None:
+        """Finish what was taken from a fleet's queue; it goes back there if that fails."""
+        fleet = changes.fleet
+        transaction.on_rollback(lambda: self._registry.give_back(fleet, due))
+        finished = changes.finish_due(due, now, by_itself=by_itself)
+        self._on_commit_tell(transaction, fleet, finished)
+
+    # When one is released
+
+    async def release(self, fleet: str, device_id: int, outcome: Outcome) -> Device:
+        def mutation(transaction: Transaction) -> Device:
+            chosen = transaction.fleet(fleet)
+            changes = transaction.changes_of(chosen)
+            now = changes.clock.now(self._now())
+            finished = changes.release(chosen.position(device_id), outcome, now)
+            self._on_commit_tell(transaction, chosen, [finished])
+            return finished.device
+
+        return await self._writer.write(mutation)
+
+    def _on_commit_tell(
+        self, transaction: Transaction, fleet: FleetState, finished: Sequence[FinishedSync]
+    ) -> None:
+        if finished:
+            transaction.on_commit(lambda: self._registry.tell_finished(fleet, finished))
+
+
+def _same(transaction: Transaction, fleet: FleetState) -> FleetState:
+    """Return a fleet that was looked up before.
+
+    Raises:
+        FleetReplaced: It has ended since.
+    """
+    try:
+        if transaction.fleet(fleet.name) is fleet:
+            return fleet
+    except NoSuchFleet:
+        pass
+    raise FleetReplaced
+
+
+def _last_due(fleet: FleetState, transaction: Transaction) -> int | None:
+    return _same(transaction, fleet).last_due()
+
+
+def _falls_due(fleet: FleetState) -> float:
+    """Return the real time at which a fleet's next sync falls, or fell, due; infinity for never."""
+    due = fleet.next_due()
+    return inf if due is None else fleet.clock.real_time_of(due)

@@ -1,0 +1,58 @@
+"""Values as text, and back."""
+
+import pytest
+
+from pisync.model.device import ErrorLog
+from pisync.model.first_fleet import first_fleet
+from pisync.model.fleet import DeviceSpec, FirstData, Generated, Listed
+from pisync.model.outcome import SUCCEEDED, Outcome
+from pisync.model.profile import (
+    ConstantDelay,
+    Delay,
+    LognormalDelay,
+    Profile,
+    UniformDelay,
+    WeightedOutcome,
+)
+from pisync.model.script import Script, Step
+from pisync.stores.schema import codec
+
+
+@pytest.mark.parametrize(
+    "delay", [ConstantDelay(0.1), UniformDelay(0, 2.5), LognormalDelay(2, 0.5, 10)]
+)
+def test_a_profile_comes_back_as_it_was(delay: Delay) -> None:
+    outcomes = (
+        WeightedOutcome(SUCCEEDED, 0.1),
+        WeightedOutcome(Outcome(400, "Größe\u2028 überschritten"), 3),
+    )
+    profile = Profile(2**53 - 1, outcomes, delay, refuse_pending=True, max_pending=7)
+    assert codec.read_profile(codec.write_profile(profile)) == profile
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        Generated(5_000_000),
+        first_fleet(),
+        Listed([DeviceSpec(1), DeviceSpec(2**53 - 1, None, 500, "x", 5)]),
+        Listed([DeviceSpec(3)], [ErrorLog(1, 3, 0, 404, "Server Not Reachable", 12)]),
+    ],
+)
+def test_first_data_comes_back_as_it_was(first: FirstData) -> None:
+    read = codec.read_first(codec.write_first(first))
+    if isinstance(first, Listed):
+        assert isinstance(read, Listed)
+        assert (list(read.devices), list(read.error_logs)) == (
+            list(first.devices),
+            list(first.error_logs),
+        )
+    else:
+        assert read == first
+
+
+@pytest.mark.parametrize("sticky", [True, False])
+def test_a_script_comes_back_as_it_was(sticky: bool) -> None:
+    steps = (Step(None), Step(SUCCEEDED), Step(Outcome(500, "Connection Timeout"), 1_500_000))
+    script = Script(steps, sticky, 2)
+    assert codec.read_script(codec.write_steps(steps), sticky, 2) == script
