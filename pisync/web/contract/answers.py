@@ -395,7 +395,7 @@ DELETE_FLEET = (
     ),
 )
 RESET_FLEET = (_DONE,)
-PUT_CLOCK = (Answer(HTTPStatus.OK, "The clock.", ClockSchema(), _CLOCK), _REPLACED)
+PUT_CLOCK = (Answer(HTTPStatus.OK, "The clock.", ClockSchema(), _CLOCK),)
 ADVANCE = (
     _TIME_MOVED,
     _refusal(

@@ -314,7 +314,7 @@ async def test_no_password_is_kept_or_logged(
         await api.post(path, given("alice", RIGHT))
         await api.post(path, given("alice", WRONG))
     assert api.client.app
-    account = await api.client.app[keys.STORE].account("alice")
+    account = await api.client.app[keys.STORE].accounts.find("alice")
     assert account is not None
     written = repr(account) + caplog.text + "".join(capsys.readouterr())
     assert RIGHT not in written

@@ -306,7 +306,7 @@ async def test_a_manual_clock_does_not_keep_the_service_busy(
 ) -> None:
     lab = await new_lab(delay=soon(0))
     assert lab.api.client.app is not None
-    store = lab.api.client.app[keys.STORE]
+    finisher = lab.api.client.app[keys.STORE].finisher
     looks = 0
 
     async def look(limit: int) -> int:
@@ -314,8 +314,8 @@ async def test_a_manual_clock_does_not_keep_the_service_busy(
         looks += 1
         return await finish_due(limit)
 
-    finish_due: Callable[[int], Awaitable[int]] = store.finish_due
-    monkeypatch.setattr(store, "finish_due", look)
+    finish_due: Callable[[int], Awaitable[int]] = finisher.finish_due
+    monkeypatch.setattr(finisher, "finish_due", look)
     await lab.sync_all()
     await asyncio.sleep(0.2)
     assert looks < 10

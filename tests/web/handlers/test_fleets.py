@@ -707,9 +707,22 @@ async def test_a_clock_that_waits_for_a_move_is_not_set_on_a_fleet_that_is_delet
     await asyncio.sleep(0.01)
     assert (await lab.api.delete(lab.path)).status == 204
     answer = await setting
-    assert (answer.status, answer.json) == (
-        409,
-        {"message": "The fleet was reset, replaced or deleted meanwhile."},
-    )
-    assert "409" in DOCUMENT["paths"]["/admin/fleets/{fleet}/clock"]["put"]["responses"]
+    assert (answer.status, answer.json) == (404, {"message": "There is no such fleet."})
+    assert "409" not in DOCUMENT["paths"]["/admin/fleets/{fleet}/clock"]["put"]["responses"]
     assert (await moving).status == 409
+
+
+async def test_a_clock_that_waits_for_a_move_is_set_on_the_fleet_that_a_reset_leaves(
+    new_lab: MakeFleetLab,
+) -> None:
+    lab = await new_lab(devices=8_000)
+    await lab.sync_all()
+    moving = asyncio.create_task(lab.api.post(f"{lab.path}/settle"))
+    while (await lab.stats())["pending"] == 8_000:
+        pass
+    setting = asyncio.create_task(lab.api.put(f"{lab.path}/clock", {"mode": "manual"}))
+    await asyncio.sleep(0.01)
+    assert (await lab.api.post(f"{lab.path}/reset")).status == 204
+    assert (await setting).status == 200
+    assert (await moving).status == 409
+    assert (await lab.api.get(lab.path)).json["clock"]["mode"] == "manual"

@@ -41,7 +41,7 @@ def store_away(api: Api, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     store = api.client.app[keys.STORE]
     with monkeypatch.context() as patch:
         patch.setattr(store, "ping", unreachable)
-        patch.setattr(store, "pending", unreachable)
+        patch.setattr(store.queries, "pending", unreachable)
         yield
 
 

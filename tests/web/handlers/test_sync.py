@@ -9,7 +9,16 @@ import pytest
 
 from pisync import keys
 from pisync.simulation import simulator
-from pisync.stores.base import Store, StoreUnavailable
+from pisync.stores.base import (
+    AccountStore,
+    FleetWriter,
+    LoginAttempts,
+    Queries,
+    Store,
+    StoreUnavailable,
+    SyncFinisher,
+    SyncStarter,
+)
 from tests.conftest import MakeApi, ManualTime
 from tests.support.fleet_lab import (
     FULL,
@@ -345,9 +354,19 @@ def _break(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     async def fail(*_: object, **__: object) -> None:
         raise StoreUnavailable
 
-    for name in vars(Store):
-        if not name.startswith("_") and name != "close":
-            monkeypatch.setattr(store, name, fail)
+    parts = {
+        "queries": Queries,
+        "fleets": FleetWriter,
+        "starter": SyncStarter,
+        "finisher": SyncFinisher,
+        "accounts": AccountStore,
+        "login_attempts": LoginAttempts,
+    }
+    for name, part in parts.items():
+        for method in vars(part):
+            if not method.startswith("_"):
+                monkeypatch.setattr(getattr(store, name), method, fail)
+    monkeypatch.setattr(store, "ping", fail)
 
 
 async def test_a_store_that_fails_is_503_and_never_500(

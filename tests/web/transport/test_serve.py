@@ -502,7 +502,7 @@ async def test_a_bulk_sync_that_takes_too_long_does_not_hold_up_the_end(
         await asyncio.sleep(60)
         raise AssertionError
 
-    monkeypatch.setattr(app[keys.STORE], "begin", begin)
+    monkeypatch.setattr(app[keys.STORE].starter, "begin", begin)
     token, body = app[keys.TOKENS].issue("alice", ("devices",)), b'{"all":true}'
     head = (
         f"POST /devices/sync HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n"

@@ -177,7 +177,7 @@ class TestWriting:
                 if sql == "COMMIT":
                     # 2: it waits until the disk has it, at every commit.
                     ((synchronous,),) = super().execute("PRAGMA synchronous")
-                    ((mode,),) = super().execute("PRAGMA file_mode")
+                    ((mode,),) = super().execute("PRAGMA journal_mode")
                     commits.append((synchronous, mode))
                 return super().execute(sql, *args)
 

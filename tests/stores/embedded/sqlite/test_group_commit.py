@@ -31,8 +31,11 @@ class GatedWriter(GroupCommitWriter):
         super().__init__(path)
         self.gate = asyncio.Event()
         self.gate.set()
+        self.came = 0
+        """How many calls have come to the gate."""
 
     async def _in_thread(self, call: Callable[[], _Result]) -> _Result:
+        self.came += 1
         await self.gate.wait()
         return await super()._in_thread(call)
 
@@ -41,10 +44,9 @@ class GatedWriter(GroupCommitWriter):
     ) -> list[Any]:
         """Make calls, in this order, that all share a transaction; the first has one of its own."""
         self.gate.clear()
+        came = self.came
         tasks: list[asyncio.Future[Any]] = [asyncio.ensure_future(first)]
-        while not self._arrived.is_set():  # noqa: ASYNC110 - it tells nobody
-            await asyncio.sleep(0.001)
-        while self._arrived.is_set():  # noqa: ASYNC110 - it tells nobody
+        while self.came == came:  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0.001)
         for waiting, call in enumerate(calls, start=1):
             tasks.append(asyncio.ensure_future(call))
