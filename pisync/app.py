@@ -153,7 +153,7 @@ def _add_traces(app: web.Application, endpoint: str) -> None:
         from pisync.web.pipeline.tracing import Traces  # noqa: PLC0415 - an extra, which most do without
     except ImportError as exc:
         raise CannotStart(
-            "PISYNC_OTLP_ENDPOINT needs the extra otel: pip install 'pisync[otel]'"
+            "PISYNC_OTLP_ENDPOINT needs the extra otel: pip install 'pisync-server[otel]'"
         ) from exc
     traces = Traces(endpoint)
     app.middlewares.append(traces.middleware)

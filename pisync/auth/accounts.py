@@ -143,6 +143,11 @@ class Accounts:
         account = await self.login(username, password, address)
         return await self._give(account, await self._passwords.hash(new_password))
 
+    def forget_failures(self) -> None:
+        """Count failed logins anew, here alone: other replicas go on counting."""
+        if self._throttle:
+            self._throttle.forget()
+
     # For admins
 
     async def page(self, after: str, limit: int) -> AccountPage:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from hashlib import blake2b
 from ipaddress import IPv4Address, IPv6Network, ip_address
+from secrets import token_hex
 from typing import TypeVar
 
 from pisync.clocks import SYSTEM_CLOCKS, MachineClocks
@@ -50,10 +51,15 @@ class LoginThrottle:
         self._attempts = attempts
         self._limit = limit
         self._window = window
+        self._salt = ""
         self._now = clocks.monotonic
         # Without queues, all who wait would ask the store again whenever a guess ends.
         self._queues = Queues(limit)
         self._ended = asyncio.Event()
+
+    def forget(self) -> None:
+        """Count failures anew, under other keys; the store forgets the old ones by itself."""
+        self._salt = token_hex(8)
 
     async def guess(
         self, account_key: str, address: str, attempt: Callable[[], Awaitable[_Result | None]]
@@ -71,7 +77,10 @@ class LoginThrottle:
             TooManyFailures: The account or the address has too many.
             Busy: Too many callers are waiting, or for too long.
         """
-        keys = (_key("account", account_key), _key("address", _counted_address(address)))
+        keys = (
+            _key(f"{self._salt}account", account_key),
+            _key(f"{self._salt}address", _counted_address(address)),
+        )
         async with self._queues.turn(*keys):
             await self._wait_for_permit(keys)
             failed = False

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -21,6 +21,7 @@ from pisync.cli.ready_file import (
     ready_file_path,
     write_ready_file,
 )
+from pisync.concurrency.event_loop import fastest_loop
 from pisync.config.settings import InvalidSettings, Settings, unknown_variables
 from pisync.web.transport.addresses import url
 
@@ -60,7 +61,7 @@ def serve(ready_file: Path | None, **options: str | None) -> None:
         app = create_app(settings)
         with (
             only_while_serving(ready_file),
-            asyncio.Runner(loop_factory=_fastest_loop()) as runner,
+            asyncio.Runner(loop_factory=fastest_loop()) as runner,
         ):
             runner.run(_serve(app, settings, ready_file))
     except CannotStart as exc:
@@ -178,11 +179,3 @@ async def _announce(app: "web.Application", addresses: Sequence[tuple[str, int]]
         log.warning("can't write to standard output", reason=exc.strerror)
         # Else Python would try to write the rest at exit, and fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:  # there is none for Windows
-        return None
-    return uvloop.new_event_loop

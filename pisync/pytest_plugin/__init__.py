@@ -28,8 +28,20 @@ def pisync_server() -> "Iterator[RunningServer]":
     """A PiSync server in this process, on a free port, for the whole session."""
     from pisync.in_process import running_server
 
-    with running_server() as server:
+    with running_server() as server, pytest.MonkeyPatch.context() as patch:
+        _bypass_proxies(patch)
         yield server
+
+
+def _bypass_proxies(patch: pytest.MonkeyPatch) -> None:
+    """Let what goes to this machine go there, though a proxy is set for everything else."""
+    from urllib.request import getproxies_environment
+
+    proxies = getproxies_environment()
+    exceptions = proxies.pop("no", "")
+    if proxies and exceptions != "*":
+        for name in ("no_proxy", "NO_PROXY"):
+            patch.setenv(name, f"{exceptions},127.0.0.1".lstrip(","))
 
 
 @pytest.fixture
@@ -43,5 +55,5 @@ def pisync(
         if marker.args:
             raise pytest.UsageError(f"the marker pisync has no unnamed arguments: {marker.args}")
         wanted = marker.kwargs | wanted
-    with pisync_server.new_fleet(**wanted) as fleet:
+    with pisync_server.own_accounts(), pisync_server.new_fleet(**wanted) as fleet:
         yield fleet

@@ -194,7 +194,7 @@ def test_it_says_what_it_is_made_of(deployment: Deployment) -> None:
     lock = (ROOT / "requirements.txt").read_text()
     for name, version in re.findall(r"^([\w.-]+)==(\S+)(?: ; .*)? \\$", lock, re.MULTILINE):
         assert packages.pop(canonicalize_name(name)) == version
-    assert packages == {"pisync": __version__}
+    assert packages == {"pisync-server": __version__}
 
 
 def test_it_is_small(deployment: Deployment) -> None:

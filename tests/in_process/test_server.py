@@ -2,6 +2,8 @@
 
 import asyncio
 import socket
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from http.client import HTTPConnection
@@ -15,6 +17,7 @@ from pisync.in_process import (
     RunningServer,
     running_server,
 )
+from tests.support.paths import ROOT
 
 
 def threads() -> list[threading.Thread]:
@@ -43,6 +46,25 @@ def test_stops_though_a_client_keeps_its_connection() -> None:
         assert connection.getresponse().read()
     assert refuses_connections(server.url)
     connection.close()
+
+
+@pytest.mark.parametrize("kept", ["server = running.__enter__()", "running.__enter__()"])
+def test_one_whose_block_nobody_leaves_ends_with_the_process(kept: str) -> None:
+    statements = f"""
+from pisync.in_process import running_server
+running = running_server()
+{kept}
+print("done")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", statements],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
 
 
 def test_stops_when_the_block_raises() -> None:
@@ -82,7 +104,7 @@ def test_a_start_that_fails_says_why() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         settings = replace(SETTINGS, port=taken.getsockname()[1])
-        with pytest.raises(OSError, match="address already in use"), running_server(settings):
+        with pytest.raises(OSError, match="Address already in use"), running_server(settings):
             pytest.fail("it listens where somebody else does")
     assert threads() == before
 

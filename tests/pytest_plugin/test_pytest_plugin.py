@@ -88,6 +88,131 @@ def test_every_test_has_a_fleet_of_its_own_on_one_server(project: pytest.Pyteste
     project.runpytest_subprocess().assert_outcomes(passed=4)
 
 
+def test_accounts_and_failed_logins_of_one_test_are_none_of_the_next_s(
+    project: pytest.Pytester,
+) -> None:
+    project.makepyfile(
+        """
+        import json
+        from urllib.error import HTTPError
+        from urllib.request import Request, urlopen
+
+        import pytest
+
+        def post(url, **body):
+            headers = {"Content-Type": "application/json"}
+            try:
+                with urlopen(Request(url, json.dumps(body).encode(), headers)) as answer:
+                    return answer.status
+            except HTTPError as refused:
+                with refused:
+                    return refused.code
+
+        @pytest.fixture(scope="module", autouse=True)
+        def bob(pisync_server):
+            account = {"username": "bob", "password": "correct horse"}
+            assert post(f"{pisync_server.url}/register", **account) == 201
+
+        @pytest.mark.parametrize("time", range(2))
+        def test_it(pisync, time):
+            alice = {"username": "alice", "password": "correct horse"}
+            assert post(f"{pisync.url}/login", **alice) == 401
+            assert post(f"{pisync.url}/register", **alice) == 201
+            assert post(f"{pisync.url}/login", **alice | {"username": "bob"}) == 200
+            for _ in range(9):
+                assert post(f"{pisync.url}/login", username="alice", password="wrong") == 401
+            assert post(f"{pisync.url}/login", **alice) == 429
+        """
+    )
+    project.runpytest_subprocess().assert_outcomes(passed=2)
+
+
+def test_a_fleet_may_live_as_long_as_a_fixture_of_a_wider_scope(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        """
+        import pytest
+
+        @pytest.fixture(scope="module")
+        def fleet(pisync_server):
+            with pisync_server.new_fleet(devices=3) as fleet:
+                yield fleet
+
+        @pytest.mark.parametrize("attempts", [0, 3])
+        def test_it(fleet, attempts):
+            assert fleet.stats().attempts == attempts
+            fleet.sync_all()
+            fleet.settle()
+        """
+    )
+    project.runpytest_subprocess().assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize(
+    ("imported", "moved"),
+    [
+        ("import freezegun", "freezegun.freeze_time('2031-01-01')"),
+        ("import freezegun", "freezegun.freeze_time('2031-01-01', tick=True)"),
+        ("import time_machine", "time_machine.travel('2031-01-01', tick=False)"),
+        ("import time_machine", "time_machine.travel('1999-01-01')"),
+    ],
+    ids=["frozen", "moved", "machine-frozen", "machine-moved"],
+)
+def test_a_test_that_moves_the_clock_moves_no_fleet(
+    project: pytest.Pytester, imported: str, moved: str
+) -> None:
+    project.makepyfile(
+        f"""
+        import time
+        from datetime import datetime
+        {imported}
+
+        def syncs(pisync):
+            pisync.sync(1)
+            assert pisync.settle().finished == 1
+            pisync.change_profile({{"delay": {{"distribution": "constant", "seconds": 0.05}}}})
+            attempt = pisync.sync(1).attempt
+            for _ in range(2000):
+                if not pisync.device(1).is_pending:
+                    return pisync.view().clock.now
+            raise AssertionError("it does not finish")
+
+        def test_before(pisync):
+            syncs(pisync)
+
+        def test_moved(pisync):
+            before = pisync.view().clock.now
+            with {moved}:
+                assert time.gmtime().tm_year in (1999, 2031)
+                after = syncs(pisync)
+            assert 0 < (after - before).total_seconds() < 60
+
+        def test_after(pisync):
+            syncs(pisync)
+        """
+    )
+    project.runpytest_subprocess("-W", "ignore::DeprecationWarning").assert_outcomes(passed=3)
+
+
+def test_a_proxy_for_everything_else_is_not_asked(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "example.org")
+    project.makepyfile(
+        """
+        import os
+        from urllib.request import Request, urlopen
+
+        def test_it(pisync):
+            with urlopen(Request(f"{pisync.url}/stats", headers=pisync.headers)) as answer:
+                assert answer.status == 200
+            assert os.environ["no_proxy"] == "example.org,127.0.0.1"
+        """
+    )
+    project.runpytest_subprocess().assert_outcomes(passed=1)
+
+
 def test_works_in_async_tests_and_threads_are_gone_at_the_end(project: pytest.Pytester) -> None:
     project.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function")
     project.makeconftest(

@@ -167,13 +167,14 @@ class Server(web.Server):
 class Protocol(web.RequestHandler):
     """A connection, in terms of requests and answers. A subclass decides about both."""
 
-    __slots__ = ("_client_ended", "_last_body", "answer_is_endless")
+    __slots__ = ("_client_ended", "_last_body", "answer_is_endless", "is_turned_away")
 
     def __init__(self, server: web.Server, **options: Any) -> None:
         super().__init__(server, **options)
         self._client_ended = False
         self._last_body: StreamReader = EMPTY_PAYLOAD
         self.answer_is_endless = False
+        self.is_turned_away = False
 
     # What a subclass decides.
 
@@ -264,7 +265,8 @@ class Protocol(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Receive a part of a request."""
         waiter = self._waiter
-        if waiter is None or waiter.done():
+        # Nothing waits yet for the first data of a connection that has just been made.
+        if (waiter is None or waiter.done()) and not self.is_turned_away:
             self.parse(data)
         else:
             self.request_arrived(data)

@@ -68,6 +68,7 @@ class Connection(Protocol):
             # Whatever the kernel does not take makes the answer wait, and its client be watched.
             self.transport.set_write_buffer_limits(0)
         if len(self._server.connections) > self._server.max_connections:
+            self.is_turned_away = True
             self._turn_away(b"")
 
     def request_arrived(self, data: bytes) -> None:
