@@ -25,6 +25,7 @@ from pisync.model.first_fleet import first_fleet
 from pisync.model.fleet import DEFAULT_FLEET, FirstData, Generated
 from pisync.model.parsing.profile import parse_profile
 from pisync.model.profile import new_profile
+from pisync.simulation.device_limit import DeviceLimit
 from pisync.simulation.events import Broker
 from pisync.simulation.seeds import random_seed
 from pisync.simulation.simulator import Simulator
@@ -98,6 +99,7 @@ def create_app(settings: Settings, *, clocks: MachineClocks = SYSTEM_CLOCKS) -> 
     app[keys.BROKER] = broker = Broker(settings.max_streams)
     metrics.streams(lambda: broker.subscribers)
     app[keys.SIMULATOR] = Simulator(store, metrics, broker)
+    app[keys.DEVICE_LIMIT] = DeviceLimit(store.queries, settings.max_devices)
     app[PAGES] = PageCache()
     app[OPENAPI] = _openapi_document
     app[keys.DRAINING] = asyncio.Event()

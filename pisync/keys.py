@@ -12,6 +12,7 @@ from pisync.auth.tokens import (
 )
 from pisync.clocks import MachineClocks
 from pisync.config.settings import Settings
+from pisync.simulation.device_limit import DeviceLimit
 from pisync.simulation.events import Broker
 from pisync.simulation.simulator import Simulator
 from pisync.stores.base import Store
@@ -26,6 +27,7 @@ CLOCKS: web.AppKey[MachineClocks] = web.AppKey("CLOCKS")
 STORE: web.AppKey[Store] = web.AppKey("STORE", Store)
 BROKER = web.AppKey("BROKER", Broker)
 SIMULATOR = web.AppKey("SIMULATOR", Simulator)
+DEVICE_LIMIT = web.AppKey("DEVICE_LIMIT", DeviceLimit)
 ACCOUNTS = web.AppKey("ACCOUNTS", Accounts)
 TOKENS = web.AppKey("TOKENS", Tokens)
 METRICS = web.AppKey("METRICS", Metrics)

@@ -57,6 +57,7 @@ class Settings:
     bcrypt_cost: int = 12
     devices: int | None = None
     profile: Mapping[str, object] = field(default_factory=dict)
+    max_devices: int = 10_000_000
     error_logs: int = 100_000
     max_streams: int = 10_000
     max_connections: int = 20_000
@@ -115,6 +116,8 @@ class Settings:
         profile = values.get("profile")
         if profile is not None:
             mistakes["PISYNC_PROFILE"] = _profile_mistakes(profile)
+        if (values.get("devices") or 0) > (values.get("max_devices") or cls().max_devices):
+            mistakes["PISYNC_DEVICES"] = ["must not be above PISYNC_MAX_DEVICES"]
         if to_serve and _lacks_secret(values):
             mistakes["PISYNC_JWT_SECRET"] = ["must be set: PostgreSQL's replicas share it"]
         lines = [

@@ -366,6 +366,11 @@ VARIABLES = (
         is_json=True,
     ),
     Variable(
+        "max_devices",
+        _whole_number(1, _MANY),
+        "devices of all fleets together; a fleet beyond it is refused",
+    ),
+    Variable(
         "error_logs", _whole_number(0, _MANY), "error logs kept per fleet; the oldest go first"
     ),
     Variable("max_streams", _whole_number(0, _MANY), "open event streams; beyond it 503"),

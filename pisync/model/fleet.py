@@ -19,6 +19,11 @@ class Generated:
 
     count: int
 
+    @property
+    def size(self) -> int:
+        """How many devices there are."""
+        return self.count
+
 
 class DeviceSpec(NamedTuple):
     """A device of a list; times (fleet time, microseconds) that it leaves open are its fleet's.
@@ -56,6 +61,11 @@ class Listed(NamedTuple):
     devices: Sequence[DeviceSpec]
     error_logs: Sequence[ErrorLog] = ()
 
+    @property
+    def size(self) -> int:
+        """How many devices there are."""
+        return len(self.devices)
+
 
 FirstData = Generated | Listed
 
@@ -68,6 +78,14 @@ class FleetView(NamedTuple):
     devices: int
     profile: Profile
     clock: ClockView
+
+
+class FleetPage(NamedTuple):
+    """Fleets by name, how many there are on all pages, and whether a page follows."""
+
+    fleets: Sequence[FleetView]
+    total: int
+    more: bool
 
 
 class Stats(NamedTuple):

@@ -15,7 +15,7 @@ from typing import ClassVar, Protocol
 from pisync.model.account import Account, AccountPage, LoginPermit, TokenRevocations
 from pisync.model.clock import ClockView
 from pisync.model.device import Device, DevicePage, ErrorFilter, ErrorPage
-from pisync.model.fleet import FirstData, FleetView, Ledger, Stats
+from pisync.model.fleet import FirstData, FleetPage, FleetView, Ledger, Stats
 from pisync.model.outcome import Outcome
 from pisync.model.profile import Profile
 from pisync.model.script import Script
@@ -142,8 +142,8 @@ class StoreObserver(Protocol):
 class Queries(Protocol):
     """Reads. Each sees one moment."""
 
-    async def fleets(self) -> Sequence[FleetView]:
-        """Return all fleets by name."""
+    async def fleets(self, *, after: str, limit: int) -> FleetPage:
+        """Return fleets whose name, as bytes, is above `after`."""
 
     async def fleet(self, name: str) -> FleetView:
         """Return a fleet."""
@@ -167,6 +167,9 @@ class Queries(Protocol):
 
     async def errors(self, fleet: str, which: ErrorFilter, limit: int) -> ErrorPage:
         """Return error logs, newest first."""
+
+    async def device_count(self, *, without: str) -> int:
+        """Return how many devices all fleets but one have together."""
 
     async def pending(self) -> int:
         """Return how many syncs are pending in all fleets together."""

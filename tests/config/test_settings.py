@@ -58,6 +58,7 @@ class TestDefaults:
             devices=None,
             profile={},
             error_logs=100_000,
+            max_devices=10_000_000,
             max_streams=10_000,
             login_failures=LoginFailures(10, 60),
             trusted_proxies=(),
@@ -155,6 +156,14 @@ class TestMistakes:
             "PISYNC_PROFILE: delay.seconds: Missing data for required field.",
         )
 
+    def test_no_more_devices_are_made_at_the_start_than_there_may_be(self) -> None:
+        settings = {"PISYNC_MAX_DEVICES": "100", "PISYNC_DEVICES": "101"}
+        assert mistakes(settings) == ["PISYNC_DEVICES: must not be above PISYNC_MAX_DEVICES"]
+        assert Settings.from_env({**settings, "PISYNC_DEVICES": "100"}).devices == 100
+        assert mistakes({**settings, "PISYNC_MAX_DEVICES": "x"})[-1].startswith(
+            "PISYNC_MAX_DEVICES: must be"
+        )
+
     def test_a_server_on_postgresql_needs_a_secret_and_nobody_else_does(self) -> None:
         given = {"PISYNC_STORE": "postgresql://me:geheim@host/db"}
         with pytest.raises(InvalidSettings, match=r"^PISYNC_JWT_SECRET: must be set"):
@@ -232,6 +241,7 @@ RANGES = [
     ("bcrypt_cost", 4, 15),
     ("devices", 0, 5_000_000),
     ("error_logs", 0, 10**9),
+    ("max_devices", 1, 10**9),
     ("max_streams", 0, 10**9),
 ]
 

@@ -1,10 +1,10 @@
 """Reads of the fleets in memory."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from itertools import islice
 
 from pisync.model.device import Device, DevicePage, ErrorFilter, ErrorPage
-from pisync.model.fleet import FleetView, Ledger, Stats
+from pisync.model.fleet import FleetPage, FleetView, Ledger, Stats
 from pisync.stores.embedded.fleet_registry import FleetRegistry
 
 
@@ -14,9 +14,11 @@ class EmbeddedQueries:
     def __init__(self, registry: FleetRegistry) -> None:
         self._registry = registry
 
-    async def fleets(self) -> Sequence[FleetView]:
+    async def fleets(self, *, after: str, limit: int) -> FleetPage:
         fleets, now = self._registry.fleets, self._registry.clocks.monotonic()
-        return [fleets[name].view(now) for name in sorted(fleets)]
+        names = sorted(name for name in fleets if name > after)
+        views = [fleets[name].view(now) for name in names[:limit]]
+        return FleetPage(views, len(fleets), len(names) > limit)
 
     async def fleet(self, name: str) -> FleetView:
         return self._registry.fleet(name).view(self._registry.clocks.monotonic())
@@ -47,6 +49,10 @@ class EmbeddedQueries:
 
     async def errors(self, fleet: str, which: ErrorFilter, limit: int) -> ErrorPage:
         return self._registry.fleet(fleet).errors.page(which, limit)
+
+    async def device_count(self, *, without: str) -> int:
+        fleets = self._registry.fleets.items()
+        return sum(len(fleet.devices) for name, fleet in fleets if name != without)
 
     async def pending(self) -> int:
         return sum(fleet.pending for fleet in self._registry.fleets.values())

@@ -8,7 +8,7 @@ import orjson
 
 from pisync.model.clock import Clock
 from pisync.model.device import Device, DevicePage, ErrorFilter, ErrorLog, ErrorPage
-from pisync.model.fleet import Count, FleetView, Ledger, Stats
+from pisync.model.fleet import Count, FleetPage, FleetView, Ledger, Stats
 from pisync.model.outcome import PENDING
 from pisync.stores.base import NoSuchDevice, NoSuchFleet
 from pisync.stores.postgres.database import Database
@@ -16,11 +16,16 @@ from pisync.stores.postgres.snapshot import DEVICE, readable
 from pisync.stores.schema import codec
 from pisync.stores.schema.rows import read_device
 
-_FLEETS = """
+_FLEET = """
     SELECT
         fleet_id, name, profile, fleet_time, wall_time, speed, steady_now(),
         (SELECT sum(n)::bigint FROM status_counts WHERE status_counts.fleet_id = fleets.fleet_id)
     FROM fleets"""
+_FLEETS = f"""
+    SELECT (SELECT count(*) FROM fleets), page.*
+    FROM (SELECT) AS one LEFT JOIN LATERAL (
+        {_FLEET} WHERE name COLLATE "C" > $1 ORDER BY name COLLATE "C" LIMIT $2
+    ) AS page ON true"""  # noqa: S608 - columns of ours
 _DEVICE = f"""
     SELECT {DEVICE}
     FROM fleets LEFT JOIN devices ON devices.fleet_id = fleets.fleet_id AND device_id = $2
@@ -59,6 +64,10 @@ _ERRORS = """
         ORDER BY error_id DESC LIMIT $2
     ) AS log ON true
     WHERE name = $1 ORDER BY error_id DESC"""
+_DEVICE_COUNT = """
+    SELECT coalesce(sum(n), 0)::bigint
+    FROM fleets JOIN status_counts USING (fleet_id)
+    WHERE name <> $1"""
 _PENDING = "SELECT coalesce(sum(n), 0)::bigint FROM status_counts WHERE sync_status_code = 202"
 _COUNTS = """
     SELECT
@@ -92,12 +101,13 @@ class PostgresQueries:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def fleets(self) -> list[FleetView]:
-        rows = await self._database.fetch(_FLEETS)
-        return sorted((self._view(row) for row in rows), key=lambda view: view.name)
+    async def fleets(self, *, after: str, limit: int) -> FleetPage:
+        rows = await self._database.fetch(_FLEETS, after, limit + 1)
+        views = [self._view(row[1:]) for row in rows[:limit] if row[1] is not None]
+        return FleetPage(views, rows[0][0], len(rows) > limit)
 
     async def fleet(self, name: str) -> FleetView:
-        return self._view((await self._of_fleet(f"{_FLEETS} WHERE name = $1", name))[0])
+        return self._view((await self._of_fleet(f"{_FLEET} WHERE name = $1", name))[0])
 
     def _view(self, row: Iterable[Any]) -> FleetView:
         fleet_id, name, profile, fleet_time, wall_time, speed, now, devices = row
@@ -141,6 +151,10 @@ class PostgresQueries:
         rows = await self._of_fleet(sql, fleet, limit + 1, *values)
         logs = [ErrorLog(*row) for row in rows[:limit] if row[0] is not None]
         return ErrorPage(logs, len(rows) > limit)
+
+    async def device_count(self, *, without: str) -> int:
+        count: int = await self._database.fetchval(_DEVICE_COUNT, without)
+        return count
 
     async def pending(self) -> int:
         pending: int = await self._database.fetchval(_PENDING)

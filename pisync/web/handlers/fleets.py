@@ -1,10 +1,8 @@
 """Fleets, and the controls of the simulator."""
 
 import dataclasses
-from bisect import bisect_right
 from collections.abc import Iterator
 from http import HTTPStatus
-from operator import attrgetter
 from typing import Any
 
 from aiohttp import hdrs, web
@@ -14,6 +12,7 @@ from pisync import keys
 from pisync.model.parsing.errors import InvalidValue, refusals
 from pisync.model.parsing.profile import OutcomeSchema
 from pisync.model.profile import new_profile
+from pisync.simulation.device_limit import TooManyDevices
 from pisync.simulation.seeds import random_seed
 from pisync.stores.base import PastTheLastYear
 from pisync.web.contract import rendering
@@ -60,15 +59,14 @@ async def list_fleets(request: web.Request) -> web.Response:
     """
     query = read_query(request, FleetsQuery)
     limit = query["limit"]
-    fleets = await request.app[keys.SIMULATOR].queries.fleets()
-    first = bisect_right(fleets, query["after"] or "", key=attrgetter("name"))
-    page = fleets[first : first + limit]
-    headers = {TOTAL_HEADER: str(len(fleets))}
-    if first + limit < len(fleets):
+    page = await request.app[keys.SIMULATOR].queries.fleets(after=query["after"] or "", limit=limit)
+    headers = {TOTAL_HEADER: str(page.total)}
+    if page.more:
         headers[hdrs.LINK] = rendering.next_page(
-            "/admin/fleets", {"limit": limit, "after": page[-1].name}
+            "/admin/fleets", {"limit": limit, "after": page.fleets[-1].name}
         )
-    return rendering.answer([rendering.fleet_summary(fleet) for fleet in page], headers=headers)
+    summaries = [rendering.fleet_summary(fleet) for fleet in page.fleets]
+    return rendering.answer(summaries, headers=headers)
 
 
 async def get_fleet(request: web.Request) -> web.Response:
@@ -85,9 +83,14 @@ async def put_fleet(request: web.Request) -> web.Response:
     synced at the time of the call. The body may have up to 16 MiB.
     """
     body = await read_body(request, _parse_fleet, FLEET_LIMIT)
-    fleet, is_new = await request.app[keys.SIMULATOR].fleets.put(
-        _name(request), body["devices"], new_profile(body["profile"], random_seed())
-    )
+    name, devices = _name(request), body["devices"]
+    try:
+        async with request.app[keys.DEVICE_LIMIT].reserve(name, devices.size):
+            fleet, is_new = await request.app[keys.SIMULATOR].fleets.put(
+                name, devices, new_profile(body["profile"], random_seed())
+            )
+    except TooManyDevices as exc:
+        raise invalid({"devices": [str(exc)]}) from None
     if is_new:
         location = f"/admin/fleets/{fleet.name}"
         return rendering.answer(

@@ -32,6 +32,7 @@ from tests.support.stores.short import (
     devices,
     error_logs,
     finish_all_due,
+    fleets,
     hold,
     hurry,
     listed,
@@ -81,7 +82,7 @@ class TestDevices:
         await start(store, 3, fleet="gone")
         await store.fleets.delete("gone")
         store = await reopen()
-        assert [view.name for view in await store.queries.fleets()] == [F, "one", "two"]
+        assert [view.name for view in await fleets(store)] == [F, "one", "two"]
         assert [each.is_pending for each in await devices(store, "two")] == [False, True, False]
         assert await store.queries.pending() == 1
         with pytest.raises(NoSuchFleet):

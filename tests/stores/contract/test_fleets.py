@@ -33,6 +33,7 @@ from tests.support.stores.short import (
     devices,
     error_logs,
     finish_all_due,
+    fleets,
     hold,
     hurry,
     listed,
@@ -140,7 +141,7 @@ class TestPut:
         made = await asyncio.gather(*(store.fleets.put("x", TWENTY, FAILING) for _ in range(10)))
         assert sum(is_new for _, is_new in made) == 1
         assert len({view.generation for view, _ in made}) == 10
-        assert [view.name for view in await store.queries.fleets()] == [F, "x"]
+        assert [view.name for view in await fleets(store)] == [F, "x"]
 
     async def test_that_stops_a_settling_says_so(
         self, store: Store, heard: RecordingObserver
@@ -162,18 +163,44 @@ class TestList:
     async def test_is_of_all_fleets_by_name(self, store: Store) -> None:
         for name in ("zebra", "a-1", "0", "m"):
             await store.fleets.put(name, Generated(1), PROFILE)
-        views = await store.queries.fleets()
+        views = await fleets(store)
         assert [view.name for view in views] == ["0", "a-1", F, "m", "zebra"]
         assert [view.devices for view in views] == [1, 1, 20, 1, 1]
         assert len({view.generation for view in views}) == 5
 
+    async def test_is_a_page_of_them(self, store: Store) -> None:
+        names = ["0", "a", "a-", "a-1", "a1", "aa", F]
+        for name in names[:-1]:
+            await store.fleets.put(name, Generated(1), PROFILE)
+        for limit in (1, 3, 6, 7):
+            for after in ("", "0", "a", "a-0", "aa", "z"):
+                page = await store.queries.fleets(after=after, limit=limit)
+                above = [name for name in names if name > after]
+                assert [view.name for view in page.fleets] == above[:limit]
+                assert (page.total, page.more) == (7, len(above) > limit)
+
     async def test_of_one_tells_the_same(self, store: Store) -> None:
         await manual(store)
-        assert [await store.queries.fleet(F)] == list(await store.queries.fleets())
+        assert [await store.queries.fleet(F)] == list(await fleets(store))
 
     async def test_of_one_that_is_not_there(self, store: Store) -> None:
         with pytest.raises(NoSuchFleet):
             await store.queries.fleet("other")
+
+
+class TestDeviceCount:
+    async def test_is_of_all_fleets_but_one(self, store: Store) -> None:
+        await store.fleets.put("a", Generated(3), PROFILE)
+        await store.fleets.put("b", listed(DeviceSpec(7), DeviceSpec(9)), PROFILE)
+        await start(store, 1, 2, fleet="a")
+        assert await store.queries.device_count(without="a") == 22
+        assert await store.queries.device_count(without=F) == 5
+        assert await store.queries.device_count(without="there is none") == 25
+        await store.fleets.put("a", Generated(1), PROFILE)
+        await store.fleets.reset(F)
+        assert await store.queries.device_count(without="") == 23
+        await store.fleets.delete("a")
+        assert await store.queries.device_count(without="") == 22
 
 
 class TestDelete:
@@ -181,7 +208,7 @@ class TestDelete:
         await store.fleets.put("gone", TWENTY, FAILING)
         await start(store, 1, 2, fleet="gone")
         await store.fleets.delete("gone")
-        assert [view.name for view in await store.queries.fleets()] == [F]
+        assert [view.name for view in await fleets(store)] == [F]
         assert await store.queries.pending() == 0
         assert await store.finisher.next_due() is None
         for call in (
@@ -508,7 +535,7 @@ class TestNames:
     async def test_that_resemble_each_other_are_different(self, store: Store) -> None:
         await store.fleets.put("a-b", Generated(1), PROFILE)
         await store.fleets.put("ab", Generated(2), PROFILE)
-        assert [view.devices for view in await store.queries.fleets()] == [1, 2, 20]
+        assert [view.devices for view in await fleets(store)] == [1, 2, 20]
 
 
 async def test_a_store_is_ready_once_it_is_open(store: Store) -> None:

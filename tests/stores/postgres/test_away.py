@@ -73,7 +73,7 @@ def calls(store: Store) -> dict[str, Callable[[], Awaitable[object]]]:
         "ping": store.ping,
         "find": lambda: store.accounts.find("alice"),
         "acquire": lambda: store.login_attempts.acquire([b"k"], 5, 60),
-        "fleets": store.queries.fleets,
+        "fleets": lambda: store.queries.fleets(after="", limit=10),
         "put_fleet": lambda: store.fleets.put("new", TWENTY, FAILING),
         "change_profile": lambda: store.fleets.change_profile(F, lambda profile: profile),
         "reset_fleet": lambda: store.fleets.reset(F),
@@ -240,7 +240,7 @@ async def test_nobody_sees_the_password(
 ) -> None:
     await server().throw_out(home.url)
     cable.cut()
-    for call in (store.ping, store.queries.fleets):
+    for call in (store.ping, store.queries.pending):
         with pytest.raises(StoreUnavailable) as caught:
             await call()
         assert "geheim" not in f"{caught.value} {caught.value.__cause__!r}"

@@ -1,11 +1,11 @@
 """Short words for what tests of stores do all the time."""
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from pisync.model.clock import MAX_SPEED
 from pisync.model.device import Device, ErrorFilter, ErrorLog
-from pisync.model.fleet import DEFAULT_FLEET, DeviceSpec, Generated, Listed
+from pisync.model.fleet import DEFAULT_FLEET, DeviceSpec, FleetView, Generated, Listed
 from pisync.model.outcome import SUCCEEDED, Outcome
 from pisync.model.profile import ConstantDelay, Profile, WeightedOutcome
 from pisync.model.script import Script, Step
@@ -112,6 +112,13 @@ def shuffled(many: Iterable[int], seed: int) -> list[int]:
     mixed = list(many)
     random.Random(seed).shuffle(mixed)  # noqa: S311 - nothing secret hangs on it
     return mixed
+
+
+async def fleets(store: Store) -> Sequence[FleetView]:
+    """All fleets by name, of which there are few."""
+    page = await store.queries.fleets(after="", limit=1000)
+    assert not page.more
+    return page.fleets
 
 
 def listed(*specs: DeviceSpec) -> Listed:

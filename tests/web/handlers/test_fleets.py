@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from yarl import URL
 
-from tests.conftest import Answer, Api
+from tests.conftest import Answer, Api, MakeApi
 from tests.support.documented import DOCUMENT
 from tests.support.fleet_lab import (
     FULL,
@@ -726,3 +726,36 @@ async def test_a_clock_that_waits_for_a_move_is_set_on_the_fleet_that_a_reset_le
     assert (await setting).status == 200
     assert (await moving).status == 409
     assert (await lab.api.get(lab.path)).json["clock"]["mode"] == "manual"
+
+
+# The limit of all devices
+
+
+async def test_devices_of_all_fleets_together_are_limited(make_api: MakeApi) -> None:
+    admin = (await make_api(max_devices=30)).as_("devices", "admin")
+    assert (await admin.put(path("a"), {"devices": 20})).status == 201
+    refused = await admin.put(path("b"), {"devices": 1})
+    refused.assert_problem(422, "devices")
+    assert "30" in refused.json["errors"]["devices"][0]
+    (await admin.put(path("b"), {"devices": [{"device_id": 1}]})).assert_problem(422, "devices")
+    (await admin.get(path("b"))).assert_problem(404)
+    # A fleet's own devices make room for those that replace them.
+    assert (await admin.put(path("a"), {"devices": 20})).status == 200
+    (await admin.put(path("a"), {"devices": 21})).assert_problem(422, "devices")
+    assert (await admin.get(path("a"))).json["devices"] == 20
+    assert (await admin.put(path("a"), {"devices": 19})).status == 200
+    assert (await admin.put(path("b"), {"devices": 1})).status == 201
+    assert (await admin.delete(path("a"))).status == 204
+    assert (await admin.put(path("c"), {"devices": 19})).status == 201
+
+
+async def test_fleets_made_at_once_are_limited_together(make_api: MakeApi) -> None:
+    admin = (await make_api(max_devices=100_010)).as_("devices", "admin")
+    answers = await asyncio.gather(
+        *(admin.put(path(f"f{number}"), {"devices": 40_000}) for number in range(8))
+    )
+    made = [answer for answer in answers if answer.status == 201]
+    assert {answer.status for answer in answers} == {201, 422}
+    assert 1 <= len(made) <= 2
+    fleets = (await admin.get("/admin/fleets")).json
+    assert sum(fleet["devices"] for fleet in fleets) == 40_000 * len(made) + 10
