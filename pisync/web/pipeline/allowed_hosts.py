@@ -30,7 +30,8 @@ class AllowedHosts:
         lower = [name.lower() for name in names]
         self._names = frozenset(lower)
         self._suffixes = (".localhost", *(name for name in lower if name.startswith(".")))
-        self._known: set[str] = set()
+        self.known: set[str] = set()
+        """Headers that were checked before, and are good."""
 
     def check(self, host: str) -> None:
         """Check a `Host` header.
@@ -38,15 +39,13 @@ class AllowedHosts:
         Raises:
             Problem: 421.
         """
-        if host in self._known:
-            return
         if not self._serves(host):
             raise Problem(
                 HTTPStatus.MISDIRECTED_REQUEST,
                 "This host is not served here; PISYNC_ALLOWED_HOSTS names those that are.",
             )
-        if len(self._known) < _MAX_KNOWN:
-            self._known.add(host)
+        if len(self.known) < _MAX_KNOWN:
+            self.known.add(host)
 
     def _serves(self, header: str) -> bool:
         parts = _host_of(header)

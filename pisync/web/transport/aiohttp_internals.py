@@ -182,6 +182,10 @@ class Protocol(web.RequestHandler):
         """Take the beginning of a request, or the next part of its head; see `parse`."""
         raise NotImplementedError
 
+    def not_parsed(self, data: bytes) -> None:
+        """Note what was no HTTP; `error_answer` is called for it when its turn has come."""
+        raise NotImplementedError
+
     def answer_ready(
         self, request: web.BaseRequest, response: web.StreamResponse
     ) -> web.StreamResponse | None:
@@ -214,13 +218,15 @@ class Protocol(web.RequestHandler):
     def parse(self, data: bytes) -> bool:
         """Parse what has arrived; return whether it completes the head of a request."""
         count = self._request_count
-        if b"pgrade" in data or b"PGRADE" in data:
+        if b"pgrade" in data:  # in `Connection`, or in `Upgrade` itself
             self._parse_in_pieces(data)
         else:
             super().data_received(data)
         if self._request_count == count:
             return False
-        self._last_body = self._messages[-1][1]
+        message, self._last_body = self._messages[-1]
+        if type(message) is not RawRequest:
+            self.not_parsed(data)
         return True
 
     def _parse_in_pieces(self, data: bytes) -> None:

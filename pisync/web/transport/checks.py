@@ -23,14 +23,16 @@ def checking(
 
     One whose client waits for a "100 Continue" goes to `ordinary`. Of `hosts`, None stands for any.
     """
+    known = hosts.known if hosts is not None else ()
 
     def checked(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         headers = request.headers
-        _check_framing(request, headers.get(hdrs.TRANSFER_ENCODING))
+        if request.version is not HttpVersion11 or hdrs.TRANSFER_ENCODING in headers:
+            _check_framing(request, headers.get(hdrs.TRANSFER_ENCODING))
         if hosts is not None:
-            hosts.check(headers.get(hdrs.HOST, ""))
-        if request.rel_url.raw_path in _ROOTS:
-            target_root(request)
+            host = headers.get(hdrs.HOST, "")
+            if host not in known:
+                hosts.check(host)
         if hdrs.EXPECT in headers:
             if take_expectation(request).lower() != CONTINUE:
                 raise Problem(HTTPStatus.EXPECTATION_FAILED, "This Expect header is not supported.")
@@ -40,15 +42,20 @@ def checking(
     return checked
 
 
-_ROOTS = ("", "*")
-"""What stands for `/` besides: that of `http://host`, and of `OPTIONS *`."""
+def rooted(handle: RequestHandler) -> RequestHandler:
+    """Let `http://host`, and the asterisk of `OPTIONS *`, mean the path `/`."""
+
+    def at_root(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+        if request.rel_url.raw_path in ("", "*"):
+            target_root(request)
+        return handle(request)
+
+    return at_root
 
 
 def _check_framing(request: web.BaseRequest, coding: str | None) -> None:
     """Refuse what aiohttp's parser lets pass though one server may read it unlike another."""
     version = request.version
-    if version is HttpVersion11 and coding is None:
-        return
     if coding is not None and (version is not HttpVersion11 or coding.lower() != "chunked"):
         raise BadHttpMessage("chunked in HTTP/1.0, which has no chunks, or after another coding")
     if not HttpVersion10 <= version <= HttpVersion11:

@@ -81,15 +81,20 @@ class Connection(Protocol):
         elif self._head_begun:
             self._continue_head(data)
         elif self._server.admission.lets_in() or self._server.admission.lets_in_probe(data):
-            self._head = data[:_LOOKED_AT]
             if not self.parse(data):
-                self._begin_head()
+                self._begin_head(data)
         else:
             self._turn_away(data)
 
-    def _begin_head(self) -> None:
+    def not_parsed(self, data: bytes) -> None:
+        """Keep what was no HTTP, to say what is wrong with it."""
+        if not self._head_begun:
+            self._head = data[:_LOOKED_AT]
+
+    def _begin_head(self, data: bytes) -> None:
         """Wait for the rest of a head, but not for ever, nor for more than it may have."""
         self._head_begun = True
+        self._head = data[:_LOOKED_AT]
         if len(self._head) > MAX_HEAD:
             self._refuse_head()
             return
@@ -173,7 +178,6 @@ class Connection(Protocol):
     ) -> web.StreamResponse | None:
         """Return the answer to send; one that no middleware saw gets the one shape here."""
         self._server.admission.answered()
-        self._head = b""
         if isinstance(response, WrittenResponse):
             return None
         if isinstance(response, web.HTTPException):

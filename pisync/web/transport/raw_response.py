@@ -67,9 +67,7 @@ async def write(
     """
     writer = writer_of(request)
     head = head_of(rendered, request_id, close=close, private=private)
-    if request.method == hdrs.METH_HEAD:
-        await writer.write_eof(head)
-    elif len(rendered.body) <= _COPIED:
+    if len(rendered.body) <= _COPIED:
         await writer.write_eof(head + rendered.body)
     else:
         await writer.write(head)
@@ -111,7 +109,12 @@ class ErrorResponse(web.StreamResponse):
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Write the answer."""
-        await write(request, self._rendered, self._request_id, close=self._closes, private=False)
+        rendered = self._rendered
+        if request.method == hdrs.METH_HEAD:
+            head = head_of(rendered, self._request_id, close=self._closes, private=False)
+            await writer_of(request).write_eof(head)
+        else:
+            await write(request, rendered, self._request_id, close=self._closes, private=False)
         return None
 
     async def write_eof(self, _data: bytes = b"") -> None:

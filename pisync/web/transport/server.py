@@ -5,14 +5,14 @@ from typing import ClassVar
 
 from aiohttp import web
 
-from pisync.keys import DRAINING, FRONT, METRICS, RequestHandler
+from pisync.keys import DRAINING, FRONT, METRICS
 from pisync.web.pipeline.allowed_hosts import ALLOWED_HOSTS
 from pisync.web.pipeline.cors import CORS
 from pisync.web.pipeline.middleware import REQUEST_OBSERVER
 from pisync.web.transport import aiohttp_internals
 from pisync.web.transport.admission import AdmissionControl, Limits, connections_possible
 from pisync.web.transport.aiohttp_internals import Protocol, Runner
-from pisync.web.transport.checks import checking
+from pisync.web.transport.checks import checking, rooted
 from pisync.web.transport.connection import Connection
 from pisync.web.transport.parse_errors import MAX_HEADER, MAX_REQUEST_LINE
 from pisync.web.transport.timeouts import Timeouts
@@ -41,7 +41,7 @@ class Server(aiohttp_internals.Server):
         timeouts: Timeouts,
         limits: Limits,
     ) -> None:
-        ordinary: RequestHandler = other.request_handler
+        ordinary = rooted(other.request_handler)
         usual = app[FRONT](ordinary) if FRONT in app else ordinary
         super().__init__(
             checking(usual, ordinary, app.get(ALLOWED_HOSTS)),

@@ -6,7 +6,7 @@ import socket
 from contextlib import ExitStack
 from typing import Final
 
-SEND_BUFFER: Final = 64 * 1024
+SEND_BUFFER: Final = 128 * 1024
 """Bytes that the kernel may keep for a connection, which Linux doubles: what nobody reads takes
 memory there, too."""
 
