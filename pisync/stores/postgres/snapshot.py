@@ -28,6 +28,7 @@ _FLEETS = """
     FROM fleets JOIN turns USING (fleet_id) JOIN status_counts USING (fleet_id)
     WHERE sync_status_code = 202"""
 _FLEET = f"{_FLEETS} AND name = $1"
+_IS_THERE = "SELECT true FROM fleets WHERE fleet_id = $1"
 _FLEETS_AT_WORK = f"""
     SELECT fleet.*, first_due
     FROM ({_FLEETS} AND n > 0 AND speed > 0) AS fleet CROSS JOIN LATERAL (
@@ -114,19 +115,24 @@ async def load_fleet(
     Raises:
         NoSuchFleet: There is none of this name.
     """
-    row = await connection.fetchrow(_FLEET, readable(name))
-    if row is None:
-        raise NoSuchFleet
-    fleet = _read_fleet(database, row)
-    if device_ids:
-        for *device, steps, sticky, position in await connection.fetch(
-            _DEVICES, fleet.fleet_id, device_ids
+    while True:
+        row = await connection.fetchrow(_FLEET, readable(name))
+        if row is None:
+            raise NoSuchFleet
+        fleet = _read_fleet(database, row)
+        if device_ids:
+            for *device, steps, sticky, position in await connection.fetch(
+                _DEVICES, fleet.fleet_id, device_ids
+            ):
+                device_id = device[0]
+                fleet.devices[device_id] = read_device(device)
+                if steps is not None:
+                    fleet.scripts[device_id] = codec.read_script(steps, sticky, position)
+        # Of a fleet that was replaced in between, devices are deleted that its successor has, too.
+        if len(fleet.devices) == len(device_ids) or await connection.fetchval(
+            _IS_THERE, fleet.fleet_id
         ):
-            device_id = device[0]
-            fleet.devices[device_id] = read_device(device)
-            if steps is not None:
-                fleet.scripts[device_id] = codec.read_script(steps, sticky, position)
-    return fleet
+            return fleet
 
 
 async def fleets_at_work(
