@@ -121,7 +121,10 @@ class EmbeddedFinisher:
             return await self._finish_until(fleet, last_due)
 
     async def _finish_until(self, fleet: FleetState, target: int | None) -> ClockAdvance:
-        """Finish what is due up to `target`, some at a time; a manual clock moves along."""
+        """Finish what is due up to `target`, some at a time; a manual clock moves along.
+
+        If a step can't be written, the answer is what the steps before it did.
+        """
         finished, more = 0, target is not None
         while target is not None and more:
             try:
@@ -129,7 +132,9 @@ class EmbeddedFinisher:
             except StoreUnavailable:
                 # What was to finish here was out of its queue: whoever looked meanwhile missed it.
                 self._registry.tell_next_due(fleet)
-                raise
+                if not finished:
+                    raise
+                break
             finished += step
             more = step > 0
             await asyncio.sleep(0)

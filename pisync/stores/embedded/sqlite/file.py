@@ -4,17 +4,14 @@ It is written with the driver's own `executemany`, and statements that SQLAlchem
 thousands of rows a second, what an abstraction costs for each would be felt.
 """
 
-import fcntl
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Table, create_engine, event
+from sqlalchemy import Table
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.exc import DBAPIError
 
 from pisync.clocks import MachineClocks
 from pisync.model.account import (
@@ -26,16 +23,15 @@ from pisync.model.device import Device, ErrorLog
 from pisync.model.fleet import Count
 from pisync.model.timestamp import SECOND, from_seconds
 from pisync.stores.base import (
-    CannotOpen,
     StoreUnavailable,
 )
 from pisync.stores.changes import FleetChanges
 from pisync.stores.embedded.fleet_state import FleetState
+from pisync.stores.embedded.sqlite.opening import OpenFile
 from pisync.stores.embedded.transaction import Transaction
 from pisync.stores.embedded.writers import Contents
 from pisync.stores.schema import (
     codec,
-    migrations,
     tables,
 )
 from pisync.stores.schema.rows import (
@@ -67,7 +63,14 @@ _UPSERT = {
     table.name: _upsert(table, adding="n" if table is tables.ledger_counts else None)
     for table in tables.metadata.sorted_tables
 }
-_OF_A_FLEET = [table.name for table in tables.metadata.sorted_tables if "fleet_id" in table.columns]
+_ROWS_OF_A_FLEET = [
+    table.name
+    for table in tables.metadata.sorted_tables
+    if "fleet_id" in table.columns and table is not tables.fleets
+]
+_DELETED_AT_ONCE = 5_000
+_DELETE_SOME = """
+    DELETE FROM {table} WHERE rowid IN (SELECT rowid FROM {table} WHERE fleet_id = ? LIMIT ?)"""
 
 Statement = tuple[str, list[tuple[Any, ...]]]
 """SQL, and the rows of parameters to run it with."""
@@ -79,25 +82,18 @@ class SqliteFile:
     def __init__(self, path: Path, clocks: MachineClocks, max_error_logs: int) -> None:
         """Open the file, make it if there is none, and bring its schema up to date.
 
-        Raises CannotOpen.
+        Raises:
+            CannotOpen: It can't be used.
         """
         self._clocks = clocks
         self._max_error_logs = max_error_logs
-        self._lock = _locked(path)
-        try:
-            _migrate(path)
-            self._file = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._file.execute("PRAGMA journal_mode=WAL")
-            self._file.execute("PRAGMA synchronous=FULL")
-            self._path, self._place = path, _place(path)
-        except Exception as exc:
-            os.close(self._lock)
-            raise CannotOpen(f"{path}: {_reason(exc)}") from exc
+        self._open = OpenFile(path)
+        self._file = self._open.connection
+        self._ended = self._ended_generations()
 
     def close(self) -> None:
         """Close the file; another process may open it then."""
-        self._file.close()
-        os.close(self._lock)
+        self._open.close()
 
     # Writing
 
@@ -107,12 +103,35 @@ class SqliteFile:
         Raises:
             StoreUnavailable: It could not be written; the file is as it was.
         """
+        self._write(self._statements(transaction))
+        self._ended.update(fleet.generation for fleet in transaction.ended())
+
+    @property
+    def has_ended_fleets(self) -> bool:
+        """Whether there are rows of fleets that were replaced or deleted."""
+        return bool(self._ended)
+
+    def delete_some(self) -> None:
+        """Delete some rows of fleets that were replaced or deleted: all at once take too long.
+
+        Raises:
+            StoreUnavailable: It could not be written; the file is as it was.
+        """
+        generation = min(self._ended)
+        before = self._file.total_changes
+        self._write(
+            (_DELETE_SOME.format(table=table), [(generation, _DELETED_AT_ONCE)])
+            for table in _ROWS_OF_A_FLEET
+        )
+        if self._file.total_changes == before:
+            self._ended.discard(generation)
+
+    def _write(self, statements: Iterable[Statement]) -> None:
         try:
             self._file.execute("BEGIN IMMEDIATE")
-            for sql, rows in self._statements(transaction):
+            for sql, rows in statements:
                 self._file.executemany(sql, rows)
-            if _place(self._path) != self._place:
-                raise OSError("another file is in the place of the one that was opened")
+            self._open.check()
             self._file.execute("COMMIT")
         except BaseException as exc:
             # If even that fails, the next transaction can't begin, and tries it again.
@@ -125,8 +144,8 @@ class SqliteFile:
 
     def _statements(self, transaction: Transaction) -> Iterator[Statement]:
         gone = [(old.generation,) for old in transaction.ended()]
-        for table in _OF_A_FLEET if gone else ():
-            yield f"DELETE FROM {table} WHERE fleet_id = ?", gone  # noqa: S608 - names of ours
+        # Without this row nobody sees the others, which are deleted later.
+        yield "DELETE FROM fleets WHERE fleet_id = ?", gone
         for made in transaction.replaced.values():
             if made is not None:
                 yield _UPSERT["fleets"], [self._fleet_row(made, made.clock, made)]
@@ -208,11 +227,28 @@ class SqliteFile:
         fleets = self._fleets()
         return Contents(
             fleets,
-            max((fleet.generation for fleet in fleets), default=0),
+            max((*self._ended, *(fleet.generation for fleet in fleets)), default=0),
             self._accounts(),
             self._revocations(),
             self._login_failures(),
         )
+
+    def _ended_generations(self) -> set[int]:
+        """Return the generations that have rows, but no fleet: a process ended before it was done.
+
+        Found by leaps over the primary keys, not by a walk over all devices.
+        """
+        found: set[int] = set()
+        for table in _ROWS_OF_A_FLEET:
+            generation = -1
+            while generation is not None:
+                (generation,) = self._file.execute(
+                    f"SELECT min(fleet_id) FROM {table} WHERE fleet_id > ?",  # noqa: S608 - ours
+                    (generation,),
+                ).fetchone()
+                found.add(generation)
+        found.discard(None)  # where each walk ends
+        return found - {row[0] for row in self._rows("fleets")}
 
     def _fleets(self) -> list[FleetState]:
         return [self._fleet(row) for row in self._rows("fleets")]
@@ -287,42 +323,3 @@ def _latest_attempt(fleet: FleetState, devices: Iterable[Device]) -> int:
         ),
         default=fleet.clock.fleet_time,
     )
-
-
-def _locked(path: Path) -> int:
-    """Take the lock of a file beside it, for as long as the process lives."""
-    try:
-        lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except FileNotFoundError as exc:
-        raise CannotOpen(f"{path}: there is no directory {path.parent}") from exc
-    except OSError as exc:
-        raise CannotOpen(f"{path}: {exc.strerror}") from exc
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(lock)
-        raise CannotOpen(f"{path}: another process has it open") from None
-    return lock
-
-
-def _place(path: Path) -> tuple[int, int]:
-    """Return what identifies a file, whatever its name: it may be moved or removed."""
-    found = path.stat()
-    return found.st_dev, found.st_ino
-
-
-def _migrate(path: Path) -> None:
-    # The driver begins no transaction by itself before it makes a table; without one, a start that
-    # is cut short would leave half a schema behind.
-    engine = create_engine(f"sqlite:///{path}", connect_args={"isolation_level": None})
-    event.listen(engine, "begin", lambda begun: begun.exec_driver_sql("BEGIN IMMEDIATE"))
-    try:
-        with engine.begin() as connection:
-            migrations.upgrade(connection)
-    finally:
-        engine.dispose()
-
-
-def _reason(exc: Exception) -> str:
-    """Say what went wrong in one line, without the statement."""
-    return str(exc.orig if isinstance(exc, DBAPIError) else exc)

@@ -16,9 +16,8 @@ from pisync.stores.embedded.fleet_registry import FleetRegistry
 from pisync.stores.embedded.sqlite.file import SqliteFile
 from pisync.stores.embedded.transaction import Mutation, Transaction
 from pisync.stores.embedded.writers import Contents
-from pisync.telemetry.logs import get_logger
+from pisync.telemetry.outage import Outage
 
-_log = get_logger()
 _Result = TypeVar("_Result")
 
 
@@ -34,10 +33,9 @@ class GroupCommitWriter:
         self._path = path
         self._waiting: list[_Waiting] = []
         self._arrived = asyncio.Event()
+        self._outage = Outage("database can't be written", "database can be written again")
         self._can_write = True
         """Whether the last transaction could be written."""
-        self._refused = 0
-        """Mutations that failed since then."""
         # The disk must not hold up the event loop.
         self._thread = ThreadPoolExecutor(1, "sqlite")
 
@@ -86,10 +84,14 @@ class GroupCommitWriter:
 
     async def _write_groups(self) -> None:
         while True:
-            await self._arrived.wait()
+            if not self._file.has_ended_fleets:
+                await self._arrived.wait()
             self._arrived.clear()
             group, self._waiting = self._waiting, []
-            await self._commit(group)
+            if group:
+                await self._commit(group)
+            if self._file.has_ended_fleets:
+                await self._delete_some()
 
     async def _commit(self, group: Sequence[_Waiting]) -> None:
         """Make a group of mutations true.
@@ -103,7 +105,7 @@ class GroupCommitWriter:
                 await self._in_thread(partial(self._file.write, transaction))
         except StoreUnavailable as exc:
             transaction.roll_back()
-            self._failed(exc, len(group))
+            self._failed(exc)
             _answer(group, [exc] * len(group))
         except Exception as exc:  # noqa: BLE001 - whatever it was, every caller must hear of it
             transaction.roll_back()
@@ -119,16 +121,21 @@ class GroupCommitWriter:
             transaction.commit(self._registry.fleets)
             _answer(group, results)
 
-    def _failed(self, exc: StoreUnavailable, mutations: int) -> None:
-        self._refused += mutations
-        if self._can_write:
-            self._can_write = False
-            _log.error("the database file can't be written", reason=str(exc.__cause__))
+    def _failed(self, exc: StoreUnavailable) -> None:
+        self._can_write = False
+        self._outage.failed(str(exc.__cause__))
 
     def _succeeded(self) -> None:
-        if not self._can_write:
-            _log.info("the database file can be written again", refused=self._refused)
-            self._can_write, self._refused = True, 0
+        self._can_write = True
+        self._outage.succeeded()
+
+    async def _delete_some(self) -> None:
+        try:
+            await self._in_thread(self._file.delete_some)
+        except StoreUnavailable as exc:
+            self._failed(exc)
+            # Not at once again: until a ping, or somebody's mutation, has found that it can write.
+            await self._arrived.wait()
 
     async def _in_thread(self, call: Callable[[], _Result]) -> _Result:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)

@@ -44,6 +44,15 @@ def upgrade(connection: Connection, revision: str = NEWEST) -> None:
         command.upgrade(_config(connection), revision)
 
 
+def check(connection: Connection) -> None:
+    """Return if the schema is PiSync's, and not too new; or if there is none yet.
+
+    Raises:
+        SchemaRefused: It is another program's, or a newer PiSync's.
+    """
+    _refuse_others(connection, _revision(connection))
+
+
 def downgrade(connection: Connection, revision: str) -> None:
     """Take the database's schema back to a revision; `base` is before the first."""
     from alembic import command  # noqa: PLC0415 - as above

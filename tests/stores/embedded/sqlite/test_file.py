@@ -1,8 +1,10 @@
 """What only the embedded store has: a file, and transactiones that may fail to get into it."""
 
 import asyncio
+import os
 import signal
 import sqlite3
+import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -20,11 +22,15 @@ from pisync.model.account import (
 from pisync.model.fleet import Generated
 from pisync.model.outcome import SUCCEEDED
 from pisync.model.sync import SyncDecision
+from pisync.model.timestamp import SECOND
 from pisync.stores.base import (
+    BATCH,
     CannotOpen,
     StoreUnavailable,
 )
 from pisync.stores.embedded.sqlite.file import SqliteFile
+from pisync.stores.embedded.sqlite.group_commit import GroupCommitWriter
+from pisync.stores.embedded.sqlite.opening import APPLICATION_ID
 from pisync.stores.embedded.store import EmbeddedStore
 from pisync.stores.embedded.transaction import Transaction
 from tests.conftest import ManualTime
@@ -109,6 +115,32 @@ class TestFailedTransaction:
         home.time.pass_seconds(6)
         assert await store.finisher.next_due() == 0
         assert await finish_all_due(store) == 2
+
+    async def test_in_the_middle_of_an_advance_leaves_what_the_answer_says(
+        self, store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await store.fleets.put("lab", Generated(600), PROFILE)
+        present = (await store.finisher.set_clock("lab", 0)).now
+        await planned(store, dict(zip(range(1, 601), range(1, 601), strict=True)), fleet="lab")
+        write, writes = SqliteFile.write, 0
+
+        def fills_up(self: SqliteFile, transaction: Transaction) -> None:
+            nonlocal writes
+            writes += 1
+            if writes > 1:
+                raise StoreUnavailable from sqlite3.OperationalError("database or disk is full")
+            write(self, transaction)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(SqliteFile, "write", fills_up)
+            moved = await store.finisher.advance("lab", 1000 * SECOND)
+            assert moved == (present + BATCH * SECOND, BATCH)
+            with pytest.raises(StoreUnavailable):
+                await store.finisher.advance("lab", 1000 * SECOND)
+        assert await now(store, "lab") == moved.now
+        assert (await store.queries.stats("lab")).pending == 600 - BATCH
+        moved = await store.finisher.advance("lab", 1000 * SECOND)
+        assert moved.finished == 600 - BATCH
 
     async def test_is_tried_again_by_a_ping_that_changes_nothing(
         self, store: EmbeddedStore, home: SqliteHarness, full_disk: Full
@@ -211,6 +243,39 @@ class TestSchema:
         await store.close()
 
 
+class TestReplacedFleet:
+    async def test_is_gone_at_once_and_deleted_some_rows_at_a_time(
+        self, store: EmbeddedStore, home: SqliteHarness
+    ) -> None:
+        await store.fleets.put("lab", Generated(12_000), PROFILE)
+        await store.starter.begin("lab", range(1, 12_001))
+        await store.fleets.reset("lab")
+        with closing(sqlite3.connect(home.path)) as file:
+            (left,) = file.execute("SELECT count(*) FROM devices").fetchone()
+            assert left > 0, "all at once"
+            await until_empty(file)
+        assert await devices(store, "lab")
+
+    async def test_is_deleted_after_a_crash_and_its_number_is_not_used_again(
+        self, home: SqliteHarness, heard: RecordingObserver
+    ) -> None:
+        with closing(sqlite3.connect(home.path)) as file, file:
+            file.execute("INSERT INTO devices VALUES (9, 1, 0, 200, NULL, 0, 1, NULL, NULL, NULL)")
+        store = new_store(home)
+        await store.open(heard)
+        assert (await store.queries.fleet(F)).generation == 10
+        with closing(sqlite3.connect(home.path)) as file:
+            await until_empty(file)
+        assert (await store.queries.device(F, 1)).attempt == 0
+        await store.close()
+
+
+async def until_empty(file: sqlite3.Connection) -> None:
+    async with asyncio.timeout(20):
+        while file.execute("SELECT 1 FROM devices LIMIT 1").fetchone():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
 class TestOneTransaction:
     """Mutations that share a transaction see what those before them did."""
 
@@ -290,8 +355,12 @@ class TestFile:
                 "this database belongs to another program (its tables: fleets). Give PiSync one of"
                 " its own.",
             ),
+            (
+                "PRAGMA application_id = 7",
+                "this file belongs to another program. Give PiSync one of its own.",
+            ),
         ],
-        ids=["no_database", "anothers"],
+        ids=["no_database", "with_tables", "with_an_id"],
     )
     async def test_that_is_none_of_ours_is_refused_in_a_line_and_left_as_it_is(
         self, home: SqliteHarness, heard: RecordingObserver, sql: str | None, reason: str
@@ -301,13 +370,88 @@ class TestFile:
         else:
             home.path.unlink()
             other = sqlite3.connect(home.path)
-            other.execute(sql)
+            other.execute("CREATE TABLE orders (x)" if sql.startswith("PRAGMA") else sql)
+            other.execute(sql if sql.startswith("PRAGMA") else "SELECT 1")
             other.close()
         before = home.path.read_bytes()
         with pytest.raises(CannotOpen) as caught:
             await new_store(home).open(heard)
         assert str(caught.value) == f"{home.path}: {reason}"
         assert home.path.read_bytes() == before
+        assert [path.name for path in home.directory.iterdir()] == ["pisync.db"]
+
+    async def test_of_a_newer_version_is_refused_and_left_as_it_is(
+        self, home: SqliteHarness, heard: RecordingObserver
+    ) -> None:
+        with closing(sqlite3.connect(home.path)) as file, file:
+            file.execute("UPDATE alembic_version SET version_num = '0099'")
+        before = home.path.read_bytes()
+        with pytest.raises(CannotOpen, match="a newer PiSync: its schema is at 0099"):
+            await new_store(home).open(heard)
+        assert home.path.read_bytes() == before
+        assert [path.name for path in home.directory.iterdir()] == ["pisync.db"]
+
+    async def test_of_the_first_version_gets_its_mark(
+        self, home: SqliteHarness, heard: RecordingObserver
+    ) -> None:
+        with closing(sqlite3.connect(home.path)) as file:
+            file.execute("PRAGMA application_id = 0")
+        store = new_store(home)
+        await store.open(heard)
+        await store.close()
+        with closing(sqlite3.connect(home.path)) as file:
+            assert file.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
+
+    @pytest.mark.parametrize("umask", [0, 0o777])
+    @pytest.mark.parametrize("is_there", [False, True])
+    async def test_can_be_read_by_its_owner_alone(
+        self, home: SqliteHarness, heard: RecordingObserver, umask: int, is_there: bool
+    ) -> None:
+        home.path.chmod(0o644)
+        if not is_there:
+            home.path.unlink()
+        before = os.umask(umask)
+        try:
+            store = new_store(home)
+            await store.open(heard)
+            found = {
+                path.name: stat.S_IMODE(path.stat().st_mode) for path in home.directory.iterdir()
+            }
+        finally:
+            os.umask(before)
+        assert found == dict.fromkeys(
+            ("pisync.db", "pisync.db-wal", "pisync.db-shm", "pisync.db.lock"), 0o600
+        )
+        await store.close()
+
+    @pytest.mark.parametrize("name", ["a?mode=ro", "%41", "a b#c", "file:x"])
+    async def test_may_have_any_name(
+        self, tmp_path: Path, heard: RecordingObserver, name: str
+    ) -> None:
+        for _ in range(2):
+            writer = GroupCommitWriter(tmp_path / name)
+            store = EmbeddedStore(TWENTY, PROFILE, ManualTime(), writer=writer)
+            await store.open(heard)
+            await store.close()
+        assert set(os.listdir(tmp_path)) == {name, f"{name}.lock"}  # noqa: PTH208 - one line
+
+    @pytest.mark.parametrize("suffix", ["-wal", "-shm", ".lock"])
+    async def test_whose_log_or_lock_was_removed_takes_no_promises(
+        self,
+        store: EmbeddedStore,
+        home: SqliteHarness,
+        suffix: str,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        await start(store, 1)
+        home.path.with_name(f"pisync.db{suffix}").unlink()
+        for _ in range(100):
+            with pytest.raises(StoreUnavailable):
+                await store.starter.begin(F, [2])
+        with pytest.raises(StoreUnavailable):
+            await store.ping()
+        assert (await store.queries.stats(F)).pending == 1
+        assert caplog.text.count("database can't be written") == 1
 
     async def test_with_rows_that_make_no_sense_is_refused_and_let_go(
         self, home: SqliteHarness, heard: RecordingObserver
