@@ -1,0 +1,88 @@
+"""Every call of the contract against every other at once, on every store.
+
+A failure prints the seed; `STORM_SEED=… make chaos` draws the same calls.
+"""
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.conftest import short_or_long
+from tests.chaos.storm import FLEET_BODY, FLEETS, Storm, StreamReader
+from tests.conftest import Api, MakeApi, ShippedServer
+from tests.support.stores.server import server
+
+pytestmark = pytest.mark.slow
+
+CLIENTS = 20
+SECONDS = short_or_long(3, 120)
+
+
+@pytest.fixture
+def server_type() -> type[ShippedServer]:
+    """What serves: it takes either way, as calls come."""
+    return ShippedServer
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres", "two replicas"])
+async def replicas(
+    request: pytest.FixtureRequest, make_api: MakeApi, tmp_path: Path
+) -> AsyncIterator[list[Api]]:
+    """Applications on one store, called by one who may do everything."""
+    if request.param in {"memory", "sqlite"}:
+        store = "memory" if request.param == "memory" else f"sqlite:///{tmp_path}/pisync.db"
+        yield [(await make_api(store=store)).as_("devices", "admin")]
+        return
+    url = await server().make_database()
+    number = 2 if request.param == "two replicas" else 1
+    yield [(await make_api(store=url)).as_("devices", "admin") for _ in range(number)]
+    # The database is dropped with the server: the applications are still open here.
+
+
+async def test_every_call_against_every_other(replicas: list[Api]) -> None:
+    seed = int(os.environ.get("STORM_SEED") or secrets.randbelow(1_000_000))
+    for fleet in FLEETS:
+        assert (await replicas[0].put(f"/admin/fleets/{fleet}", FLEET_BODY)).status in {200, 201}
+    storm = Storm(seed)
+    readers = [StreamReader(api.on(fleet)) for api in replicas for fleet in FLEETS]
+    following = [asyncio.create_task(reader.follow()) for reader in readers]
+    await storm.blow(replicas, CLIENTS, SECONDS)
+
+    flaws = storm.flaws
+    for fleet in FLEETS:
+        flaws += await flaws_afterwards(replicas[0], fleet)
+    await asyncio.sleep(1.0)
+    for task in following:
+        task.cancel()
+    await asyncio.wait(following)
+    for reader in readers:
+        flaws += reader.flaws
+    assert not flaws, f"STORM_SEED={seed}: {len(flaws)} flaws, the first {flaws[:10]}"
+    assert storm.answers.total() > 100
+    assert sum(reader.events for reader in readers) > 20
+
+
+async def flaws_afterwards(api: Api, fleet: str) -> list[str]:
+    """Settle a fleet, and say what does not add up."""
+    path = f"/admin/fleets/{fleet}"
+    if (await api.put(f"{path}/clock", {"mode": "real"})).status == 404:
+        return []
+    with suppress(TimeoutError):
+        async with asyncio.timeout(20):
+            while True:
+                await api.post(f"{path}/settle")
+                ledger = (await api.get(f"{path}/ledger")).json
+                if ledger["pending"] == ledger["held"]:
+                    break
+    stats = (await api.on(fleet).get("/stats")).json
+    flaws = [] if ledger["balanced"] else [f"{fleet}: the ledger does not balance: {ledger}"]
+    if ledger["pending"] != ledger["held"]:
+        flaws.append(f"{fleet}: pending for ever: {ledger}")
+    if sum(stats["by_status"].values()) != stats["devices"]:
+        flaws.append(f"{fleet}: {stats}")
+    return flaws
