@@ -92,7 +92,7 @@ PARAMETERS: Mapping[str, Json] = {
     },
     FLEET_HEADER: {
         "in": "header",
-        "description": "The fleet to act on; `default` if left out.",
+        "description": "The fleet to act on; `default` if left out. No fleet has an empty name.",
         "schema": {"type": "string", "pattern": f"^{FLEET_NAME}$", "default": "default"},
     },
     IF_NONE_MATCH: {

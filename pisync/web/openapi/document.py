@@ -3,7 +3,6 @@
 A handler's name is the operation's, its docstring describes it, its module is the operation's tag.
 """
 
-import inspect
 import re
 import sys
 from collections.abc import Iterator
@@ -35,6 +34,7 @@ from pisync.web.contract.headers import (
     PARAMETERS,
     REQUEST_ID,
 )
+from pisync.web.openapi.docstrings import docstring
 from pisync.web.openapi.examples import BODIES
 from pisync.web.openapi.json_schema import ENUMS, Plugin
 from pisync.web.openapi.links import LINKS
@@ -49,11 +49,17 @@ history.
 `register` and `login` return a token. Calls that name a scope need it, in the header
 `Authorization: Bearer …`.
 
-- Timestamps are UTC, with six digits of fraction and `Z`: `2026-11-22T07:40:12.000000Z`.
+- Timestamps are UTC, with six digits of fraction and `Z`: `2026-11-22T07:40:12.000000Z`. Those that
+  are sent may have any form of RFC 3339, with up to nine digits of fraction and an offset.
 - Every error answer is `{"message": "…"}`, with `"errors": {"field": ["…"]}` where fields are at
-  fault.
-- Unknown body fields and query parameters are refused (422).
-- A body may have up to 64 KiB, unless the call says otherwise.
+  fault: the first 20 of them. It is at most 8 KiB long.
+- Unknown body fields and query parameters are refused (422), except `_`, which is ignored.
+- A list in a query is written with commas, or its parameter is repeated, or both. Another parameter
+  that comes twice is refused (422).
+- Integers may come as any JSON number whose value is whole, such as `7.0`. In a query they have no
+  sign and no leading zero. `NaN` and `Infinity` are not JSON (400).
+- A body may have up to 64 KiB, unless the call says otherwise. It may be compressed with gzip or
+  deflate; answers to calls are not compressed, which is a proxy's job.
 - Every GET works as HEAD, too.
 """
 
@@ -87,7 +93,7 @@ def document() -> Json:
 
 def _tags(routes: list[Route]) -> Iterator[Json]:
     for module in dict.fromkeys(_module(route) for route in routes):
-        yield {"name": _tag(module), "description": inspect.getdoc(module)}
+        yield {"name": _tag(module), "description": docstring(module)}
 
 
 def _module(route: Route) -> ModuleType:
@@ -146,7 +152,7 @@ def _operation(route: Route) -> Json:
 
 def _sentences(handler: Handler) -> tuple[str, str]:
     """Return the first sentence of a handler's docstring, and all of it."""
-    text = inspect.getdoc(handler) or ""
+    text = docstring(handler)
     return " ".join(re.split(r"\.(?:\s|$)", text, maxsplit=1)[0].split()), text
 
 

@@ -48,6 +48,7 @@ from pisync.web.contract.fleet_schemas import (
     StepSchema,
 )
 from pisync.web.contract.headers import DEVICE_ID
+from pisync.web.openapi.docstrings import docstring
 
 Json = dict[str, Any]
 
@@ -179,7 +180,7 @@ class Converter(OpenAPIConverter):
             found = super().schema2jsonschema(schema)  # type: ignore[no-untyped-call]
             for kind in type(schema).__mro__:
                 found |= _RULES.get(kind, {})
-        return {**found, "description": (type(schema).__doc__ or "").partition("\n")[0]}
+        return {**found, "description": docstring(type(schema)).partition("\n")[0]}
 
     def field2property(self, field: fields.Field[Any]) -> Json:
         """Return a field with what its kind asks for."""

@@ -464,3 +464,12 @@ def test_an_integer_that_may_be_large_says_so() -> None:
         if said.get("type") == "integer" and said.get("maximum", 2**53) >= 2**31:
             named = "enum" in said or "propertyNames" in path or "/headers/" in path
             assert named or said.get("format") == "int64", path
+
+
+def test_the_document_is_the_same_where_python_drops_docstrings() -> None:
+    code = "from pisync.web.openapi.document import document; print(document())"
+    shown = [
+        subprocess.run([sys.executable, *flags, "-c", code], check=True, capture_output=True).stdout
+        for flags in ([], ["-OO"])
+    ]
+    assert shown[0] == shown[1]
