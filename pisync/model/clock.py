@@ -44,7 +44,7 @@ class Clock(NamedTuple):
         return min(self.fleet_time + max(run, 0), LATEST)
 
     def view(self, real_time: int) -> ClockView:
-        """Return what is told of the clock at a real time."""
+        """Return the clock as clients see it at a real time."""
         return ClockView(self.mode, self.speed, self.now(real_time))
 
     def real_wait(self, due: int, real_time: int) -> float | None:

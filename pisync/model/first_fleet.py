@@ -41,19 +41,19 @@ def _log_order(device: DeviceSpec) -> int:
 
 
 def first_fleet() -> Listed:
-    """Return the ten devices, each failed one with the error log of its last attempt."""
-    failed = sorted((each for each in _DEVICES if each.error_message), key=_log_order)
+    """Return the ten devices, with the error log of the last attempt where it failed."""
+    failed = sorted((device for device in _DEVICES if device.error_message), key=_log_order)
     return Listed(
         _DEVICES,
         [
             ErrorLog(
                 error_id,
-                each.device_id,
+                device.device_id,
                 0,
-                each.sync_status_code,
-                each.error_message or "",
-                _log_order(each),
+                device.sync_status_code,
+                device.error_message or "",
+                _log_order(device),
             )
-            for error_id, each in enumerate(failed, start=1)
+            for error_id, device in enumerate(failed, start=1)
         ],
     )

@@ -1,4 +1,4 @@
-"""A fleet: its first data, and what is told of it."""
+"""A fleet: its first data, and the views that clients get of it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -112,8 +112,8 @@ class Profile:
         Rounding may carry `u` times the total up to the total itself: that is the last one's.
         """
         # Scaled first: the sum of the largest floats would be infinite.
-        largest = max(each.weight for each in self.outcomes)
-        bounds = list(accumulate(each.weight / largest for each in self.outcomes))
+        largest = max(weighted.weight for weighted in self.outcomes)
+        bounds = list(accumulate(weighted.weight / largest for weighted in self.outcomes))
         return bounds, bisect_left(bounds, bounds[-1])
 
 

@@ -1,4 +1,4 @@
-"""Every call, in one table: method, path, handler, who may, how it is answered, what it reads."""
+"""Every call, in one table: method, path, handler, scope, answers, and schemas."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -155,7 +155,7 @@ def add_routes(app: web.Application) -> Mapping[Handler, str | None]:
 
 
 def _options(path: str) -> Handler:
-    """Return the handler that tells which methods an open call has."""
+    """Return the handler that answers OPTIONS of an open call."""
     methods = {route.method for route in ROUTES if route.path == path} | {"OPTIONS"}
     if "GET" in methods:
         methods.add("HEAD")

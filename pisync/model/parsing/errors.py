@@ -1,4 +1,4 @@
-"""Load a value by a schema, and report what is wrong with it: by field, in bounded space.
+"""Load values by schemas, and report errors by field, in bounded space.
 
 Every schema goes through `load`. However much is wrong with a value, no more is kept of it than the
 first `MAX_ERRORS` fields, with shortened names and texts, and the number of all.

@@ -1,4 +1,4 @@
-"""marshmallow fields that accept what the contract names, and nothing that merely resembles it."""
+"""marshmallow fields that are as strict as the contract."""
 
 import math
 import re

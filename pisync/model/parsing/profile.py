@@ -111,7 +111,7 @@ class LognormalDelaySchema(Schema):
 class ProfileSchema(Schema):
     """The rules for a fleet's attempts.
 
-    Loads into the arguments of a `Profile` that are there: what `new_profile` takes.
+    Loads into the arguments of a `Profile` that it sets, for `new_profile`.
     """
 
     seed = Int(
@@ -156,7 +156,7 @@ class ProfileSchema(Schema):
 
 
 def parse_profile(value: object) -> ProfileChanges:
-    """Return what a JSON value says of a profile; what it leaves out stays as it is.
+    """Parse a profile, or a part of one, into the arguments that it sets.
 
     Raises:
         InvalidValue: The value is not a profile, or a part of one.

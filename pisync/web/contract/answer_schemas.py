@@ -1,4 +1,4 @@
-"""What clients get to see, as schemas: the OpenAPI document is made from them.
+"""Schemas of answers, for the OpenAPI document.
 
 `render` writes the same without them, a good deal faster; tests hold the two equal.
 """

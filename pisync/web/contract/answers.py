@@ -111,7 +111,7 @@ SHARED: Mapping[str, Answer] = {
         RETRY_AFTER,
     ),
 }
-"""Refusals that follow from what a call is, by their names in the document."""
+"""Refusals that a call's route implies, by their names in the document."""
 
 _NOT_MODIFIED = Answer(
     HTTPStatus.NOT_MODIFIED,

@@ -1,4 +1,4 @@
-"""What an admin may send for fleets, and what it becomes.
+"""Schemas of the bodies and queries of calls on fleets.
 
 The OpenAPI document is made from the same schemas.
 """

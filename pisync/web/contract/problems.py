@@ -70,7 +70,7 @@ class Problem(Exception):
 
 
 def bad_request(message: str) -> Problem:
-    """Return the answer to what is no JSON, or no HTTP."""
+    """Return the answer to a request that is not valid JSON or HTTP."""
     return Problem(HTTPStatus.BAD_REQUEST, message)
 
 
@@ -91,7 +91,7 @@ def not_found(message: str = "There is nothing at this path.") -> Problem:
 
 
 def conflict(message: str) -> Problem:
-    """Return the answer to what the present state does not allow."""
+    """Return the answer to a call that the present state does not allow."""
     return Problem(HTTPStatus.CONFLICT, message)
 
 
@@ -144,7 +144,7 @@ _MESSAGES: Mapping[int, str] = {
 
 
 def of_store_error(error: StoreError) -> Problem:
-    """Give what a store refuses its status; with its message."""
+    """Return the answer to a call that a store refuses."""
     status = STATUSES[type(error)]
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         return unavailable(error.message)

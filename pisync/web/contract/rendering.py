@@ -134,8 +134,8 @@ def _answer(
 
 def next_page(path: str, query: Mapping[str, object]) -> str:
     """Return a `Link` to the page that follows; parts of the query that are None are left out."""
-    given = {name: value for name, value in query.items() if value is not None}
-    return f'<{path}?{urlencode(given, safe=",:")}>; rel="next"'
+    present = {name: value for name, value in query.items() if value is not None}
+    return f'<{path}?{urlencode(present, safe=",:")}>; rel="next"'
 
 
 def device(of: Device) -> Json:
@@ -151,13 +151,13 @@ def device(of: Device) -> Json:
 
 
 def account(of: Account) -> Json:
-    """Return an account, without what is nobody's business."""
+    """Return an account, without its password and its revocation."""
     return {"username": of.name, "scopes": of.scopes, "disabled": of.disabled}
 
 
 def devices(of: Sequence[Device]) -> list[Json]:
     """Return devices."""
-    return [device(each) for each in of]
+    return [device(one) for one in of]
 
 
 def error_log(of: ErrorLog) -> Json:
@@ -179,7 +179,7 @@ def stats(of: Stats) -> Json:
 
 
 def bulk_result(of: BulkResult) -> Json:
-    """Return what came of syncing many devices."""
+    """Return the result of a bulk sync."""
     return of._asdict()
 
 
@@ -187,7 +187,9 @@ def profile(of: Profile) -> Json:
     """Return a profile, the seed that was drawn for it included."""
     return {
         "seed": of.seed,
-        "outcomes": [{**each.outcome._asdict(), "weight": each.weight} for each in of.outcomes],
+        "outcomes": [
+            {**weighted.outcome._asdict(), "weight": weighted.weight} for weighted in of.outcomes
+        ],
         "delay": _delay(of.delay),
         "when_pending": "refuse" if of.refuse_pending else "join",
         "max_pending": of.max_pending,
@@ -225,12 +227,12 @@ def fleet_summary(of: FleetView) -> Json:
 
 
 def moved(of: ClockAdvance) -> Json:
-    """Return a fleet's time after it was moved."""
+    """Return a fleet's time after it was advanced."""
     return {"now": timestamp.render(of.now), "finished": of.finished}
 
 
 def forecast(of: Sequence[tuple[int, Draw]]) -> list[Json]:
-    """Return what attempts will do."""
+    """Return the outcomes of attempts to come."""
     return [
         {"attempt": attempt, **drawn.outcome._asdict(), "delay": drawn.delay / SECOND}
         for attempt, drawn in of
@@ -238,7 +240,7 @@ def forecast(of: Sequence[tuple[int, Draw]]) -> list[Json]:
 
 
 def ledger(of: Ledger, lateness: LatenessView) -> Json:
-    """Return what became of a fleet's syncs."""
+    """Return a fleet's ledger."""
     return {
         "accepted": of.accepted,
         "joined": of.joined,

@@ -106,7 +106,7 @@ async def _read(request: web.Request, limit: int) -> bytes:
 
 
 def _decompressor(request: web.Request, limit: int) -> Callable[[bytes], bytes]:
-    """Return what turns a body, as it was sent, into one of at most `limit` bytes.
+    """Return the function that decompresses the body, to at most `limit` bytes.
 
     Our server leaves that to whoever wants to have the body. aiohttp's own, in whose place it
     stands, has done it already: it decompresses what nobody reads, too, and serves nobody else
@@ -142,7 +142,7 @@ def too_large(limit: int) -> Problem:
 
 
 def _at_the_end(status: int, message: str) -> Problem:
-    """Return an answer after which the connection is of no more use, since a body is left on it."""
+    """Return an answer that closes the connection, since the rest of a body is still on it."""
     return Problem(status, message, headers={"Connection": "close"})
 
 
@@ -163,8 +163,8 @@ def parse_json(schema: Schema, text: bytes) -> Any:
 def decode(text: bytes) -> Any:
     """Return the value of a JSON text.
 
-    A number that no double can hold is JSON, but nothing that we could use: the schema gets to see
-    `[[]]` there, which it allows nowhere, so that it names the field.
+    A number that no double can hold is valid JSON, but of no use: it is replaced by `[[]]`, which
+    no schema allows, so that the error names its field.
 
     Raises:
         NotJson: The text is not JSON.

@@ -1,4 +1,4 @@
-"""What clients may send for accounts, devices and errors, and what it becomes.
+"""Schemas of the bodies and queries of calls on accounts, devices and error logs.
 
 The OpenAPI document is made from the same schemas.
 """

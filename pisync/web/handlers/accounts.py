@@ -38,9 +38,9 @@ _PASSWORD = PasswordBody()
 
 async def register(request: web.Request) -> web.Response:
     """Create an account, and return a token for it."""
-    given = await read_json(request, _REGISTER)
+    body = await read_json(request, _REGISTER)
     try:
-        account = await request.app[ACCOUNTS].register(given["username"], given["password"])
+        account = await request.app[ACCOUNTS].register(body["username"], body["password"])
     except NameTaken:
         raise conflict("This username is taken.") from None
     except Busy:
@@ -50,11 +50,11 @@ async def register(request: web.Request) -> web.Response:
 
 async def login(request: web.Request) -> web.Response:
     """Return a token for a username and its password."""
-    given = await read_json(request, _LOGIN)
+    body = await read_json(request, _LOGIN)
     address = client_address(request, request.app[SETTINGS].trusted_proxies)
     count = request.app[METRICS].login
     try:
-        account = await request.app[ACCOUNTS].login(given["username"], given["password"], address)
+        account = await request.app[ACCOUNTS].login(body["username"], body["password"], address)
     except WrongCredentials:
         count(Login.WRONG)
         raise unauthorized("Invalid username or password.", token_sent=False) from None
@@ -73,11 +73,11 @@ async def change_password(request: web.Request) -> web.Response:
     The answer has a new token; all others of the account end. A wrong password counts as a failed
     login.
     """
-    given = await read_json(request, _PASSWORD)
+    body = await read_json(request, _PASSWORD)
     address = client_address(request, request.app[SETTINGS].trusted_proxies)
     try:
         account = await request.app[ACCOUNTS].change_password(
-            request[CLAIMS].subject, given["password"], given["new_password"], address
+            request[CLAIMS].subject, body["password"], body["new_password"], address
         )
     except WrongCredentials:
         raise invalid({"password": ["Must be the account's current password."]}) from None

@@ -42,7 +42,9 @@ async def list_accounts(request: web.Request) -> web.Response:
         headers[hdrs.LINK] = rendering.next_page(
             "/admin/accounts", {"limit": limit, "after": after}
         )
-    return rendering.answer([rendering.account(each) for each in page.accounts], headers=headers)
+    return rendering.answer(
+        [rendering.account(account) for account in page.accounts], headers=headers
+    )
 
 
 async def get_account(request: web.Request) -> web.Response:
@@ -57,8 +59,8 @@ async def patch_account(request: web.Request) -> web.Response:
     A change ends all tokens of the account, on every replica within 5 seconds. The account `admin`
     can't be changed.
     """
-    given = await read_json(request, _ACCOUNT)
-    account = await request.app[keys.ACCOUNTS].change(_username(request), **given)
+    changes = await read_json(request, _ACCOUNT)
+    account = await request.app[keys.ACCOUNTS].change(_username(request), **changes)
     _audit("account changed", request, **rendering.account(account))
     return rendering.answer(rendering.account(account))
 
@@ -73,6 +75,8 @@ async def delete_account(request: web.Request) -> web.Response:
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
-def _audit(what: str, request: web.Request, **account: object) -> None:
-    """Write down who did it."""
-    _log.info(what, **account, by=request[keys.CLAIMS].subject, request_id=request[keys.REQUEST_ID])
+def _audit(event: str, request: web.Request, **account: object) -> None:
+    """Log who changed an account."""
+    _log.info(
+        event, **account, by=request[keys.CLAIMS].subject, request_id=request[keys.REQUEST_ID]
+    )

@@ -52,18 +52,18 @@ async def page_of(app: web.Application, fleet: str, raw_query: str) -> Rendered:
     """Return the page of a fleet's devices that a query asks for."""
     query = parse_query(raw_query, DevicesQuery)
     cache = app[PAGES]
-    asked = fleet, DevicesQuery, raw_query
+    key = fleet, DevicesQuery, raw_query
     page = await app[keys.SIMULATOR].queries.devices(
         fleet,
         after=query["after"],
         limit=query["limit"],
         statuses=query["status"],
-        known=cache.version(asked),
+        known=cache.version(key),
     )
-    rendered = cache.get(asked, page.version)
+    rendered = cache.get(key, page.version)
     if rendered is None:
         rendered = Rendered.tagged(rendering.devices(page.devices), _page_headers(page, query))
-        cache.put(asked, page.version, rendered)
+        cache.put(key, page.version, rendered)
     return rendered
 
 

@@ -28,13 +28,13 @@ async def page_of(app: web.Application, fleet: str, raw_query: str) -> Rendered:
     """Return the page of a fleet's error logs that a query asks for."""
     error_filter, limit = parse_query(raw_query, ErrorsQuery)
     cache = app[PAGES]
-    asked = fleet, ErrorsQuery, raw_query
+    key = fleet, ErrorsQuery, raw_query
     page = await app[keys.SIMULATOR].queries.errors(fleet, error_filter, limit)
-    rendered = cache.get(asked, page.version)
+    rendered = cache.get(key, page.version)
     if rendered is None:
         logs = [rendering.error_log(log) for log in page.error_logs]
         rendered = Rendered.of(logs, _page_headers(page, error_filter, limit))
-        cache.put(asked, page.version, rendered)
+        cache.put(key, page.version, rendered)
     return rendered
 
 

@@ -100,7 +100,7 @@ async def put_fleet(request: web.Request) -> web.Response:
 
 
 def _parse_fleet(text: bytes) -> Any:
-    """Return what a JSON text says of a new fleet; a long list of devices is read in slices.
+    """Parse the body of a new fleet; a long list of devices is read in slices.
 
     Raises:
         Problem: 400 not JSON, 413 too large although it has few devices, 422 refused.
@@ -211,7 +211,7 @@ async def release(request: web.Request) -> web.Response:
 
 
 async def get_forecast(request: web.Request) -> web.Response:
-    """Return what a device's attempts come to by seed and profile, ignoring scripts."""
+    """Return the outcomes of a device's attempts by seed and profile, ignoring scripts."""
     query = read_query(request, ForecastQuery)
     attempts = await request.app[keys.SIMULATOR].forecast(
         _name(request), query["device_id"], query["attempts"], query["first"]
@@ -220,7 +220,7 @@ async def get_forecast(request: web.Request) -> web.Response:
 
 
 async def get_ledger(request: web.Request) -> web.Response:
-    """Return what became of every sync of a fleet, and whether the ledger balances."""
+    """Return a fleet's ledger: the counts of what became of its syncs, and whether they balance."""
     name, simulator = _name(request), request.app[keys.SIMULATOR]
     fleet, ledger = await simulator.queries.fleet(name), await simulator.queries.ledger(name)
     lateness = simulator.lateness(name, fleet.generation)

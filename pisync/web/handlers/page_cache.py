@@ -1,4 +1,4 @@
-"""Pages that were rendered before: most are asked for again before they have changed."""
+"""Pages that were rendered before: most are read again before they have changed."""
 
 from collections import OrderedDict
 from collections.abc import Hashable
@@ -8,8 +8,8 @@ from aiohttp import web
 
 from pisync.web.contract.rendering import Rendered
 
-MOST = 128
-"""How many pages are kept: of a thousand devices each, they are 20 MB."""
+MAX_PAGES = 128
+"""Pages that are kept; with a thousand devices each, they take 20 MB."""
 
 
 class _Page(NamedTuple):
@@ -18,31 +18,31 @@ class _Page(NamedTuple):
 
 
 class PageCache:
-    """Rendered pages, by what was asked for; the one that was not used for longest goes first."""
+    """Rendered pages, by query; the least recently used goes first."""
 
     def __init__(self) -> None:
         self._pages: OrderedDict[Hashable, _Page] = OrderedDict()
 
-    def version(self, asked: Hashable) -> Hashable:
+    def version(self, query: Hashable) -> Hashable:
         """Return the version of the page that is kept, or None if none is."""
-        page = self._pages.get(asked)
+        page = self._pages.get(query)
         return page and page.version
 
-    def get(self, asked: Hashable, version: Hashable) -> Rendered | None:
+    def get(self, query: Hashable, version: Hashable) -> Rendered | None:
         """Return the page, if it is kept in this version."""
-        page = self._pages.get(asked)
+        page = self._pages.get(query)
         if page is None or version is None or page.version != version:
             return None
-        self._pages.move_to_end(asked)
+        self._pages.move_to_end(query)
         return page.rendered
 
-    def put(self, asked: Hashable, version: Hashable, rendered: Rendered) -> None:
+    def put(self, query: Hashable, version: Hashable, rendered: Rendered) -> None:
         """Keep a page, if it has a version to know it by."""
         if version is None:
             return
-        self._pages[asked] = _Page(version, rendered)
-        self._pages.move_to_end(asked)
-        if len(self._pages) > MOST:
+        self._pages[query] = _Page(version, rendered)
+        self._pages.move_to_end(query)
+        if len(self._pages) > MAX_PAGES:
             self._pages.popitem(last=False)
 
 

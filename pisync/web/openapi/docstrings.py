@@ -1,4 +1,4 @@
-"""Docstrings, also where Python was told to drop them (`python -OO`): from the source, then."""
+"""Docstrings, read from the source where Python drops them (`python -OO`)."""
 
 import ast
 import inspect

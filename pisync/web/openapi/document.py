@@ -182,7 +182,7 @@ def _responses(route: Route) -> Iterator[tuple[str, Json | str]]:
 
 
 def _refusals(route: Route) -> Iterator[str]:
-    """Yield the shared refusals that follow from what a call is."""
+    """Yield the names of the shared refusals that a route implies."""
     yield "Invalid"  # every call refuses a query that it does not know
     if route.scope is not None:
         yield from ("Unauthorized", "Unavailable")

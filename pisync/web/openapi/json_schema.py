@@ -1,4 +1,4 @@
-"""marshmallow schemas as JSON Schema: adds what apispec can't know of our fields and rules."""
+"""marshmallow schemas as JSON Schema: adds to apispec our fields and rules."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -183,7 +183,7 @@ class Converter(OpenAPIConverter):
         return {**found, "description": docstring(type(schema)).partition("\n")[0]}
 
     def field2property(self, field: fields.Field[Any]) -> Json:
-        """Return a field with what its kind asks for."""
+        """Return the JSON Schema of a field."""
         found = super().field2property(field)
         _mend(found, field)
         match field:
@@ -253,7 +253,7 @@ def _integer(found: Json) -> Json:
 
 
 def _with_form(found: Json, field: fields.Field[Any]) -> Json:
-    """Return what is found of a field, with what is known of its kind."""
+    """Return the JSON Schema of a field, with the rules of its kind."""
     match field:
         case Int() | QueryInt():
             return _integer(found)
@@ -273,7 +273,7 @@ def _with_form(found: Json, field: fields.Field[Any]) -> Json:
 
 
 def _mend(found: Json, field: fields.Field[Any]) -> None:
-    """Put right what apispec makes of defaults, patterns and open ranges."""
+    """Correct defaults, patterns and open ranges as apispec writes them."""
     if found.get("default", ...) is None:
         del found["default"]  # it stands for "left out"
     if "pattern" in found:
