@@ -177,7 +177,7 @@ def _secret(settings: Settings) -> str:
 
 async def _open_store(app: web.Application) -> AsyncIterator[None]:
     try:
-        await app[keys.STORE].open(app[keys.SIMULATOR])
+        await app[keys.STORE].open(app[keys.SIMULATOR].observer)
     except CannotOpen as exc:
         settings = app[keys.SETTINGS]
         place = f" ({settings.shown_store})" if settings.store_is_shared else ""

@@ -11,9 +11,9 @@ from pisync.auth.login_throttle import LoginThrottle
 from pisync.auth.passwords import Passwords
 from pisync.auth.revocations import RevocationFeed
 from pisync.clocks import SYSTEM_CLOCKS, MachineClocks
-from pisync.concurrency.queues import (
+from pisync.concurrency.keyed_queue import (
     Busy,
-    Queues,
+    KeyedQueue,
 )
 from pisync.model.account import (
     DEVICES,
@@ -74,7 +74,7 @@ class Accounts:
         )
         self._restrictions = restrictions or RevocationFeed(store.accounts, lambda _: None)
         self._clocks = clocks
-        self._names = Queues(at_once=1)
+        self._names = KeyedQueue(concurrency=1)
         self._admin_settled: asyncio.Task[None] | None = None
 
     async def start(self, admin_password: str | None, *, draw: bool) -> str | None:

@@ -9,9 +9,9 @@ from secrets import token_hex
 from typing import TypeVar
 
 from pisync.clocks import SYSTEM_CLOCKS, MachineClocks
-from pisync.concurrency.queues import (
+from pisync.concurrency.keyed_queue import (
     Busy,
-    Queues,
+    KeyedQueue,
 )
 from pisync.model.account import LoginDecision
 from pisync.model.timestamp import from_seconds
@@ -54,7 +54,7 @@ class LoginThrottle:
         self._salt = ""
         self._now = clocks.monotonic
         # Without queues, all who wait would ask the store again whenever a guess ends.
-        self._queues = Queues(limit)
+        self._queues = KeyedQueue(limit)
         self._ended = asyncio.Event()
 
     def forget(self) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from hmac import compare_digest
 from time import perf_counter
@@ -12,103 +12,138 @@ from typing import Protocol
 
 import bcrypt
 
-from pisync.concurrency.queues import (
-    LONGEST,
-    Busy,
-)
+from pisync.concurrency.cpus import cpu_limit
+from pisync.concurrency.keyed_queue import MAX_WAITING, Busy
 from pisync.model.password_policy import is_hashable, normalized
 
-# Niceness: requests that need no hash must not wait for one.
-_STEPS_BACK = 10
+MAX_THREADS = 8
+"""How many passwords are hashed at the same time at most, however many processors there are."""
+_NICENESS = 10
+"""Requests that need no hash must not wait for one."""
 
 
-class Meter(Protocol):
-    """Who is told of the hashing."""
+class HashMetrics(Protocol):
+    """What counts hashes."""
 
     def hashing(self, queued: int) -> None:
-        """So many passwords are hashed at this moment or wait for it."""
+        """Note how many passwords are being hashed or wait for it."""
 
     def hashed(self, seconds: float) -> None:
-        """A password was hashed in so many seconds."""
+        """Note that a password was hashed, and how long that took."""
+
+
+class _Job:
+    """A password to hash."""
+
+    def __init__(self, password: bytes, salt: bytes, cost: int) -> None:
+        self.password = password
+        self.salt = salt
+        self.cost = cost
+        self.is_abandoned = False
 
 
 class Passwords:
-    """Hashes passwords at a cost (the logarithm of bcrypt's rounds), as many at once as `threads`.
+    """Hashes passwords in threads.
 
-    `threads` defaults to one for each core. At most `longest` passwords wait for one.
+    Args:
+        cost: The logarithm of bcrypt's rounds.
+        metrics: What counts hashes.
+        threads: How many passwords are hashed at the same time; by default one for each processor
+            that this process may use, at most `MAX_THREADS`.
+        max_waiting: How many passwords may wait for a thread.
     """
 
     def __init__(
         self,
         cost: int,
-        meter: Meter | None = None,
+        metrics: HashMetrics | None = None,
         *,
         threads: int | None = None,
-        longest: int = LONGEST,
+        max_waiting: int = MAX_WAITING,
     ) -> None:
         self._cost = cost
-        self._meter = meter
-        threads = threads or _cores()
-        self._most = threads + longest
+        self._metrics = metrics
+        self._threads = threads or min(cpu_limit(), MAX_THREADS)
+        self._max_under_way = self._threads + max_waiting
         self._under_way = 0
-        self._pool = ThreadPoolExecutor(threads, "bcrypt", initializer=_step_back)
+        self._pool = self._new_pool()
         # A salt alone: hashing with it takes as long, and no hash is ever equal to it.
-        self._nobodys = bcrypt.gensalt(cost)
-        self._dearest = cost
+        self._dummy_hash = bcrypt.gensalt(cost)
+        self._max_cost_seen = cost
         """The highest cost of any hash seen: some may date from when it was set higher."""
 
     async def hash(self, password: str) -> bytes:
         """Return the hash of a password.
 
-        Raises Busy, or ValueError if bcrypt can't take it: see `is_hashable`.
+        Raises:
+            Busy: Too many passwords are waiting, or no thread can be made.
+            ValueError: bcrypt can't take the password; see `is_hashable`.
         """
         if not is_hashable(password):
             raise ValueError("bcrypt can't take this password")
         return await self._hash(normalized(password).encode(), bcrypt.gensalt(self._cost))
 
     async def matches(self, password: str, password_hash: bytes | None) -> bool:
-        """Say whether a hash is this password's; None never is, and takes as long to check.
+        """Return whether a hash is this password's.
 
-        So does a hash of any cost: else, after a change of the setting, the time would tell who has
-        an account. Raises Busy.
+        Missing accounts (None) are checked against a dummy hash, and hashes of a lower cost than
+        the highest seen take as long as that one, so timing reveals nothing.
+
+        Raises:
+            Busy: Too many passwords are waiting, or no thread can be made.
         """
-        expected = password_hash or self._nobodys
-        self._dearest = max(self._dearest, _cost_of(expected))
+        expected = password_hash or self._dummy_hash
+        self._max_cost_seen = max(self._max_cost_seen, _cost_of(expected))
         possible = is_hashable(password)
         attempt = normalized(password).encode() if possible else b""
-        actual = await self._hash(attempt, expected, self._dearest)
+        actual = await self._hash(attempt, expected, self._max_cost_seen)
         return compare_digest(actual, expected) and possible
 
     async def _hash(self, password: bytes, salt: bytes, cost: int = 0) -> bytes:
-        if self._under_way >= self._most:
+        if self._under_way >= self._max_under_way:
             raise Busy
         self._add_under_way(1)
         try:
-            loop = asyncio.get_running_loop()
-            result, seconds = await loop.run_in_executor(self._pool, _timed, password, salt, cost)
+            result, seconds = await asyncio.wrap_future(self._submit(_Job(password, salt, cost)))
         finally:
             self._add_under_way(-1)
-        if self._meter:
-            self._meter.hashed(seconds)
+        if self._metrics:
+            self._metrics.hashed(seconds)
         return result
+
+    def _submit(self, job: _Job) -> "Future[tuple[bytes, float]]":
+        try:
+            return self._pool.submit(_timed, job)
+        except RuntimeError as exc:  # the system allows no more threads
+            # The pool has queued it all the same.
+            job.is_abandoned = True
+            if self._under_way == 1:  # it may have no thread at all, to empty its queue
+                self._pool.shutdown(wait=False, cancel_futures=True)
+                self._pool = self._new_pool()
+            raise Busy from exc
+
+    def _new_pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._threads, "bcrypt", initializer=_lower_priority)
 
     def _add_under_way(self, count: int) -> None:
         self._under_way += count
-        if self._meter:
-            self._meter.hashing(self._under_way)
+        if self._metrics:
+            self._metrics.hashing(self._under_way)
 
     def close(self) -> None:
         """Give up what still waits, and let the threads finish what they are doing."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _timed(password: bytes, salt: bytes, cost: int) -> tuple[bytes, float]:
-    """Hash a password, with as much work as at `cost`; return the hash, and the seconds it took."""
+def _timed(job: _Job) -> tuple[bytes, float]:
+    """Hash a password, with as much work as its cost; return the hash, and the seconds it took."""
+    if job.is_abandoned:
+        return b"", 0.0
     started = perf_counter()
-    result = bcrypt.hashpw(password, salt)
+    result = bcrypt.hashpw(job.password, job.salt)
     # Each cost is twice the one before: 2^a, and 2^a + 2^(a+1) + … + 2^(b-1), are 2^b.
-    for each in range(_cost_of(salt), cost):
-        bcrypt.hashpw(password, bcrypt.gensalt(each))
+    for cost in range(_cost_of(job.salt), job.cost):
+        bcrypt.hashpw(job.password, bcrypt.gensalt(cost))
     return result, perf_counter() - started
 
 
@@ -117,17 +152,10 @@ def _cost_of(salt: bytes) -> int:
     return int(salt.split(b"$", 3)[2])
 
 
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS, nor on Windows
-        return os.cpu_count() or 1
-
-
-def _step_back() -> None:
+def _lower_priority() -> None:
     # Only Linux has a niceness for each thread, and a sandbox may forbid changing it.
     if sys.platform == "linux":
         thread = threading.get_native_id()
         with suppress(OSError):
             niceness = os.getpriority(os.PRIO_PROCESS, thread)
-            os.setpriority(os.PRIO_PROCESS, thread, niceness + _STEPS_BACK)
+            os.setpriority(os.PRIO_PROCESS, thread, niceness + _NICENESS)

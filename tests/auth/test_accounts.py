@@ -18,7 +18,7 @@ from pisync.auth.accounts import (
 from pisync.auth.login_throttle import TooManyFailures
 from pisync.auth.passwords import Passwords
 from pisync.clocks import MachineClocks
-from pisync.concurrency.queues import Busy
+from pisync.concurrency.keyed_queue import Busy
 from pisync.model.account import Account, LoginDecision, LoginPermit
 from pisync.model.first_fleet import first_fleet
 from pisync.model.profile import Profile
@@ -113,12 +113,12 @@ async def bench(
     failures: tuple[int, float] | None = (LIMIT, WINDOW),
     *,
     cost: int = 4,
-    longest: int = 500,
+    max_waiting: int = 500,
 ) -> AsyncIterator[Bench]:
     time, hashes = ManualTime(), Hashes()
     store = Store(time)
     await store.open(RecordingObserver())
-    passwords = Passwords(cost, hashes, threads=1, longest=longest)
+    passwords = Passwords(cost, hashes, threads=1, max_waiting=max_waiting)
     accounts = Accounts(store, passwords, failures)
     yield Bench(accounts, store, time, hashes)
     await accounts.close()
@@ -188,7 +188,7 @@ async def test_two_processes_cannot_both_have_a_name() -> None:
 
 
 async def test_a_name_stays_free_when_its_registration_comes_to_nothing() -> None:
-    async with bench(longest=0) as b:
+    async with bench(max_waiting=0) as b:
         busy = asyncio.create_task(b.accounts.register("somebody", RIGHT))
         await asyncio.sleep(0)
         with pytest.raises(Busy):
@@ -388,7 +388,7 @@ async def test_waiting_for_a_guess_that_never_ends_ends_in_busy(
 
 
 async def test_a_guess_that_could_not_be_tried_is_not_counted_and_not_left_under_way() -> None:
-    async with bench((1, WINDOW), longest=0) as b:
+    async with bench((1, WINDOW), max_waiting=0) as b:
         await b.accounts.register("alice", RIGHT)
         hashing = asyncio.create_task(b.accounts.register("somebody", RIGHT))
         await asyncio.sleep(0)

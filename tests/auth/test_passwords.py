@@ -1,6 +1,7 @@
 import asyncio
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,8 +10,8 @@ from pathlib import Path
 import bcrypt
 import pytest
 
-from pisync.auth.passwords import Passwords
-from pisync.concurrency.queues import Busy
+from pisync.auth.passwords import MAX_THREADS, Passwords
+from pisync.concurrency.keyed_queue import Busy
 from pisync.model.password_policy import is_hashable
 
 CHEAP = 4
@@ -33,9 +34,9 @@ class Hashes:
 
 @contextmanager
 def hashing(
-    cost: int = CHEAP, hashes: Hashes | None = None, *, threads: int = 2, longest: int = 500
+    cost: int = CHEAP, hashes: Hashes | None = None, *, threads: int = 2, max_waiting: int = 500
 ) -> Iterator[Passwords]:
-    passwords = Passwords(cost, hashes, threads=threads, longest=longest)
+    passwords = Passwords(cost, hashes, threads=threads, max_waiting=max_waiting)
     yield passwords
     passwords.close()
 
@@ -134,7 +135,7 @@ async def test_hashing_steps_back_behind_everything_else() -> None:
 
 async def test_beyond_the_queue_it_is_busy_and_everything_queued_is_hashed() -> None:
     hashes = Hashes()
-    with hashing(CHEAP, hashes, threads=1, longest=3) as passwords:
+    with hashing(CHEAP, hashes, threads=1, max_waiting=3) as passwords:
         results = await asyncio.gather(
             *(passwords.hash(f"password {n}") for n in range(10)), return_exceptions=True
         )
@@ -147,7 +148,7 @@ async def test_beyond_the_queue_it_is_busy_and_everything_queued_is_hashed() -> 
 
 async def test_who_hangs_up_leaves_the_queue() -> None:
     hashes = Hashes()
-    with hashing(10, hashes, threads=1, longest=3) as passwords:
+    with hashing(10, hashes, threads=1, max_waiting=3) as passwords:
         waiting = [asyncio.create_task(passwords.hash("password")) for _ in range(4)]
         await asyncio.sleep(0)
         for task in waiting[1:]:
@@ -191,3 +192,38 @@ def test_a_password_that_is_far_too_long_costs_nothing() -> None:
     began = time.process_time()
     assert not is_hashable("\u0301\u0316" * 30_000)
     assert time.process_time() - began < 0.05
+
+
+async def test_where_no_thread_can_be_made_it_is_busy_and_recovers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    hashes = Hashes()
+    with hashing(CHEAP, hashes, threads=4) as passwords:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            for _ in range(3):
+                with pytest.raises(Busy):
+                    await passwords.hash("correct horse")
+        password_hash = await passwords.hash("correct horse")
+        assert await passwords.matches("correct horse", password_hash)
+        assert len(hashes.seconds) == 2
+        await asyncio.sleep(0.1)  # for the thread to be idle again
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            results = await asyncio.gather(
+                *(passwords.hash("correct horse") for _ in range(4)), return_exceptions=True
+            )
+        assert Busy in {type(result) for result in results}
+        assert bytes in {type(result) for result in results}
+
+
+def test_threads_are_few_however_many_processors_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pisync.auth.passwords.cpu_limit", lambda: 96)
+    passwords = Passwords(CHEAP)
+    assert passwords._pool._max_workers == MAX_THREADS  # noqa: SLF001 - nothing else tells
+    passwords.close()

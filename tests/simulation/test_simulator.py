@@ -13,9 +13,9 @@ import pytest
 import uvloop
 
 from pisync.clocks import SystemClocks
-from pisync.concurrency.queues import (
+from pisync.concurrency.keyed_queue import (
     Busy,
-    Queues,
+    KeyedQueue,
 )
 from pisync.model.device import Device, ErrorLog
 from pisync.model.draw import draw
@@ -28,16 +28,14 @@ from pisync.model.sync import (
     SyncDecision,
     SyncResult,
 )
+from pisync.simulation.bulk import BulkResult
 from pisync.simulation.events import (
     Broker,
     Resync,
     Subscription,
 )
 from pisync.simulation.lateness import LatenessView
-from pisync.simulation.simulator import (
-    BulkResult,
-    Simulator,
-)
+from pisync.simulation.simulator import Simulator
 from pisync.stores.base import (
     BATCH,
     FleetReplaced,
@@ -136,7 +134,7 @@ class Live:
 @asynccontextmanager
 async def running(first: FirstData, profile: Profile) -> AsyncIterator[Live]:
     live = Live(first, profile)
-    await live.store.open(live.simulator)
+    await live.store.open(live.simulator.observer)
     resolver = asyncio.create_task(live.simulator.run())
     yield live
     resolver.cancel()
@@ -372,7 +370,7 @@ class TestStartListed:
     async def test_of_many_batches_takes_turns_and_more_than_may_wait_is_busy(
         self, slow: Live, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(slow.simulator, "_queues", Queues(at_once=1, longest=2))
+        slow.simulator.bulk.queue = KeyedQueue(concurrency=1, max_waiting=2)
         many, few = range(1, BATCH + 2), range(1, BATCH + 1)
         calls = [asyncio.create_task(slow.simulator.start_all(F, None)) for _ in range(2)]
         calls.append(asyncio.create_task(slow.simulator.start_listed(F, many)))
@@ -391,7 +389,7 @@ class TestStartListed:
     async def test_of_many_batches_keeps_no_other_fleet_waiting(
         self, slow: Live, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(slow.simulator, "_queues", Queues(at_once=1))
+        slow.simulator.bulk.queue = KeyedQueue(concurrency=1)
         await slow.store.fleets.put("other", Generated(10), SLOW)
         go_on = asyncio.Event()
 
@@ -506,7 +504,7 @@ class TestBulk:
         call: Callable[[Simulator], Awaitable[BulkResult]],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(slow.simulator, "_queues", Queues(at_once=1))
+        slow.simulator.bulk.queue = KeyedQueue(concurrency=1)
 
         async def reset(begins: int) -> None:
             if begins == 1:
@@ -564,7 +562,7 @@ class TestBulk:
         call: Callable[[Simulator], Awaitable[BulkResult]],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(slow.simulator, "_queues", Queues(at_once=1))
+        slow.simulator.bulk.queue = KeyedQueue(concurrency=1)
         first, second = (asyncio.ensure_future(call(slow.simulator)) for _ in range(2))
         await eventually(lambda: slow.store.starter.begins > 0, interval=0)
         second.cancel()
@@ -708,7 +706,7 @@ class TestLateness:
         generation = (await live.store.queries.fleet(F)).generation
         device = await live.store.queries.device(F, 1)
         await live.store.fleets.reset(F)
-        live.simulator.finished(F, generation, [FinishedSync(device, None, 5.0)])
+        live.simulator.observer.finished(F, generation, [FinishedSync(device, None, 5.0)])
         assert await live.lateness() == (0, 0, 0)
 
 
@@ -756,5 +754,5 @@ class TestTelling:
     ) -> None:
         await slow.store.fleets.put("other", Generated(1), SLOW)
         with slow.broker.subscribe(F) as one, slow.broker.subscribe("other") as other:
-            slow.simulator.missed()
+            slow.simulator.observer.missed()
             assert await told(one) == await told(other) == [None]

@@ -18,8 +18,8 @@ from pisync.model.fleet import FleetView, Ledger, Stats
 from pisync.model.profile import ConstantDelay, Delay, LognormalDelay, Profile, UniformDelay
 from pisync.model.sync import ClockAdvance
 from pisync.model.timestamp import SECOND
+from pisync.simulation.bulk import BulkResult
 from pisync.simulation.lateness import LatenessView
-from pisync.simulation.simulator import BulkResult
 from pisync.web.contract.problems import (
     JSON_TYPE,
     Problem,

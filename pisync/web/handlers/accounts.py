@@ -10,7 +10,7 @@ from pisync.auth.accounts import (
     WrongCredentials,
 )
 from pisync.auth.login_throttle import TooManyFailures
-from pisync.concurrency.queues import Busy
+from pisync.concurrency.keyed_queue import Busy
 from pisync.keys import ACCOUNTS, CLAIMS, METRICS, SETTINGS, TOKENS
 from pisync.model.account import Account
 from pisync.telemetry.metrics import Login

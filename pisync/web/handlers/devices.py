@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import hdrs, web
 
 from pisync import keys
-from pisync.concurrency.queues import Busy
+from pisync.concurrency.keyed_queue import Busy
 from pisync.model.device import DevicePage
 from pisync.model.sync import SyncDecision
 from pisync.stores.base import NoSuchDevice

@@ -23,8 +23,8 @@ from pisync.model.profile import (
 )
 from pisync.model.sync import ClockAdvance
 from pisync.model.timestamp import EARLIEST, LATEST, SECOND
+from pisync.simulation.bulk import BulkResult
 from pisync.simulation.lateness import LatenessView
-from pisync.simulation.simulator import BulkResult
 from pisync.web.contract import answer_schemas as schemas
 from pisync.web.contract import rendering
 from pisync.web.contract.schemas import FLEET_NAME

@@ -274,7 +274,7 @@ async def test_when_too_many_passwords_wait_it_is_503_with_retry_after(
     aiohttp_client: AiohttpClient, api: Api
 ) -> None:
     metrics = Metrics()
-    passwords = Passwords(10, metrics, threads=1, longest=0)
+    passwords = Passwords(10, metrics, threads=1, max_waiting=0)
     app = web.Application(middlewares=[observe(RequestObserver(metrics, access_log=False))])
     app[keys.SETTINGS] = SETTINGS
     app[keys.METRICS] = metrics

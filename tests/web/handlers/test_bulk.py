@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pisync.concurrency.queues import Queues
+from pisync.concurrency.keyed_queue import KeyedQueue
 from tests.conftest import Answer, MakeApi
 from tests.support.fleet_lab import (
     FULL,
@@ -195,7 +195,8 @@ async def test_where_too_many_wait_for_their_turn_it_is_503(
     make_api: MakeApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "pisync.simulation.simulator.Queues", lambda at_once: Queues(at_once, longest=0)
+        "pisync.simulation.bulk.KeyedQueue",
+        lambda concurrency: KeyedQueue(concurrency, max_waiting=0),
     )
     user = (await make_api(devices=1000)).as_("devices")
     answers = await asyncio.gather(*(user.post("/devices/sync", {"all": True}) for _ in range(40)))

@@ -2,16 +2,16 @@ import asyncio
 
 import pytest
 
-from pisync.concurrency.queues import (
+from pisync.concurrency.keyed_queue import (
     Busy,
-    Queues,
+    KeyedQueue,
 )
 
 
 class Callers:
     """People in queues, each of whom stays at its front until told to go."""
 
-    def __init__(self, queues: Queues) -> None:
+    def __init__(self, queues: KeyedQueue) -> None:
         self._queues = queues
         self._done: dict[str, asyncio.Event] = {}
         self.served: list[str] = []
@@ -39,7 +39,7 @@ async def settle() -> None:
 
 
 async def test_so_many_are_served_at_once_and_the_others_in_the_order_they_came() -> None:
-    callers = Callers(Queues(at_once=2))
+    callers = Callers(KeyedQueue(concurrency=2))
     tasks = [await callers.come(who, b"key") for who in "abcde"]
     assert callers.served == ["a", "b"]
     await callers.go("b")
@@ -51,7 +51,7 @@ async def test_so_many_are_served_at_once_and_the_others_in_the_order_they_came(
 
 
 async def test_a_turn_in_two_queues_waits_for_both() -> None:
-    callers = Callers(Queues(at_once=1))
+    callers = Callers(KeyedQueue(concurrency=1))
     tasks = [
         await callers.come("a", b"left"),
         await callers.come("b", b"right"),
@@ -66,7 +66,7 @@ async def test_a_turn_in_two_queues_waits_for_both() -> None:
 
 
 async def test_whoever_finds_too_many_waiting_is_told_so_but_a_free_queue_serves() -> None:
-    callers = Callers(Queues(at_once=1, longest=2))
+    callers = Callers(KeyedQueue(concurrency=1, max_waiting=2))
     tasks = [await callers.come(who, b"key") for who in "abc"]
     late = await callers.come("late", b"key")
     with pytest.raises(Busy):
@@ -79,7 +79,7 @@ async def test_whoever_finds_too_many_waiting_is_told_so_but_a_free_queue_serves
 
 
 async def test_whoever_leaves_the_queue_holds_nobody_up() -> None:
-    callers = Callers(Queues(at_once=1, longest=1))
+    callers = Callers(KeyedQueue(concurrency=1, max_waiting=1))
     first = await callers.come("a", b"left")
     leaver = await callers.come("leaver", b"right", b"left")
     leaver.cancel()
@@ -89,3 +89,25 @@ async def test_whoever_leaves_the_queue_holds_nobody_up() -> None:
     assert callers.served == ["a", "b"]
     await callers.go("b")
     await asyncio.gather(first, last)
+
+
+async def test_a_queue_that_many_stand_in_keeps_nobody_out_of_another() -> None:
+    queue = KeyedQueue(concurrency=1, max_waiting=10)
+
+    async def stand(key: bytes, ends: asyncio.Event) -> None:
+        async with queue.turn(key):
+            await ends.wait()
+
+    ends = asyncio.Event()
+    waiting = [asyncio.create_task(stand(b"many", ends)) for _ in range(11)]
+    await asyncio.sleep(0)
+    with pytest.raises(Busy):
+        await stand(b"many", ends)
+    waiting += [asyncio.create_task(stand(b"few", ends)) for _ in range(6)]
+    await asyncio.sleep(0)
+    for key in (b"many", b"few"):  # that is its share, of two
+        with pytest.raises(Busy):
+            await stand(key, ends)
+    ends.set()
+    async with asyncio.timeout(5):
+        await asyncio.gather(*waiting)

@@ -1,0 +1,57 @@
+"""What becomes of the news from a store: counts, events, and the next time to look."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from pisync.model.sync import Change, FinishedSync, SyncResult
+from pisync.simulation.alarm import Alarm
+from pisync.simulation.events import Broker
+from pisync.simulation.lateness import Lateness, LatenessView
+from pisync.telemetry.metrics import Metrics
+
+
+class SimulationObserver:
+    """A store's observer: counts what happens in it, and tells of it."""
+
+    def __init__(self, metrics: Metrics, broker: Broker, alarm: Alarm) -> None:
+        self._metrics = metrics
+        self._broker = broker
+        self._alarm = alarm
+        self._lateness: defaultdict[tuple[str, int], Lateness] = defaultdict(Lateness)
+        """By name and generation of the fleet."""
+
+    def lateness(self, fleet: str, generation: int) -> LatenessView:
+        """Return how late those syncs of a fleet were that finished by themselves."""
+        return self._lateness.get((fleet, generation), Lateness()).view()
+
+    def began(self, _fleet: str, results: Sequence[SyncResult]) -> None:
+        """Count what became of requests to sync."""
+        for result in results:
+            self._metrics.began(result.decision)
+
+    def finished(self, fleet: str, generation: int, syncs: Sequence[FinishedSync]) -> None:
+        """Count finished attempts."""
+        lateness = self._lateness[fleet, generation]
+        for sync in syncs:
+            self._metrics.finished(sync.device.sync_status_code)
+            if sync.lateness is not None:
+                lateness.add(sync.lateness)
+                self._metrics.late(sync.lateness)
+
+    def changed(self, fleet: str, changes: Sequence[Change]) -> None:
+        """Publish what happened."""
+        self._broker.publish(fleet, changes)
+
+    def replaced(self, fleet: str) -> None:
+        """Forget what was known of a fleet."""
+        for known in [key for key in self._lateness if key[0] == fleet]:
+            del self._lateness[known]
+        self._broker.start_over(fleet)
+
+    def missed(self) -> None:
+        """Tell every subscriber that they may have missed something."""
+        self._broker.start_all_over()
+
+    def due_in(self, seconds: float) -> None:
+        """Look at the store again by then."""
+        self._alarm.set(seconds)
