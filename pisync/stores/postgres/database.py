@@ -120,7 +120,11 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """Lend a connection, for as long as a transaction may take. Raises StoreUnavailable."""
+        """Lend a connection, for as long as a transaction may take.
+
+        Raises:
+            StoreUnavailable: The database can't be reached, or refused a statement.
+        """
         try:
             async with asyncio.timeout(PATIENCE):
                 connection = await self._pool.acquire()
@@ -143,7 +147,10 @@ class Database:
     async def call(self, job: Callable[[Connection], Awaitable[_Result]]) -> _Result:
         """Do a job with a connection, and again if it conflicted with others.
 
-        Raises StoreUnavailable, and what the job raises.
+        Raises:
+            StoreUnavailable: The database can't be reached, refused a statement, or there were
+                conflicts each time.
+            Exception: What the job raises.
         """
         for left in reversed(range(_TRIES)):
             try:
@@ -157,7 +164,9 @@ class Database:
     async def persist(self, job: Callable[[Connection], Awaitable[_Result | None]]) -> _Result:
         """Do a job again and again until it returns something: others were faster each time.
 
-        Raises StoreUnavailable, also if that takes too long, and what the job raises.
+        Raises:
+            StoreUnavailable: As `call`, or others were faster for too long.
+            Exception: What the job raises.
         """
         now = asyncio.get_running_loop().time
         deadline = now() + PATIENCE
@@ -167,15 +176,27 @@ class Database:
         return result
 
     async def fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:
-        """Return the rows of a statement. Raises StoreUnavailable."""
+        """Return the rows of a statement.
+
+        Raises:
+            StoreUnavailable: As `call`.
+        """
         return await self.call(lambda connection: connection.fetch(sql, *args))
 
     async def fetchrow(self, sql: str, *args: Any) -> asyncpg.Record | None:
-        """Return the first row of a statement, if any. Raises StoreUnavailable."""
+        """Return the first row of a statement, if any.
+
+        Raises:
+            StoreUnavailable: As `call`.
+        """
         return await self.call(lambda connection: connection.fetchrow(sql, *args))
 
     async def fetchval(self, sql: str, *args: Any) -> Any:
-        """Return the first value of a statement's first row. Raises StoreUnavailable."""
+        """Return the first value of a statement's first row.
+
+        Raises:
+            StoreUnavailable: As `call`.
+        """
         return await self.call(lambda connection: connection.fetchval(sql, *args))
 
     def _failed(self, exc: Exception) -> None:
@@ -201,9 +222,13 @@ class Turns:
         self._locks = WeakValueDictionary[str, asyncio.Lock]()
 
     @asynccontextmanager
-    async def turn(self, what: str) -> AsyncIterator[None]:
-        """Wait for a turn, and hold it. Raises StoreUnavailable."""
-        lock = self._locks.setdefault(what, asyncio.Lock())
+    async def turn(self, key: str) -> AsyncIterator[None]:
+        """Wait for a turn, and hold it.
+
+        Raises:
+            StoreUnavailable: The call that was waited for has failed.
+        """
+        lock = self._locks.setdefault(key, asyncio.Lock())
         has_waited = lock.locked()
         async with lock:
             # It waited for a call that failed: its own time is up, too.

@@ -33,7 +33,12 @@ class Listener:
         )
 
     async def open(self) -> None:
-        """Begin to listen. Raises what a connection may raise."""
+        """Begin to listen.
+
+        Raises:
+            CannotConnect: No host takes writes.
+            Exception: One of `FAILURES`.
+        """
         connection = await self._connect()
         self._listening = asyncio.create_task(self._listen(connection))
 
