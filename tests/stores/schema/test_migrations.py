@@ -109,11 +109,16 @@ async def test_a_database_of_a_newer_version_is_refused_and_not_touched(empty: s
 
 
 async def test_a_table_in_another_schema_is_in_nobodys_way(empty: str) -> None:
-    await ask(empty, "CREATE SCHEMA theirs")
-    await ask(empty, "CREATE TABLE theirs.devices (serial text)")
+    name = Address.parse(empty).dsn.partition("?")[0].rpartition("/")[2]
+    await ask(empty, "CREATE TABLE devices (serial text)")
+    await ask(empty, "CREATE TABLE alembic_version AS SELECT 'ae1027a6acf' AS version_num")
+    await ask(empty, "CREATE SCHEMA ours")
+    await ask(empty, f"ALTER DATABASE {name} SET search_path = ours, public")
     store = PostgresStore(empty, TWENTY, FAILING)
     await store.open(RecordingObserver())
+    assert len(await start(store, 1, 2, 3)) == 3
     await store.close()
+    assert await ask(empty, "SELECT count(*) FROM public.devices") == 0
 
 
 async def test_functions_of_an_early_version_are_made_anew(empty: str) -> None:

@@ -60,22 +60,28 @@ def downgrade(connection: Connection, revision: str) -> None:
     command.downgrade(_config(connection), revision)
 
 
+def schema_of(connection: Connection) -> str | None:
+    """Return the schema that tables are made in, of several that may be searched for them."""
+    return inspect(connection).default_schema_name
+
+
 def _revision(connection: Connection) -> str | None:
-    if not inspect(connection).has_table(_VERSIONS):
+    if not inspect(connection).has_table(_VERSIONS, schema_of(connection)):
         return None
     revision: str | None = connection.scalar(text(f"SELECT version_num FROM {_VERSIONS}"))  # noqa: S608 - ours
     return revision
 
 
 def _refuse_others(connection: Connection, revision: str | None) -> None:
-    tables = set(inspect(connection).get_table_names()) - {_VERSIONS}
+    inspector, schema = inspect(connection), schema_of(connection)
+    tables = set(inspector.get_table_names(schema)) - {_VERSIONS}
     if connection.dialect.name == "postgresql":
         tables.difference_update(connection.scalars(text(_OF_EXTENSIONS)))
     if revision is None:
         is_ours = not tables
     else:
         is_ours = tables >= _ALWAYS and any(
-            column["name"] == "first_data" for column in inspect(connection).get_columns("fleets")
+            column["name"] == "first_data" for column in inspector.get_columns("fleets", schema)
         )
     if not is_ours:
         names = ", ".join(sorted(tables)[:3]) + (", …" if len(tables) > 3 else "")
