@@ -66,7 +66,7 @@ async def flood(server: Running, events: float) -> None:
     size = round(events / EVENTS_OF_A_SYNC / BATCHES)
     started = time.monotonic()
     for batch in count():
-        ids = [1 + (batch * size + each) % DEVICES for each in range(size)]
+        ids = [1 + (batch * size + place) % DEVICES for place in range(size)]
         body = json.dumps({"device_ids": ids}).encode()
         status, answer = await asyncio.to_thread(server.call, "POST", "/devices/sync", body)
         if status != 202:
@@ -104,9 +104,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=float, default=1_000, help="a second (default: 1000)")
     parser.add_argument("--seconds", type=float, default=30, help="of typing (default: 30)")
-    given = parser.parse_args()
+    options = parser.parse_args()
     with running(PISYNC, DEVICES) as server:
-        rate, keys = asyncio.run(measure(server, given.events, given.seconds))
+        rate, keys = asyncio.run(measure(server, options.events, options.seconds))
     p50, p99 = (keys[int(len(keys) * share)] for share in (0.5, 0.99))
     print(f"{rate:.0f} events a second, {len(keys)} keys; milliseconds from a key to its frame:")
     print(f"p50 {p50:.0f}, p99 {p99:.0f}, max {keys[-1]:.0f} ({UNSEEN}: that or less)")

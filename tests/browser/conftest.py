@@ -1,4 +1,4 @@
-"""A real browser, and what it has to complain about."""
+"""A real browser, and the errors that it reports."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ ARGUMENTS = (
     "--disable-sync",
     "--no-first-run",
 )
-PATIENCE = 20_000  # milliseconds: a busy machine draws slowly
+PATIENCE = 20_000  # milliseconds; a busy machine renders slowly
 
 
 def chromium() -> str:
@@ -56,16 +56,16 @@ CUT_OFF = "net::ERR_NETWORK_CHANGED"
 async def visit(page: Page, path: str) -> None:
     """Open a path.
 
-    Once more if the machine's network has changed meanwhile, as it does when containers come and
-    go: the browser then breaks off what it is loading.
+    Try again if the machine's network has changed meanwhile, as it does when containers start and
+    stop: the browser then aborts its requests.
     """
     cut_off: list[Request] = []
 
-    def see_failure(request: Request) -> None:
+    def on_failure(request: Request) -> None:
         if request.failure == CUT_OFF:
             cut_off.append(request)
 
-    page.on("requestfailed", see_failure)
+    page.on("requestfailed", on_failure)
     for _ in range(5):
         cut_off.clear()
         try:
@@ -76,34 +76,34 @@ async def visit(page: Page, path: str) -> None:
         else:
             if not cut_off:
                 return
-    pytest.fail("the machine's network does not come to rest")
+    pytest.fail("the machine's network keeps changing")
 
 
-def watch(page: Page, home: URL) -> list[str]:
-    """Return a list that grows by all that the page does and should not do.
+def collect_errors(page: Page, home: URL) -> list[str]:
+    """Return a list to which the errors of a page are added as they occur.
 
-    That is: an error in the console, where a breach of the content security policy shows too; one
-    that nobody caught; a request to another host than its home.
+    They are: errors in the console, such as violations of the content security policy; uncaught
+    exceptions; requests to a host other than its own.
     """
-    complaints: list[str] = []
+    errors_seen: list[str] = []
 
-    def see_console(said: ConsoleMessage) -> None:
-        if said.type in ("error", "warning") and CUT_OFF not in said.text:
-            complaints.append(said.text)
+    def on_console(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning") and CUT_OFF not in message.text:
+            errors_seen.append(message.text)
 
-    def see_request(request: Request) -> None:
+    def on_request(request: Request) -> None:
         url = URL(request.url)
         if url.scheme != "data" and url.origin() != home.origin():
-            complaints.append(f"asks for {url}")
+            errors_seen.append(f"requests {url}")
 
-    page.on("console", see_console)
-    page.on("request", see_request)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    return complaints
+    page.on("console", on_console)
+    page.on("request", on_request)
+    page.on("pageerror", lambda error: errors_seen.append(str(error)))
+    return errors_seen
 
 
 @pytest.fixture
-async def unwatched_page(browser: Browser, api: Api) -> AsyncIterator[Page]:
+async def unchecked_page(browser: Browser, api: Api) -> AsyncIterator[Page]:
     """A page that opens the application's paths."""
     expect.set_options(timeout=PATIENCE)
     home = str(api.client.make_url("/"))
@@ -115,13 +115,13 @@ async def unwatched_page(browser: Browser, api: Api) -> AsyncIterator[Page]:
 
 
 @pytest.fixture
-def complaints(unwatched_page: Page, api: Api) -> list[str]:
-    """What the page did that it should not; what a test means to happen, it takes out."""
-    return watch(unwatched_page, api.client.make_url("/"))
+def errors_seen(unchecked_page: Page, api: Api) -> list[str]:
+    """The errors of the page; a test removes those that it provokes."""
+    return collect_errors(unchecked_page, api.client.make_url("/"))
 
 
 @pytest.fixture
-async def page(unwatched_page: Page, complaints: list[str]) -> AsyncIterator[Page]:
-    """The same; in the end it must have done nothing that it should not."""
-    yield unwatched_page
-    assert complaints == []
+async def page(unchecked_page: Page, errors_seen: list[str]) -> AsyncIterator[Page]:
+    """The same; at the end of the test there must be no errors."""
+    yield unchecked_page
+    assert errors_seen == []

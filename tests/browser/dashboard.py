@@ -1,4 +1,4 @@
-"""The dashboard as one who sits before it: where things are, and what is done again and again."""
+"""The dashboard as its user sees it: where things are, and actions that many tests share."""
 
 import re
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ from playwright.async_api import Locator, Page, expect
 from tests.browser.conftest import visit
 from tests.conftest import Api
 
-# Without a preload: that would make style elements, which the page's policy forbids.
+# A preload would make style elements, which the page's policy forbids.
 AXE_RUN = "axe.run({ preload: false, rules: { 'target-size': { enabled: true } } })"
 SMALL_TARGETS = """[...document.querySelectorAll("a, button, input, select, summary, textarea")]
-  .filter((each) => each.checkVisibility() && !each.closest("p.small-print"))
-  .map((each) => [each, each.getBoundingClientRect()])
+  .filter((part) => part.checkVisibility() && !part.closest("p.small-print"))
+  .map((part) => [part, part.getBoundingClientRect()])
   .filter(([_, { width, height }]) => width < 24 || height < 24)
-  .map(([each, { width, height }]) => `${each.outerHTML.slice(0, 60)}: ${width} by ${height}`)"""
+  .map(([part, { width, height }]) => `${part.outerHTML.slice(0, 60)}: ${width} by ${height}`)"""
 AXE = (Path(__file__).parent / "vendor/axe-core/axe.min.js").read_text()
 
 
@@ -54,7 +54,7 @@ class Dashboard:
         return self.page.get_by_role("button", name=name, exact=True)
 
     def card(self, name: str) -> Locator:
-        """A part of the page, by its heading."""
+        """Return a part of the page by its heading."""
         return self.page.get_by_role("region", name=name, exact=True)
 
     @property
@@ -67,13 +67,13 @@ class Dashboard:
         return self.rows.filter(has=header)
 
     def figure(self, name: str) -> Locator:
-        """A number of the fleet at a glance."""
+        """Return a figure of the summary."""
         named = self.page.get_by_text(name, exact=True)
         return self.page.locator(".figures div").filter(has=named).locator("dd")
 
     @property
     def alert(self) -> Locator:
-        """What is wrong, as the page says it."""
+        """The error message on the page."""
         return self.page.get_by_role("alert").filter(has_text=re.compile(r"\S"))
 
     @property
@@ -90,31 +90,31 @@ class Dashboard:
         return [int(text) for text in await self.rows.locator("th").all_inner_texts()]
 
     async def confirm(self, answer: str) -> None:
-        """Answer the question that the page asks."""
+        """Answer the dialog."""
         await self.page.get_by_role("dialog").get_by_role("button", name=answer).click()
 
-    async def flaws(self) -> list[str]:
-        """Return what axe finds wrong with what is shown now."""
+    async def accessibility_violations(self) -> list[str]:
+        """Return the rules of axe that the page violates now."""
         await expect(self.page.locator(".reading")).to_have_count(0)
         await self.page.evaluate(AXE)
-        found = await self.page.evaluate(AXE_RUN)
-        return [_flaw(each) for each in found["violations"]]
+        results = await self.page.evaluate(AXE_RUN)
+        return [_violation(result) for result in results["violations"]]
 
-    async def hard_to_hit(self) -> list[str]:
-        """Return what can be clicked and is smaller than 24 pixels, whatever room is around it."""
+    async def small_targets(self) -> list[str]:
+        """Return the targets smaller than 24 pixels, whatever the space around them."""
         return list(await self.page.evaluate(SMALL_TARGETS))
 
     async def overflow(self) -> int:
-        """Return by how many pixels what is shown is wider than the window."""
+        """Return by how many pixels the page is wider than the window."""
         width = "document.documentElement.scrollWidth - innerWidth"
         return max(0, int(await self.page.evaluate(width)))
 
 
-def _flaw(found: Mapping[str, Any]) -> str:
+def _violation(found: Mapping[str, Any]) -> str:
     places = ", ".join(str(node["target"][0]) for node in found["nodes"][:3])
     return f"{found['id']}: {found['help']} ({places})"
 
 
-def forgive(complaints: list[str], *meant: str) -> None:
-    """Strike out what the browser says of calls that were meant to fail so."""
-    complaints[:] = [each for each in complaints if not any(why in each for why in meant)]
+def ignore_errors(errors_seen: list[str], *texts: str) -> None:
+    """Remove the errors with one of these texts, which the test has provoked."""
+    errors_seen[:] = [error for error in errors_seen if not any(text in error for text in texts)]

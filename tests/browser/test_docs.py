@@ -3,17 +3,17 @@
 import pytest
 from playwright.async_api import Locator, Page, expect
 
-from tests.browser.conftest import visit, watch
+from tests.browser.conftest import collect_errors, visit
 from tests.conftest import Api
 from tests.support.documented import DOCUMENT
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
-CALLS = [said for methods in DOCUMENT["paths"].values() for said in methods.values()]
+CALLS = [call for methods in DOCUMENT["paths"].values() for call in methods.values()]
 
 
 async def opened(page: Page, operation: str) -> Locator:
-    """Unfold a call, as one who wants to try it does."""
+    """Unfold a call, to try it."""
     call = page.locator(f"[id$='-{operation}'].opblock")
     await call.locator(".opblock-summary-control").click()
     await expect(call.locator("button.execute")).to_be_visible()
@@ -42,14 +42,14 @@ async def test_light_and_dark_follow_the_system(page: Page, scheme: str) -> None
     assert (await page.evaluate(shown) == "dark") == (scheme == "dark")
 
 
-async def test_it_shows_how_a_call_can_be_answered(page: Page) -> None:
+async def test_it_shows_the_responses_of_a_call(page: Page) -> None:
     await visit(page, "/docs")
     call = await opened(page, "put_fleet")
     answers = DOCUMENT["paths"]["/admin/fleets/{fleet}"]["put"]["responses"]
     await expect(call.locator("tr.response")).to_have_count(len(answers))
 
 
-async def test_who_registers_on_it_is_authorized_and_can_try_calls(page: Page) -> None:
+async def test_registering_on_it_authorizes(page: Page) -> None:
     await visit(page, "/docs")
     assert await executed(await opened(page, "register")) == "201"
     sync = await opened(page, "sync_device")
@@ -59,14 +59,14 @@ async def test_who_registers_on_it_is_authorized_and_can_try_calls(page: Page) -
     assert await executed(await opened(page, "list_errors")) == "200"
 
 
-async def test_who_changes_the_password_on_it_stays_authorized(page: Page) -> None:
+async def test_a_changed_password_keeps_the_authorization(page: Page) -> None:
     await visit(page, "/docs")
     assert await executed(await opened(page, "register")) == "201"
     assert await executed(await opened(page, "change_password")) == "200"
     assert await executed(await opened(page, "get_stats")) == "200"
 
 
-async def test_who_brings_a_token_can_try_calls(page: Page, admin: Api) -> None:
+async def test_a_token_from_elsewhere_authorizes(page: Page, admin: Api) -> None:
     assert admin.token
     await visit(page, "/docs")
     await page.locator(".auth-wrapper button.authorize").click()
@@ -77,13 +77,15 @@ async def test_who_brings_a_token_can_try_calls(page: Page, admin: Api) -> None:
     assert await executed(await opened(page, "get_ledger")) == "200"
 
 
-async def test_a_script_from_elsewhere_is_stopped_and_seen(unwatched_page: Page, api: Api) -> None:
-    complaints = watch(unwatched_page, api.client.make_url("/"))
-    await visit(unwatched_page, "/docs")
-    async with unwatched_page.expect_console_message():
-        await unwatched_page.evaluate(
+async def test_a_script_of_another_host_is_blocked_and_reported(
+    unchecked_page: Page, api: Api
+) -> None:
+    errors_seen = collect_errors(unchecked_page, api.client.make_url("/"))
+    await visit(unchecked_page, "/docs")
+    async with unchecked_page.expect_console_message():
+        await unchecked_page.evaluate(
             "document.head.append("
             "Object.assign(document.createElement('script'), {src: 'http://127.0.0.1:9/x.js'}))"
         )
-    assert "asks for http://127.0.0.1:9/x.js" in complaints
-    assert any("violates the following Content Security Policy" in each for each in complaints)
+    assert "requests http://127.0.0.1:9/x.js" in errors_seen
+    assert any("violates the following Content Security Policy" in error for error in errors_seen)

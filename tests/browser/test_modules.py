@@ -1,4 +1,4 @@
-"""What the dashboard's modules reckon by themselves, in the browser that runs them."""
+"""Modules of the dashboard, one by one, in the browser."""
 
 from typing import Any
 
@@ -81,7 +81,7 @@ FOLLOW = """
 
 
 @pytest.mark.parametrize("line_end", ["\r\n", "\n", "\r"], ids=["CRLF", "LF", "CR"])
-async def test_events_are_found_wherever_the_stream_is_cut(page: Page, line_end: str) -> None:
+async def test_events_are_parsed_wherever_the_stream_is_split(page: Page, line_end: str) -> None:
     found = await run(page, "stream.js", FOLLOW, STREAM.replace("\r\n", line_end))
     assert len(found) > 100
     assert [result for result in found if result != {"events": EVENTS, "lastId": "2"}] == []
@@ -103,7 +103,7 @@ async def test_events_are_found_wherever_the_stream_is_cut(page: Page, line_end:
     ],
     ids=["constant", "uniform", "lognormal", "cut off"],
 )
-async def test_the_preview_of_a_delay_is_what_the_server_draws(
+async def test_the_preview_of_a_delay_agrees_with_the_server(
     page: Page, delay: Delay, written: dict[str, object]
 ) -> None:
     shares = [0.01, 0.5, 0.95, 0.99]
@@ -118,7 +118,7 @@ async def test_a_value_in_a_path_stays_one_segment(page: Page) -> None:
     assert path == "/admin/fleets/default%2Fdevices%2F7%2Fscript%23%3Fx%3D..%20%25/ledger"
 
 
-async def test_batches_arrive_together_and_too_many_are_reported(page: Page) -> None:
+async def test_items_are_delivered_in_batches_and_an_overflow_is_reported(page: Page) -> None:
     body = """
         const batches = [];
         let overflows = 0;

@@ -9,7 +9,7 @@ from aiohttp.test_utils import TestServer
 from playwright.async_api import Browser, Page, expect
 from yarl import URL
 
-from tests.browser.conftest import PATIENCE, visit, watch
+from tests.browser.conftest import PATIENCE, collect_errors, visit
 from tests.browser.dashboard import Dashboard
 from tests.browser.test_docs import executed, opened
 from tests.conftest import Api
@@ -53,10 +53,10 @@ async def page(browser: Browser, home: URL) -> AsyncIterator[Page]:
     context = await browser.new_context(viewport={"width": 1280, "height": 900})
     context.set_default_timeout(PATIENCE)
     page = await context.new_page()
-    complaints = watch(page, home)
+    errors_seen = collect_errors(page, home)
     yield page
     await context.close()
-    assert complaints == []
+    assert errors_seen == []
 
 
 async def test_the_dashboard_works(page: Page, home: URL, admin: Api) -> None:
