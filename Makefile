@@ -13,6 +13,8 @@ PAGES := tools/javascript
 # More arguments: make run ARGS='--port 9000', make test ARGS='-k login'
 ARGS ?=
 IMAGE ?= pisync
+# Where the code is published, for the image's label.
+SOURCE ?= unknown
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -124,8 +126,10 @@ film: $(VENV)/.dev ## Film the dashboard for the README
 
 .PHONY: image
 image: ## Build the container image
-	docker build --tag $(IMAGE) --build-arg VERSION=$(VERSION) \
-	  --build-arg REVISION=$$(git rev-parse --verify HEAD 2>/dev/null || echo unknown) .
+	docker build --tag $(IMAGE) --build-arg VERSION=$(VERSION) --build-arg SOURCE=$(SOURCE) \
+	  --build-arg REVISION=$$(git rev-parse --verify HEAD 2>/dev/null || echo unknown) \
+	  --build-arg CREATED=$$(git log -1 --format=%cI 2>/dev/null || echo unknown) \
+	  --build-arg SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || echo 0) .
 
 .PHONY: release
 release: $(VENV)/.dev ## Release VERSION: changelog, commit, tag, sdist, wheel and image (see CONTRIBUTING.md)

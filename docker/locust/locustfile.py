@@ -1,26 +1,16 @@
 """Users of a fleet: they look at devices, sync them, and look again.
 
-Each signs a token of its own with the server's secret (PISYNC_JWT_SECRET, or the file that
-PISYNC_JWT_SECRET_FILE names): a login costs a bcrypt hash, and that is not what is to be measured.
+All have one token, TOKEN, or the one in the file TOKEN_FILE: a login costs a bcrypt hash, and that
+is not what is to be measured. `pisync token --name locust` prints one.
 """
 
 import os
 import random
-import time
-from itertools import count
 from pathlib import Path
 
-import jwt
 from locust import FastHttpUser, between, task
 
-DAY = 86_400
-numbers = count(1)
-
-
-def secret() -> str:
-    """Return the server's secret."""
-    given = os.environ.get("PISYNC_JWT_SECRET")
-    return given or Path(os.environ["PISYNC_JWT_SECRET_FILE"]).read_text().strip()
+TOKEN = os.environ.get("TOKEN") or Path(os.environ["TOKEN_FILE"]).read_text().strip()
 
 
 class Owner(FastHttpUser):
@@ -29,17 +19,8 @@ class Owner(FastHttpUser):
     wait_time = between(0.1, 0.5)
 
     def on_start(self) -> None:
-        """Sign a token; find out which devices there are."""
-        now = int(time.time())
-        claims = {
-            "iss": "pisync",
-            "sub": f"locust-{next(numbers)}",
-            "scopes": ["devices"],
-            "iat": now,
-            "exp": now + DAY,
-        }
-        token = jwt.encode(claims, secret(), "HS256")
-        self.client.auth_header = f"Bearer {token}"
+        """Find out which devices there are."""
+        self.client.auth_header = f"Bearer {TOKEN}"
         page = self.client.get("/devices?limit=1000", name="/devices")
         self.devices = [device["device_id"] for device in page.json()]
 

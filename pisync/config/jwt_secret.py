@@ -124,10 +124,13 @@ def _whose(path: Path) -> str:
     """Say who owns what could not be read or made, where systems have users."""
     if sys.platform == "win32":
         return ""
-    place = path if path.exists() else path.parent
+    try:
+        place, owner = path, path.stat().st_uid
+    except OSError:  # it is not there, or its folder may not even be searched
+        place, owner = path.parent, path.parent.stat().st_uid
     return (
-        f". {place} belongs to uid {place.stat().st_uid}, and this process is uid {os.geteuid()}:"
-        " run it as that user, or give the folder and what is in it to this one."
+        f". {place} belongs to uid {owner}, and this process is uid {os.geteuid()}: run it as that"
+        f" user, or give the folder to this one: chown -R {os.geteuid()} {path.parent}"
     )
 
 

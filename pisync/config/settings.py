@@ -153,9 +153,15 @@ def default_of(variable: Variable) -> str:
     return variable.unset or _as_text(getattr(Settings(), variable.field))
 
 
+_COMPOSE_VARIABLES = {
+    *("PISYNC_ANSWER_TIMEOUT", "PISYNC_IMAGE", "PISYNC_MEMORY", "PISYNC_NETWORK"),
+}
+"""What only the Compose files read, which hand a file `.env` on whole."""
+
+
 def unknown_variables(environ: Mapping[str, str] = os.environ) -> list[str]:
     """Return the names that look like a setting but are not one."""
-    known = {name for variable in VARIABLES for name in variable.names}
+    known = {name for variable in VARIABLES for name in variable.names} | _COMPOSE_VARIABLES
     return sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
 
 

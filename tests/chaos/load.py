@@ -32,7 +32,7 @@ class Load:
         self.slowest = 0.0
         """Seconds that an answer took at the most."""
         self._urls = urls
-        self._rate = rate
+        self.rate = rate
         self._sure_of_503 = sure_of_503
         self._random = random.Random(1)  # noqa: S311 - it is to be the same every time
 
@@ -61,7 +61,7 @@ class Load:
                 asked = asyncio.create_task(self._ask(url, device_id))
                 under_way.add(asked)
                 asked.add_done_callback(under_way.discard)
-                following = max(following + 1 / self._rate, loop.time() - 1)
+                following = max(following + 1 / self.rate, loop.time() - 1)
                 await asyncio.sleep(following - loop.time())
         finally:
             await asyncio.gather(*under_way)

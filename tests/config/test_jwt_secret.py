@@ -159,3 +159,12 @@ def test_where_none_can_be_made_the_message_says_whose_the_folder_is(
     assert (
         f"Permission denied. {file.parent} belongs to uid 0, and this process is uid 4711" in said
     )
+
+
+def test_where_the_folder_can_t_even_be_searched_the_message_says_whose_it_is(
+    settings: Settings, file: Path
+) -> None:
+    file.parent.chmod(0o700)
+    said = printed_by(4711, settings)
+    assert f"{file.parent} belongs to uid 0, and this process is uid 4711" in said
+    assert f"chown -R 4711 {file.parent}" in said

@@ -13,8 +13,9 @@ from uuid import uuid4
 import orjson
 import pytest
 from aiohttp import ClientSession
+from yarl import URL
 
-from tests.chaos.conftest import verdict
+from tests.chaos.conftest import short_or_long, verdict
 from tests.chaos.load import Load
 from tests.chaos.replica import DELAY, DEVICES, SECRET, token
 from tests.support.engine import (
@@ -73,6 +74,11 @@ class Cluster:
 
     def secret(self, name: str) -> str:
         return self.compose("exec", "-T", "postgres", "cat", f"/run/secrets/{name}").strip()
+
+    def scale(self, replicas: int) -> None:
+        """Have so many replicas, and wait until all are healthy."""
+        options = ("--detach", "--wait", "--no-deps", "--no-recreate")
+        self.compose("up", *options, "--scale", f"pisync={replicas}", "pisync")
 
     async def is_ready(self) -> bool:
         async with ClientSession() as client, client.get(f"{self.url}/readyz") as answer:
@@ -239,15 +245,37 @@ async def load(cluster: Cluster) -> Load:
     return Load([cluster.url], rate=20, sure_of_503=False)
 
 
-async def test_a_rolling_restart_loses_nothing_and_lets_no_request_fail(
-    cluster: Cluster, load: Load
+async def test_while_replicas_come_and_go_no_request_fails(cluster: Cluster, load: Load) -> None:
+    load.rate = 100
+    async with load:
+        for replicas in [2, 5] * short_or_long(2, 10):
+            await asyncio.to_thread(cluster.scale, replicas)
+    await asyncio.to_thread(cluster.scale, 3)
+    assert {*load.journal.answers} == {"202"}
+    assert await verdict(load, cluster.url) == []
+
+
+@pytest.mark.parametrize("replicas", [2, 5])
+async def test_a_rolling_restart_of_any_number_loses_nothing_and_lets_no_request_fail(
+    cluster: Cluster, load: Load, replicas: int
 ) -> None:
+    cluster.scale(replicas)
     before = cluster.containers("pisync")
     async with load:
         await asyncio.to_thread(run, "docker/roll", environ=cluster.environ)
-    assert len({*before, *cluster.containers("pisync")}) == 6
+    assert len(cluster.containers("pisync")) == replicas
+    assert {*before}.isdisjoint(cluster.containers("pisync"))
+    cluster.scale(3)
     assert {*load.journal.answers} <= {"202", "503"}
     assert await verdict(load, cluster.url) == []
+
+
+async def test_metrics_are_for_those_inside(cluster: Cluster) -> None:
+    async with ClientSession(cluster.url) as client:
+        for path in ("/metrics", "/%6detrics", "/metrics?x=1"):
+            async with client.get(URL(path, encoded=True)) as answer:
+                assert answer.status == 404
+                assert [*await answer.json()] == ["message"]
 
 
 def is_healthy(container: str) -> bool:

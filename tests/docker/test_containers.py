@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import random
 import re
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urljoin
 from uuid import uuid4
 
@@ -126,7 +128,9 @@ def test_the_fixtures_of_the_typescript_client_run_it(deployment: Deployment) ->
 
 
 def test_it_can_be_loaded_from_within(deployment: Deployment) -> None:
-    told = json.loads(deployment.shell("pisync load --duration 1 --connections 2 --json"))
+    told = json.loads(
+        deployment.shell(f"pisync load --duration 1 --connections 2 --json --url {deployment.url}")
+    )
     assert told["good"]
     assert told["syncs"]["accepted"] > 0
 
@@ -147,15 +151,20 @@ def test_it_is_healthy(deployment: Deployment) -> None:
     deployment.shell("pisync healthcheck")
 
 
-def test_its_one_process_has_no_rights_to_lose(deployment: Deployment) -> None:
-    status = dict(
-        line.split(":\t", 1) for line in deployment.shell("cat /proc/1/status").splitlines()
-    )
-    assert status["Name"].startswith("pisync")
-    assert status["Uid"].split() == ["10001"] * 4
-    assert status["Gid"].split() == ["10001"] * 4
-    assert int(status["CapEff"], 16) == int(status["CapBnd"], 16) == 0
-    assert status["NoNewPrivs"] == "1"
+def test_its_processes_have_no_rights_to_lose(deployment: Deployment) -> None:
+    names = set()
+    for text in deployment.shell("for p in /proc/[1-9]*; do cat $p/status; echo; done").split(
+        "\n\n"
+    ):
+        if not text.strip():
+            continue
+        status = dict(line.split(":\t", 1) for line in text.strip().splitlines())
+        names.add(status["Name"])
+        assert status["Uid"].split() == ["10001"] * 4
+        assert status["Gid"].split() == ["10001"] * 4
+        assert int(status["CapEff"], 16) == int(status["CapBnd"], 16) == 0
+        assert status["NoNewPrivs"] == "1"
+    assert {"tini", "pisync"} <= names
 
 
 def test_its_root_is_read_only_and_its_resources_are_bounded(deployment: Deployment) -> None:
@@ -214,15 +223,110 @@ def test_its_code_is_compiled_already(deployment: Deployment) -> None:
     assert uncompiled.strip() == "[]"
 
 
-def test_stopping_it_drains_and_ends_well_within_8_seconds(container: str) -> None:
-    deadline = time.monotonic() + 30
+def wait_until_healthy(container: str) -> None:
+    deadline = time.monotonic() + 90
     while docker("inspect", "--format", "{{.State.Health.Status}}", container).strip() != "healthy":
         assert time.monotonic() < deadline, docker("logs", container)
         time.sleep(0.2)
+
+
+def test_stopping_it_drains_and_ends_well_within_8_seconds(container: str) -> None:
+    wait_until_healthy(container)
     started = time.monotonic()
     docker("stop", "--time", "20", container)
     assert time.monotonic() - started < 8
     assert docker("inspect", "--format", "{{.State.ExitCode}}", container).strip() == "0"
+
+
+def test_it_stops_at_once_whenever_it_is_told_to(deployment: Deployment) -> None:
+    dice = random.Random(20)  # noqa: S311 - the same moments in every run
+    for _ in range(6):
+        started = docker("run", "--detach", deployment.image).strip()
+        try:
+            time.sleep(dice.uniform(0, 1))
+            began = time.monotonic()
+            docker("stop", "--time", "20", started)
+            assert time.monotonic() - began < 8  # it would be 20 if nothing heard the signal
+            state = docker("inspect", "--format", "{{.State.ExitCode}}", started)
+            assert state.strip() in {"0", "143"}
+        finally:
+            docker("rm", "--force", "--volumes", started)
+
+
+def test_it_is_healthy_where_an_option_names_the_port(deployment: Deployment) -> None:
+    started = docker("run", "--detach", deployment.image, "serve", "--port", "9000").strip()
+    try:
+        wait_until_healthy(started)
+        docker("exec", started, "healthcheck")
+    finally:
+        docker("rm", "--force", "--volumes", started)
+
+
+def test_the_addresses_that_it_prints_are_those_of_the_host(deployment: Deployment) -> None:
+    assert f"{deployment.url} and is ready" in deployment.compose("logs", "pisync")
+
+
+def test_it_is_labelled(deployment: Deployment) -> None:
+    labels = json.loads(
+        docker("image", "inspect", "--format", "{{json .Config.Labels}}", deployment.image)
+    )
+    kinds = [
+        "title",
+        "description",
+        "documentation",
+        "licenses",
+        "source",
+        "version",
+        "revision",
+        "created",
+    ]
+    assert {f"org.opencontainers.image.{kind}" for kind in kinds} <= labels.keys()
+
+
+def test_what_changes_with_the_code_is_a_small_layer_of_its_own(deployment: Deployment) -> None:
+    layers = [
+        line.split("\t")
+        for line in docker(
+            *("image", "history", "--no-trunc", "--human=false"),
+            *("--format", "{{.Size}}\t{{.CreatedBy}}", deployment.image),
+        ).splitlines()
+    ]
+    order = [text for _, text in layers]
+    [code] = [int(size) for size, text in layers if "COPY /code" in text]
+    [packages] = [place for place, text in enumerate(order) if "COPY /opt/pisync" in text]
+    assert code < 8_000_000
+    # The newest layers come first: whatever is made anew with the code lies above the packages.
+    assert sum(int(size) for size, _ in layers[:packages]) < 10_000_000
+
+
+STORE = ("--env", "PISYNC_STORE=sqlite:////data/pisync.db")
+
+
+@pytest.mark.parametrize("user", ["1234", "1000650000:0"])
+def test_any_user_of_group_0_may_run_it(deployment: Deployment, user: str) -> None:
+    started = docker("run", "--detach", "--user", user, *STORE, deployment.image).strip()
+    try:
+        wait_until_healthy(started)
+        listed = docker("exec", started, "sh", "-c", "stat --format %u /data/pisync.db").strip()
+        assert listed == user.partition(":")[0]
+    finally:
+        docker("rm", "--force", "--volumes", started)
+
+
+def test_a_folder_that_it_may_not_write_is_named_with_owner_user_and_remedy(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o755)
+    mount = ("--volume", f"{tmp_path}:/data")
+    done = subprocess.run(
+        ["docker", "run", "--rm", "--user", "1234:1234", *mount, *STORE, deployment.image],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "/data belongs to uid 0, and this process is uid 1234" in done.stderr
+    assert "chown -R 1234 /data" in done.stderr
 
 
 def test_a_mistake_in_its_settings_ends_it_with_status_2(deployment: Deployment) -> None:
@@ -270,4 +374,4 @@ async def test_what_it_has_accepted_outlives_it(
 
 def test_its_data_is_its_own(deployment: Deployment) -> None:
     owners = deployment.shell("stat --format '%n %u %a' /data /data/pisync.db.secret")
-    assert owners.splitlines() == ["/data 10001 700", "/data/pisync.db.secret 10001 600"]
+    assert owners.splitlines() == ["/data 10001 770", "/data/pisync.db.secret 10001 600"]

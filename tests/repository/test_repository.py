@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import pisync
+from pisync.config.settings import unknown_variables
 from pisync.config.settings_schema import VARIABLES
 from tests.support.paths import ROOT
 
@@ -128,9 +129,17 @@ def test_the_compose_file_hands_every_setting_on() -> None:
     handed_on = re.findall(
         r"^ +(PISYNC_\w+):", (ROOT / "docker-compose.yml").read_text(), re.MULTILINE
     )
-    settings = {variable.names[0] for variable in VARIABLES}
-    # Where it listens inside the container is the image's business.
-    assert handed_on == sorted(settings - {"PISYNC_HOST", "PISYNC_PORT"})
+    assert handed_on == sorted(name for variable in VARIABLES for name in variable.names)
+
+
+def test_what_only_the_compose_files_read_is_known() -> None:
+    read = {
+        name
+        for path in (ROOT / "docker-compose.yml", ROOT / "docker/compose.cluster.yml")
+        for name in re.findall(r"\$\{(PISYNC_\w+)", path.read_text())
+    }
+    assert "PISYNC_MEMORY" in read
+    assert unknown_variables(dict.fromkeys(read, "x")) == []
 
 
 def test_make_help_lists_every_target() -> None:
