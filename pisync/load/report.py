@@ -8,7 +8,8 @@ from pisync.load.plan import (
     Thresholds,
 )
 from pisync.load.reconcile import Settled
-from pisync.load.tally import Latencies, Tally
+from pisync.load.tally import Tally
+from pisync.telemetry.histogram import Histogram
 
 _PERCENTILES: Mapping[str, float] = {"p50": 50, "p90": 90, "p99": 99, "p99.9": 99.9}
 _NO_ANSWER = "none"
@@ -139,9 +140,9 @@ def missed(tally: Tally, thresholds: Thresholds) -> list[str]:
     return complaints
 
 
-def _milliseconds(latencies: Latencies) -> dict[str, float]:
+def _milliseconds(latencies: Histogram) -> dict[str, float]:
     seconds = {name: latencies.percentile(percent) for name, percent in _PERCENTILES.items()}
-    seconds["max"] = latencies.longest
+    seconds["max"] = latencies.max
     return {name: round(1000 * each, 3) for name, each in seconds.items()}
 
 

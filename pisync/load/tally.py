@@ -1,47 +1,9 @@
 """What became of the requests: by kind, by status, by time."""
 
-import math
 from collections import Counter
-from collections.abc import Iterable
 from http import HTTPStatus
 
-_STEPS = 100
-"""Steps of a factor e: each is 1 % longer than the one before."""
-_SHORTEST = 1e-6
-
-
-class Latencies:
-    """Times in seconds, to 1 %, in a space that does not grow with their number."""
-
-    def __init__(self) -> None:
-        self.steps: Counter[int] = Counter()
-        """How many there are of each length, to a step."""
-        self.count = 0
-        self.longest = 0.0
-
-    def add(self, seconds: float) -> None:
-        """Count a time."""
-        self.steps[math.ceil(math.log(max(seconds, _SHORTEST) / _SHORTEST) * _STEPS)] += 1
-        self.count += 1
-        self.longest = max(self.longest, seconds)
-
-    def merge(self, others: Iterable["Latencies"]) -> "Latencies":
-        """Count others' times too; return itself."""
-        for other in others:
-            self.steps.update(other.steps)
-            self.count += other.count
-            self.longest = max(self.longest, other.longest)
-        return self
-
-    def percentile(self, percent: float) -> float:
-        """Return the time that so many percent do not exceed; 0 if there are none."""
-        wanted = math.ceil(self.count * percent / 100)
-        counted = 0
-        for step in sorted(self.steps):
-            counted += self.steps[step]
-            if counted >= wanted:
-                return min(self.longest, _SHORTEST * math.exp(step / _STEPS))
-        return 0.0
+from pisync.telemetry.histogram import TO_1_PERCENT, Histogram
 
 
 class Answers:
@@ -49,7 +11,7 @@ class Answers:
 
     def __init__(self) -> None:
         self.statuses: Counter[int | None] = Counter()
-        self.latencies = Latencies()
+        self.latencies = Histogram(TO_1_PERCENT)
 
     def add(self, status: int | None, seconds: float) -> None:
         """Count a request."""
@@ -107,6 +69,6 @@ class Tally:
         """Errors in percent."""
         return 100 * self.errors / self.requests if self.requests else 0.0
 
-    def latencies(self) -> Latencies:
+    def latencies(self) -> Histogram:
         """Return those of all requests."""
-        return Latencies().merge(each.latencies for each in self.actions.values())
+        return Histogram(TO_1_PERCENT).merge(each.latencies for each in self.actions.values())

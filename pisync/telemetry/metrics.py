@@ -1,20 +1,19 @@
 """What Prometheus can ask about a running server."""
 
 import asyncio
-from bisect import bisect_left
+import math
 from collections import Counter as Counts
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
-from itertools import accumulate
 from time import perf_counter
 from typing import Final, NoReturn
 
+import prometheus_client
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
     Info,
     ProcessCollector,
     generate_latest,
@@ -25,6 +24,7 @@ from prometheus_client.registry import Collector
 from pisync import __version__
 from pisync.model.outcome import OUTCOME_CODES
 from pisync.model.sync import SyncDecision
+from pisync.telemetry.histogram import Histogram
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 """What `Metrics.render` returns: give it to a response as a header, parameters included."""
@@ -54,34 +54,16 @@ class Login(Enum):
     THROTTLED = "throttled"
 
 
-class _Times:
-    """Times, counted by the bounds between which they lie."""
-
-    __slots__ = ("_bounds", "_counts", "_seconds")
-
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self._bounds = bounds
-        self._counts = [0] * (len(bounds) + 1)
-        self._seconds = 0.0
-
-    def add(self, seconds: float) -> None:
-        """Count a time."""
-        self._counts[bisect_left(self._bounds, seconds)] += 1
-        self._seconds += seconds
-
-    @property
-    def count(self) -> int:
-        """How many times were counted."""
-        return sum(self._counts)
-
-    def add_to(self, family: HistogramMetricFamily, labels: Sequence[str] = ()) -> None:
-        """Enter what was counted in a family of metrics."""
-        names = [*map(str, map(float, self._bounds)), "+Inf"]
-        buckets = [*zip(names, accumulate(self._counts), strict=True)]
-        family.add_metric(labels, buckets, self._seconds)
+def _add(histogram: Histogram, family: HistogramMetricFamily, labels: Sequence[str] = ()) -> None:
+    """Enter a histogram in a family of metrics."""
+    buckets = [
+        ("+Inf" if bound == math.inf else str(float(bound)), count)
+        for bound, count in histogram.cumulative()
+    ]
+    family.add_metric(labels, buckets, histogram.total)
 
 
-class _Hot(Collector):
+class _HotCounts(Collector):
     """What is counted with every request and every sync.
 
     As plain numbers: with the library's counters, which take a lock each time, a request would cost
@@ -89,10 +71,10 @@ class _Hot(Collector):
     """
 
     def __init__(self) -> None:
-        self.answers: dict[tuple[str, str, int], _Times] = {}
+        self.answers: dict[tuple[str, str, int], Histogram] = {}
         self.begun: Counts[str] = Counts(dict.fromkeys(_RESULTS.values(), 0))
         self.finished: Counts[int] = Counts(dict.fromkeys(OUTCOME_CODES, 0))
-        self.lateness = _Times(_LATENESS_BOUNDS)
+        self.lateness = Histogram(_LATENESS_BOUNDS)
         self.turned_away = 0
 
     def collect(self) -> Iterator[Metric]:
@@ -106,7 +88,7 @@ class _Hot(Collector):
         for key, times in self.answers.items():
             values = [str(value) for value in key]
             total.add_metric(values, times.count)
-            times.add_to(duration, values)
+            _add(times, duration, values)
         yield total
         yield duration
         yield CounterMetricFamily(
@@ -128,7 +110,7 @@ class _Hot(Collector):
             "pisync_sync_lateness_seconds",
             "Time between a sync's due time and its finish.",
         )
-        self.lateness.add_to(lateness)
+        _add(self.lateness, lateness)
         yield lateness
 
 
@@ -140,7 +122,7 @@ class Metrics:
         ProcessCollector(registry=registry)
         Info("pisync", "The running version.", registry=registry).info({"version": __version__})
 
-        self._hot = _Hot()
+        self._hot = _HotCounts()
         registry.register(self._hot)
         self._pending = Gauge(
             "pisync_syncs_pending", "Pending syncs, in all fleets.", registry=registry
@@ -152,13 +134,13 @@ class Metrics:
         self._hash_queue = Gauge(
             "pisync_bcrypt_queue", "Passwords being hashed or waiting.", registry=registry
         )
-        self._hash_duration = Histogram(
+        self._hash_duration = prometheus_client.Histogram(
             "pisync_bcrypt_duration_seconds",
             "Time taken to hash a password, without waiting.",
             buckets=_HASH_BOUNDS,
             registry=registry,
         )
-        self._lag = Histogram(
+        self._lag = prometheus_client.Histogram(
             "pisync_event_loop_lag_seconds",
             "How much later than due the event loop resumed a sleeping task.",
             buckets=_LAG_BOUNDS,
@@ -173,7 +155,7 @@ class Metrics:
         key = (route, method, status)
         times = self._hot.answers.get(key)
         if times is None:
-            times = self._hot.answers[key] = _Times(_REQUEST_BOUNDS)
+            times = self._hot.answers[key] = Histogram(_REQUEST_BOUNDS)
         times.add(seconds)
 
     def turned_away(self) -> None:

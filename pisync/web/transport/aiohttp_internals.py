@@ -28,7 +28,7 @@ INTERNALS: Final[Mapping[type | ModuleType, tuple[str, ...]]] = {
     web.Server: ("__call__", "pre_shutdown", "request_factory", "request_handler"),
     web.RequestHandler: (
         *("_current_request", "_messages", "_request_count", "_request_in_progress"),
-        *("_task_handler", "_waiter"),
+        *("_buffer_paused", "_task_handler", "_upgraded", "_waiter"),
         *("close", "data_received", "eof_received", "finish_response", "force_close"),
         *("handle_error", "keep_alive", "log_exception"),
     ),
@@ -45,7 +45,7 @@ RawRequest = http_parser.RawRequestMessage
 """The head of a request, as the parser makes it."""
 RequestHandler = Callable[[web.BaseRequest], Coroutine[Any, Any, web.StreamResponse]]
 _END_OF_HEAD: Final = b"\r\n\r\n"
-_MAX_PIECES: Final = 64
+_LAST_CHUNK: Final = b"\r\n0\r\n\r\n"
 _LAST_LOOK_SECONDS: Final = 1.0
 
 Finished = Coroutine[Any, Any, tuple[web.StreamResponse, bool]]
@@ -218,44 +218,37 @@ class Protocol(web.RequestHandler):
     def parse(self, data: bytes) -> bool:
         """Parse what has arrived; return whether it completes the head of a request."""
         count = self._request_count
-        if b"pgrade" in data:  # in `Connection`, or in `Upgrade` itself
-            self._parse_in_pieces(data)
-        else:
-            super().data_received(data)
-        if self._request_count == count:
+        super().data_received(data)
+        arrived = self._request_count - count
+        if not arrived:
             return False
         message, self._last_body = self._messages[-1]
         if type(message) is not RawRequest:
             self.not_parsed(data)
+        elif message.upgrade and not self._upgraded:
+            self._parse_dropped(data, arrived)
         return True
 
-    def _parse_in_pieces(self, data: bytes) -> None:
-        """Parse in pieces none of which goes on behind a request.
+    def _parse_dropped(self, data: bytes, arrived: int) -> None:
+        """Parse what follows a request with an `Upgrade` that aiohttp does not know.
 
-        Behind one with an `Upgrade` that it does not know, aiohttp drops the rest of a piece.
+        Its parser stops behind such a request, and drops the rest of what has arrived.
         """
-        for _ in range(_MAX_PIECES):
-            if not data:
-                return
-            end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
-            if end < len(_END_OF_HEAD):
-                break
+        while arrived and not self._buffer_paused:
+            place = 0
+            for message, _ in [*self._messages][-arrived:]:
+                place = _end_of_request(message, data, place)
+            data = data[place:]
             count = self._request_count
-            super().data_received(data[:end])
-            if self._request_count != count:
-                body = self._length_of_body()
-                super().data_received(data[end : end + body])
-                end += body
-            data = data[end:]
-        super().data_received(data)
-
-    def _length_of_body(self) -> int:
-        """Return the length of the body that follows the last head."""
-        message = self._messages[-1][0]
-        if not isinstance(message, http_parser.RawRequestMessage):
-            return 0
-        length = message.headers.get(hdrs.CONTENT_LENGTH, "")
-        return int(length) if length.isdecimal() else 0
+            super().data_received(data)
+            arrived = self._request_count - count
+            if arrived:
+                message, self._last_body = self._messages[-1]
+                if type(message) is not RawRequest:
+                    self.not_parsed(data)
+                    return
+                if not message.upgrade:
+                    return
 
     def stop_idle_timer(self) -> None:
         """Keep the connection, though no request is under way, until the next was answered."""
@@ -346,6 +339,19 @@ class Protocol(web.RequestHandler):
         """Log what aiohttp did not expect, but no broken body that nobody reads."""
         if not isinstance(kw.get("exc_info"), web.RequestPayloadError):
             super().log_exception(*args, **kw)
+
+
+def _end_of_request(message: Any, data: bytes, place: int) -> int:
+    """Return where in `data` a request ends of which a part, at least, begins at `place`."""
+    end_of_head = data.find(_END_OF_HEAD, place)
+    if end_of_head < 0 or not isinstance(message, http_parser.RawRequestMessage):
+        return len(data)
+    body = end_of_head + len(_END_OF_HEAD)
+    if message.chunked:
+        # The end of the head is taken in, as the first chunk may be the last.
+        last = data.find(_LAST_CHUNK, body - 2)
+        return len(data) if last < 0 else last + len(_LAST_CHUNK)
+    return body + int(message.headers.get(hdrs.CONTENT_LENGTH, 0))
 
 
 async def _written(response: web.StreamResponse) -> tuple[web.StreamResponse, bool]:

@@ -13,10 +13,8 @@ from pisync.web.contract.caching import cache_headers
 from pisync.web.contract.rendering import Rendered
 from pisync.web.transport.aiohttp_internals import writer_of
 
-PIECE: Final = 64 * 1024
+PIECE: Final = 128 * 1024
 """Bytes of a body that are written at once: the rest waits until the client has taken them."""
-_COPIED: Final = 32 * 1024
-"""Bytes: a larger body is written by itself, since to copy it costs more than a second call."""
 
 
 def _last_lines(*, tagged: bool, private: bool, close: bool) -> bytes:
@@ -67,12 +65,13 @@ async def write(
     """
     writer = writer_of(request)
     head = head_of(rendered, request_id, close=close, private=private)
-    if len(rendered.body) <= _COPIED:
+    if len(rendered.body) <= PIECE:
+        # To copy it costs less than a second call.
         await writer.write_eof(head + rendered.body)
     else:
-        await writer.write(head)
         body = memoryview(rendered.body)
-        for start in range(0, len(body), PIECE):
+        await writer.write(b"".join((head, body[:PIECE])))
+        for start in range(PIECE, len(body), PIECE):
             await writer.write(body[start : start + PIECE])
         await writer.write_eof()
     return _WRITTEN_LAST if close else _WRITTEN
