@@ -1,6 +1,7 @@
 """`pisync load`: its options, and its exit status."""
 # ruff: noqa: PLC0415 - what only a run needs is imported by it, as in pisync/cli/main.py
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from pisync.cli.options import (
     setting_options,
     settings_from,
 )
+from pisync.config.settings import Settings
 from pisync.load.plan import (
     DEFAULT_MIX,
     BadMix,
@@ -25,11 +27,12 @@ from pisync.model.account import (
     DEVICES,
     SCOPES,
 )
+from pisync.web.transport.addresses import url
 
 if TYPE_CHECKING:
     from pisync.load.run import LoadTokens
 
-_MOST_USERS = 1000
+_MAX_USERS = 1000
 _SPARE_SECONDS = 600
 """How much longer than a run its tokens are good."""
 
@@ -44,8 +47,22 @@ class _MixType(click.ParamType[Mix]):
             self.fail(str(exc), param, ctx)
 
 
+class _UrlType(click.ParamType[str]):
+    name = "url"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        # It is shown in messages: there must be no password in it.
+        if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", value):
+            self.fail("must be http://HOST:PORT, without user, password and query", param, ctx)
+        return value.rstrip("/")
+
+
 @click.command()
-@click.option("--url", default="http://127.0.0.1:8080", show_default=True, help="the server")
+@click.option(
+    "--url",
+    type=_UrlType(),
+    help="the server  [default: at PISYNC_HOST and PISYNC_PORT, or http://127.0.0.1:8080]",
+)
 @click.option("--fleet", default="default", show_default=True, help="the fleet to load")
 @click.option(
     "--connections",
@@ -103,12 +120,13 @@ def load(*, as_json: bool, **options: Any) -> None:
     from pisync.load.generator import CannotLoad
     from pisync.load.run import run
 
-    plan = LoadPlan(
-        **_taken(options, "url", "fleet", "connections", "seconds", "rate", "mix", "wait")
-    )
+    target = options.pop("url")
+    run_options = _taken(options, "fleet", "connections", "seconds", "rate", "mix", "wait")
     thresholds = Thresholds(**_taken(options, "max_p99", "max_error_rate", "min_rate"))
+    settings = settings_from(options)
+    plan = LoadPlan(target or url(settings.host, settings.port), **run_options)
     try:
-        report = run(plan, _tokens(plan, options), thresholds)
+        report = run(plan, _tokens(plan, settings), thresholds)
     except (CannotLoad, CallFailed, OSError, HTTPException) as exc:
         refused = isinstance(exc, CallFailed) and exc.status == HTTPStatus.UNAUTHORIZED
         hint = " Is the secret here the one that the server has?" if refused else ""
@@ -122,12 +140,11 @@ def _taken(options: dict[str, Any], *names: str) -> Mapping[str, Any]:
     return {name: options.pop(name) for name in names}
 
 
-def _tokens(plan: LoadPlan, options: Mapping[str, str | None]) -> "LoadTokens":
+def _tokens(plan: LoadPlan, settings: Settings) -> "LoadTokens":
     """Return tokens for users and admin, made with the secret or had for the password."""
     from pisync.auth.tokens import Tokens
     from pisync.load.run import LoadTokens, log_in
 
-    settings = settings_from(options)
     secret = secret_of(settings)
     if secret is None:
         if settings.admin_password is None:
@@ -139,7 +156,7 @@ def _tokens(plan: LoadPlan, options: Mapping[str, str | None]) -> "LoadTokens":
         admin = log_in(plan.url, "admin", settings.admin_password)
         return LoadTokens(admin, [admin])
     tokens = Tokens(secret, int(plan.seconds + plan.wait) + _SPARE_SECONDS)
-    users = range(min(plan.connections, _MOST_USERS))
+    users = range(min(plan.connections, _MAX_USERS))
     return LoadTokens(
         admin=tokens.issue("load", SCOPES),
         users=[tokens.issue(f"load-{user}", (DEVICES,)) for user in users],

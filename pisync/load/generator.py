@@ -15,22 +15,22 @@ from pisync.load.plan import (
 )
 from pisync.load.tally import Tally
 
-_MOST_DEVICES = 10_000
-_LARGEST_PAGE = 1000
+_MAX_DEVICES = 10_000
+_MAX_PAGE = 1000
 
 
 class CannotLoad(Exception):
     """The server does not let the load in, or has nothing to load; the text says why."""
 
 
-class Pace:
+class Schedule:
     """Says when the next request is due, to all connections in turn, until the time is over."""
 
     def __init__(self, seconds: float, rate: float | None) -> None:
         self.began = perf_counter()
         self._ends = self.began + seconds
         self._rate = rate
-        self._given = 0
+        self._scheduled = 0
 
     async def next(self) -> float | None:
         """Wait for the next request's time; return it, or None if there are no more.
@@ -41,8 +41,8 @@ class Pace:
         if self._rate is None:
             now = perf_counter()
             return now if now < self._ends else None
-        due = self.began + self._given / self._rate
-        self._given += 1
+        due = self.began + self._scheduled / self._rate
+        self._scheduled += 1
         await asyncio.sleep(max(0.0, min(due, self._ends) - perf_counter()))
         return due if due < self._ends else None
 
@@ -56,7 +56,10 @@ async def generate(
 ) -> None:
     """Load the server until the plan's time is over, or `stopped` is set; count into `tally`.
 
-    The connections take the tokens in turn. Raises CannotLoad.
+    The connections take the tokens in turn.
+
+    Raises:
+        CannotLoad: The server does not let the load in, or has nothing to load.
     """
     connector = TCPConnector(limit=plan.connections)
     users = [
@@ -65,31 +68,35 @@ async def generate(
     timeout = ClientTimeout(total=plan.timeout)
     async with ClientSession(connector=connector, timeout=timeout) as session:
         devices = await _device_ids(session, plan.url, users[0])
-        pace = Pace(plan.seconds, plan.rate)
-        ending = asyncio.create_task(_stop(pace, stopped))
+        schedule = Schedule(plan.seconds, plan.rate)
+        ending = asyncio.create_task(_stop(schedule, stopped))
         await asyncio.gather(
             *(
                 _Connection(session, plan, users[number % len(users)], devices, number).run(
-                    pace, tally
+                    schedule, tally
                 )
                 for number in range(plan.connections)
             )
         )
-        tally.seconds = perf_counter() - pace.began
+        tally.seconds = perf_counter() - schedule.began
         ending.cancel()
 
 
-async def _stop(pace: Pace, stopped: asyncio.Event) -> None:
+async def _stop(schedule: Schedule, stopped: asyncio.Event) -> None:
     await stopped.wait()
-    pace.stop()
+    schedule.stop()
 
 
 async def _device_ids(session: ClientSession, url: str, user: Mapping[str, str]) -> list[int]:
-    """Return the ids of the fleet's first devices."""
+    """Return the ids of the fleet's first devices.
+
+    Raises:
+        CannotLoad: There are none, or they can't be read.
+    """
     found: list[int] = []
-    while len(found) < _MOST_DEVICES:
+    while len(found) < _MAX_DEVICES:
         after = found[-1] if found else 0
-        query = {"limit": _LARGEST_PAGE} | ({"after": after} if after else {})
+        query = {"limit": _MAX_PAGE} | ({"after": after} if after else {})
         try:
             async with session.get(f"{url}/devices", params=query, headers=user) as answer:
                 page = await answer.json()
@@ -98,7 +105,7 @@ async def _device_ids(session: ClientSession, url: str, user: Mapping[str, str])
         if answer.status != HTTPStatus.OK:
             raise CannotLoad(f"{url}/devices answers {answer.status}: {page['message']}")
         found += [device["device_id"] for device in page]
-        if len(page) < _LARGEST_PAGE:
+        if len(page) < _MAX_PAGE:
             break
     if not found:
         raise CannotLoad("The fleet has no devices.")
@@ -122,9 +129,9 @@ class _Connection:
         self._devices = devices
         self._random = random.Random(number)  # noqa: S311 - load need not be hard to guess
 
-    async def run(self, pace: Pace, tally: Tally) -> None:
-        """Ask when the pace says so, and count what is answered."""
-        while (due := await pace.next()) is not None:
+    async def run(self, schedule: Schedule, tally: Tally) -> None:
+        """Ask when a request is due, and count what is answered."""
+        while (due := await schedule.next()) is not None:
             name = self._plan.mix.choose(self._random)
             device = self._random.choice(self._devices)
             action = ACTIONS[name]

@@ -40,7 +40,11 @@ class Mix:
 
     @classmethod
     def parse(cls, text: str) -> "Mix":
-        """Read `sync=50,device=30`. Raises BadMix."""
+        """Read `sync=50,device=30`.
+
+        Raises:
+            BadMix: A name or a weight is not valid.
+        """
         weights: dict[str, float] = {}
         for part in text.split(","):
             name, _, weight = (each.strip() for each in part.partition("="))

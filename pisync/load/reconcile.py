@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime
 from http import HTTPStatus
 from typing import NamedTuple
@@ -14,15 +14,18 @@ from pisync.client import (
 from pisync.load.plan import SYNC
 from pisync.load.tally import Answers, Tally
 
-_LOOK_EVERY = 0.25
-_MOST_NAMED = 10
+_INTERVAL = 0.25
+_MAX_NAMED = 10
 
 
-class Books(NamedTuple):
+Progress = Callable[[int], None]
+
+
+class LedgerSnapshot(NamedTuple):
     """A fleet's ledger before a run, and the fleet's time then."""
 
     ledger: Ledger
-    opened_at: datetime
+    taken_at: datetime
 
 
 class Settled(NamedTuple):
@@ -38,14 +41,28 @@ class Settled(NamedTuple):
     problems: list[str]
 
 
-def open_books(client: FleetClient) -> Books:
+def take_snapshot(client: FleetClient) -> LedgerSnapshot:
     """Read the ledger before a run."""
-    return Books(client.ledger(), client.view().clock.now)
+    return LedgerSnapshot(client.ledger(), client.view().clock.now)
 
 
-def close_books(client: FleetClient, books: Books, tally: Tally, wait: float) -> Settled:
-    """Wait up to `wait` seconds for pending syncs; compare the ledger with what clients counted."""
-    before, after = books.ledger, _when_finished(client, wait)
+def reconcile(
+    client: FleetClient,
+    snapshot: LedgerSnapshot,
+    tally: Tally,
+    wait: float,
+    progress: Progress = lambda _: None,
+) -> Settled:
+    """Compare the ledger with what clients counted, when no sync is pending any more.
+
+    Args:
+        client: The fleet's.
+        snapshot: The ledger before the run.
+        tally: What the clients counted.
+        wait: How many seconds syncs may be pending.
+        progress: Is called with the number of pending syncs, again and again.
+    """
+    before, after = snapshot.ledger, _when_finished(client, wait, progress)
     return Settled(
         after.accepted - before.accepted,
         after.joined - before.joined,
@@ -59,16 +76,20 @@ def close_books(client: FleetClient, books: Books, tally: Tally, wait: float) ->
             *_unfinished(client, after),
             *_unbalanced(before, after, tally),
             *_lost(client, before, after, tally.attempts),
-            *_twice(client, books.opened_at),
+            *_twice(client, snapshot.taken_at),
         ],
     )
 
 
-def _when_finished(client: FleetClient, wait: float) -> Ledger:
+def _when_finished(client: FleetClient, wait: float, progress: Progress) -> Ledger:
     end = time.monotonic() + wait
-    while (ledger := client.ledger()).pending > ledger.held and time.monotonic() < end:
-        time.sleep(_LOOK_EVERY)
-    return ledger
+    while True:
+        ledger = client.ledger()
+        pending = ledger.pending - ledger.held
+        progress(pending)
+        if not pending or time.monotonic() >= end:
+            return ledger
+        time.sleep(_INTERVAL)
 
 
 def _outcomes(ledger: Ledger) -> Counter[tuple[int, str | None]]:
@@ -81,7 +102,7 @@ def _outcomes(ledger: Ledger) -> Counter[tuple[int, str | None]]:
 
 def _unfinished(client: FleetClient, after: Ledger) -> Iterator[str]:
     if after.pending > after.held:
-        pending = [str(each.device_id) for each in client.devices(status=[202])]
+        pending = [str(device.device_id) for device in client.devices(status=[202])]
         yield f"{after.pending - after.held} syncs still pending: devices {_some(pending)}"
 
 
@@ -130,5 +151,5 @@ def _twice(client: FleetClient, since: datetime) -> Iterator[str]:
 
 
 def _some(names: list[str]) -> str:
-    more = len(names) - _MOST_NAMED
-    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - _MAX_NAMED
+    return ", ".join(names[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

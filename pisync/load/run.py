@@ -3,9 +3,9 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, NamedTuple
 
 import click
 from aiohttp import ClientError, ClientSession
@@ -16,7 +16,7 @@ from pisync.load.plan import (
     LoadPlan,
     Thresholds,
 )
-from pisync.load.reconcile import close_books, open_books
+from pisync.load.reconcile import Progress, reconcile, take_snapshot
 from pisync.load.report import Report, missed
 from pisync.load.tally import Tally
 
@@ -34,13 +34,18 @@ class LoadTokens(NamedTuple):
 def run(plan: LoadPlan, tokens: LoadTokens, thresholds: Thresholds) -> Report:
     """Load a server, and look at its ledger before and after.
 
-    Raises CannotLoad; CallFailed, OSError or HTTPException where the ledger can't be had.
+    Raises:
+        CannotLoad: The server does not let the load in, or has nothing to load.
+        CallFailed: The ledger was refused.
+        OSError: There was no answer for it.
+        HTTPException: Its answer was no HTTP.
     """
     client = FleetClient(plan.url, plan.fleet, token=tokens.admin)
-    books = open_books(client)
+    snapshot = take_snapshot(client)
     tally = Tally()
     asyncio.run(_generate(plan, tokens.users, tally))
-    settled = close_books(client, books, tally, plan.wait)
+    with _pending_bar() as progress:
+        settled = reconcile(client, snapshot, tally, plan.wait, progress)
     return Report(plan, tally, settled, missed(tally, thresholds))
 
 
@@ -56,6 +61,27 @@ async def _generate(plan: LoadPlan, tokens: Sequence[str], tally: Tally) -> None
         showing.cancel()
         with suppress(asyncio.CancelledError):
             await showing
+
+
+@contextmanager
+def _pending_bar() -> Iterator[Progress]:
+    """Show on a terminal how many of the syncs that were pending at first have finished."""
+    with ExitStack() as shown:
+        bar: Any = None
+        left = 0
+
+        def show(pending: int) -> None:
+            nonlocal bar, left
+            if bar is None:
+                if not pending:
+                    return
+                left = pending
+                made = click.progressbar(length=pending, label="pending syncs", file=sys.stderr)
+                bar = shown.enter_context(made)
+            bar.update(max(left - pending, 0))
+            left = min(left, pending)
+
+        yield show
 
 
 async def _show(plan: LoadPlan, tally: Tally) -> None:
@@ -74,22 +100,26 @@ async def _show(plan: LoadPlan, tally: Tally) -> None:
 
 def _latency(tally: Tally) -> str:
     latencies = tally.latencies()
-    p50, p99 = (1000 * latencies.percentile(each) for each in (50, 99))
+    p50, p99 = (1000 * latencies.percentile(percent) for percent in (50, 99))
     return f"p50 {p50:.1f} ms  p99 {p99:.1f} ms"
 
 
 def log_in(url: str, username: str, password: str) -> str:
-    """Return a token. Raises CannotLoad."""
+    """Return a token.
+
+    Raises:
+        CannotLoad: There is no answer, or no token in it.
+    """
     return asyncio.run(_log_in(url, {"username": username, "password": password}))
 
 
 async def _log_in(url: str, account: Mapping[str, str]) -> str:
     try:
         async with ClientSession() as session, session.post(f"{url}/login", json=account) as answer:
-            said = await answer.json()
+            body = await answer.json()
     except (ClientError, TimeoutError) as exc:
         raise CannotLoad(f"No answer from {url}: {exc}") from exc
-    if "token" not in said:
-        raise CannotLoad(f"{url}/login answers {answer.status}: {said['message']}")
-    token: str = said["token"]
+    if "token" not in body:
+        raise CannotLoad(f"{url}/login answers {answer.status}: {body['message']}")
+    token: str = body["token"]
     return token

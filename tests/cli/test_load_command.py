@@ -192,3 +192,27 @@ def test_an_interrupt_ends_the_load_and_still_looks_at_the_ledger(server: Runnin
     assert process.returncode == 0
     assert told["good"]
     assert told["seconds"] < 40
+
+
+def test_goes_to_the_port_of_the_settings_here(server: RunningServer) -> None:
+    port = server.url.rpartition(":")[2]
+    done = subprocess.run(
+        [sys.executable, "-m", "pisync", "load", "--duration", "0.2", "--json"],
+        env=environment(PISYNC_JWT_SECRET=SECRET, PISYNC_PORT=port),
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["url"] == f"http://127.0.0.1:{port}"
+
+
+@pytest.mark.parametrize(
+    "url", ["http://me:geheim@host", "geheim", "http://host?geheim", "ftp://geheim"]
+)
+def test_an_address_that_is_none_is_not_repeated(url: str) -> None:
+    done = load(url)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "must be http://HOST:PORT" in done.stderr
+    assert "geheim" not in done.stderr

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from pisync.load.generator import Pace
+from pisync.load.generator import Schedule
 from pisync.load.plan import DEFAULT_MIX, BadMix, Mix
 
 
@@ -30,19 +30,19 @@ def test_a_mix_that_can_not_be_had_is_refused(text: str) -> None:
 
 
 async def test_what_could_not_be_sent_in_time_counts_from_when_it_was_due() -> None:
-    pace = Pace(seconds=0.5, rate=10)
-    assert await pace.next() == pace.began
+    schedule = Schedule(seconds=0.5, rate=10)
+    assert await schedule.next() == schedule.began
     time.sleep(0.35)  # noqa: ASYNC251 - everything stands still
-    assert [await pace.next() for _ in range(3)] == pytest.approx(
-        [pace.began + each / 10 for each in (1, 2, 3)]
+    assert [await schedule.next() for _ in range(3)] == pytest.approx(
+        [schedule.began + each / 10 for each in (1, 2, 3)]
     )
-    assert await pace.next() == pytest.approx(pace.began + 0.4)
-    assert await pace.next() is None
+    assert await schedule.next() == pytest.approx(schedule.began + 0.4)
+    assert await schedule.next() is None
 
 
-async def test_a_pace_that_is_stopped_gives_no_more() -> None:
+async def test_a_schedule_that_is_stopped_gives_no_more() -> None:
     for rate in (None, 1000.0):
-        pace = Pace(seconds=60, rate=rate)
-        assert await pace.next() is not None
-        pace.stop()
-        assert await pace.next() is None
+        schedule = Schedule(seconds=60, rate=rate)
+        assert await schedule.next() is not None
+        schedule.stop()
+        assert await schedule.next() is None
