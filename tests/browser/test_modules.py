@@ -118,6 +118,29 @@ async def test_a_value_in_a_path_stays_one_segment(page: Page) -> None:
     assert path == "/admin/fleets/default%2Fdevices%2F7%2Fscript%23%3Fx%3D..%20%25/ledger"
 
 
+async def test_attempts_are_not_counted_while_no_stream_is_open(page: Page) -> None:
+    body = """
+        let second = 1_000_000;
+        Date.now = () => second * 1000;
+        const begun = { name: "sync", data: { device: { sync_status_code: 202 } } };
+        const countIn = (seconds, events) => { second += seconds; module.count(events); };
+        module.clear();
+        module.resume();
+        countIn(0, [begun, begun]);
+        second += 1;
+        module.suspend();
+        second += 3;
+        module.resume(true);
+        countIn(0, [begun, begun, begun]); // what was missed
+        countIn(2, [begun]);
+        second += 1;
+        const [, attempts] = module.series();
+        return attempts.slice(-8);
+    """
+    expected = [None, 2, 0, None, None, None, None, 1]
+    assert await run(page, "rates.js", body, None) == expected
+
+
 async def test_items_are_delivered_in_batches_and_an_overflow_is_reported(page: Page) -> None:
     body = """
         const batches = [];

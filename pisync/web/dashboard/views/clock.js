@@ -22,7 +22,7 @@ export function Clock({ fleet, clock, reload }) {
   const [errors, setErrors] = useState(/** @type {FieldErrors} */ ({}));
   const title = useId();
   const path = pathOf`/admin/fleets/${fleet}`;
-  const isHeld = clock.mode === "manual";
+  const isHeld = clock.mode !== "real";
   /** @param {(data: any) => string} message */
   const then = (message) => (/** @type {any} */ data) => {
     if (data?.speed !== undefined) setClock(data);

@@ -40,7 +40,7 @@ function List({ fleet, fleets }) {
             <th scope="row"><a href=${href("/admin", { fleet: name })}>${name}</a></th>
             <td class="figure">${number(devices)}</td>
             <td class="figure mono">${seed}</td>
-            <td>${clock.mode === "manual" ? "held" : `${number(clock.speed)}×`}</td>
+            <td>${clock.mode === "real" ? `${number(clock.speed)}×` : "held"}</td>
           </tr>`,
         )}
       </tbody>
