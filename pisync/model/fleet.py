@@ -107,6 +107,10 @@ class Count(NamedTuple):
     error_message: str = ""
 
 
+MAX_MESSAGES = 1_000
+"""How many messages are counted for each status code; later ones count together."""
+OTHER_MESSAGES = "(other)"
+
 ACCEPTED = Count("accepted")
 JOINED = Count("joined")
 REFUSED = Count("refused")

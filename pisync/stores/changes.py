@@ -53,6 +53,9 @@ class KnownFleet(Protocol):
     def next_error_id(self) -> int:
         """The id that the next error log must have."""
 
+    def counted_as(self, failure: Count, changes: Mapping[Count, int]) -> Count:
+        """Return what a failure counts as, after `changes`: there may be too many messages."""
+
 
 _Fleet = TypeVar("_Fleet", bound=KnownFleet)
 
@@ -136,7 +139,8 @@ class FleetChanges(Generic[_Fleet]):
         if device.sync_status_code == SUCCESS:
             self.counts[SUCCEEDED] += 1
         else:
-            self.counts[Count(str(device.sync_status_code), device.error_message or "")] += 1
+            count = Count(str(device.sync_status_code), device.error_message or "")
+            self.counts[self.fleet.counted_as(count, self.counts)] += 1
         return FinishedSync(device, log, lateness)
 
     def release(self, position: int, outcome: Outcome, now: int) -> FinishedSync:

@@ -9,6 +9,8 @@ from pisync.model.clock import Clock
 from pisync.model.device import Device, ErrorLog
 from pisync.model.fleet import (
     LOGGED,
+    MAX_MESSAGES,
+    OTHER_MESSAGES,
     Count,
     FirstData,
     FleetView,
@@ -119,6 +121,17 @@ class FleetState:
     def next_error_id(self) -> int:
         """The id that the next error log must have."""
         return self.errors.next_id
+
+    def counted_as(self, failure: Count, changes: Mapping[Count, int]) -> Count:
+        """Return what a failure counts as, after `changes`: there may be too many messages."""
+        if failure in self.counts or failure in changes:
+            return failure
+        # Not counted exactly before it may matter: that takes a walk.
+        if len(self.counts) + len(changes) >= MAX_MESSAGES:
+            known = {count for count in (*self.counts, *changes) if count.what == failure.what}
+            if len(known - {failure._replace(error_message=OTHER_MESSAGES)}) >= MAX_MESSAGES:
+                return failure._replace(error_message=OTHER_MESSAGES)
+        return failure
 
     def position(self, device_id: int) -> int:
         """Return a device's position.

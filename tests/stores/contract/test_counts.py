@@ -7,8 +7,8 @@ import pytest
 from pisync.model.draw import draw
 from pisync.model.first_fleet import first_fleet
 from pisync.model.fleet import Generated, Stats
-from pisync.model.outcome import STATUS_CODES
-from pisync.model.profile import Profile
+from pisync.model.outcome import STATUS_CODES, Outcome
+from pisync.model.profile import Profile, WeightedOutcome
 from pisync.model.sync import SyncDecision
 from pisync.stores.base import (
     NoSuchFleet,
@@ -205,3 +205,29 @@ class TestBrokenTransition:
         break_finish(monkeypatch, finishes_twice)
         await self.run(store)
         assert not (await store.queries.ledger(F)).balanced
+
+
+class TestMessages:
+    """Distinct messages are counted up to a bound: an id in a message is enough to make many."""
+
+    async def test_that_come_later_than_a_thousand_count_together(
+        self, make_store: MakeStore
+    ) -> None:
+        outcomes = [WeightedOutcome(Outcome(400, f"Too large: {n}"), 1) for n in range(1500)]
+        store = await make_store(
+            Generated(4000), Profile(3, (*outcomes, WeightedOutcome(TIMEOUT, 100)))
+        )
+        await manual(store)
+        seen: dict[str, int] = {}
+        for _ in range(2):
+            await start(store, *range(1, 4001))
+            await store.finisher.settle(F)
+            ledger = await store.queries.ledger(F)
+            messages = ledger.failed[400]
+            assert len(messages) == 1001
+            assert "(other)" in messages
+            assert all(messages[message] >= number for message, number in seen.items())
+            seen = dict(messages)
+            assert ledger.balanced
+            assert set(ledger.failed[500]) == {TIMEOUT.error_message}
+        assert ledger.failures == 8000
