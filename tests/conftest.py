@@ -26,6 +26,7 @@ from pisync.stores.postgres.connection import connect
 from pisync.web.transport.admission import NORMAL
 from pisync.web.transport.server import make_runner
 from pisync.web.transport.timeouts import Timeouts
+from tests.support import reaper
 
 # Every run tries the same examples, and none fails because the machine is busy.
 hypothesis.settings.register_profile("pisync", derandomize=True, deadline=None)
@@ -43,6 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    reaper.start()
     hypothesis.settings.load_profile("fast" if config.getoption("--fast") else "pisync")
 
 
