@@ -29,7 +29,7 @@ from pisync.simulation.device_limit import DeviceLimit
 from pisync.simulation.events import Broker
 from pisync.simulation.seeds import random_seed
 from pisync.simulation.simulator import Simulator
-from pisync.stores.base import CannotOpen, Store
+from pisync.stores.base import CannotOpen, Store, StoreUnavailable
 from pisync.stores.embedded.store import EmbeddedStore
 from pisync.telemetry.metrics import Metrics
 from pisync.web.handlers.health import add_probes, event_loop_lag
@@ -212,11 +212,15 @@ async def _accounts(app: web.Application) -> AsyncIterator[None]:
         clocks=app[keys.CLOCKS],
     )
     app[keys.ACCOUNTS] = accounts
-    app[keys.DRAWN_ADMIN_PASSWORD] = await accounts.start(
-        # Which of several replicas should print it?
-        settings.admin_password,
-        draw=not settings.store_is_shared,
-    )
+    try:
+        app[keys.DRAWN_ADMIN_PASSWORD] = await accounts.start(
+            # Which of several replicas should print it?
+            settings.admin_password,
+            draw=not settings.store_is_shared,
+        )
+    except StoreUnavailable as exc:
+        passwords.close()
+        raise CannotStart(f"{exc} ({settings.shown_store})") from exc
     yield
     await accounts.close()
     passwords.close()

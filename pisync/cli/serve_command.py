@@ -159,18 +159,25 @@ def _reason(exc: OSError) -> str:
 
 async def _announce(app: "web.Application", addresses: Sequence[tuple[str, int]]) -> None:
     from pisync.app import ineffective_settings, start_report
+    from pisync.stores.base import StoreUnavailable
     from pisync.telemetry import logs
 
-    log, report = logs.get_logger(), await start_report(app)
+    log, urls = logs.get_logger(), [url(*each) for each in addresses]
+    try:
+        report, ineffective = await start_report(app), await ineffective_settings(app)
+    except StoreUnavailable:
+        # The database went away just now; it is served as soon as that is back.
+        log.info("listening", urls=urls)
+        return
     log.info(
         "listening",
-        urls=[url(*each) for each in addresses],
+        urls=urls,
         store=report.store,
         devices=report.devices,
         seed=report.seed,
         loop=type(asyncio.get_running_loop()).__module__,
     )
-    for name in await ineffective_settings(app):
+    for name in ineffective:
         log.warning("setting has no effect", variable=name)
     banner = Banner(addresses, *report)
     try:
