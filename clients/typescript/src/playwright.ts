@@ -6,7 +6,8 @@
 import { test as base } from "@playwright/test";
 
 import type { FleetClient } from "./fleet.js";
-import { describeFleet, discard, startServer, type FleetSpec, type PisyncServer } from "./server.js";
+import { describeFleet } from "./report.js";
+import { discard, startServer, type FleetSpec, type PisyncServer } from "./server.js";
 
 export { expect } from "@playwright/test";
 export { startServer, type FleetSpec, type PisyncServer, type ServerOptions } from "./server.js";

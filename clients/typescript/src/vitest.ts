@@ -6,7 +6,8 @@
 import { test as base } from "vitest";
 
 import type { FleetClient } from "./fleet.js";
-import { describeFleet, discard, startServer, type FleetSpec, type PisyncServer } from "./server.js";
+import { describeFleet } from "./report.js";
+import { discard, startServer, type FleetSpec, type PisyncServer } from "./server.js";
 
 export { startServer, type FleetSpec, type PisyncServer, type ServerOptions } from "./server.js";
 

@@ -4,6 +4,10 @@ import { build } from "esbuild";
 import type * as Pisync from "../src/index.js";
 import { expect, test } from "../src/playwright.js";
 
+test("one server is there for the whole run", ({ pisyncServer }) => {
+  expect(process.env.PISYNC_URL).toBe(pisyncServer.url);
+});
+
 test("the client works in a page", async ({ page, pisync }) => {
   const { outputFiles } = await build({
     stdin: { contents: 'import * as pisync from "./src/index.js"; Object.assign(globalThis, { pisync });', resolveDir: "." },

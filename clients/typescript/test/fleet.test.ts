@@ -1,7 +1,8 @@
 import { expect } from "vitest";
 
 import { fleet } from "../src/index.js";
-import { describeFleet } from "../src/server.js";
+import { describeFleet } from "../src/report.js";
+import { startServer } from "../src/server.js";
 import { test } from "../src/vitest.js";
 
 test("a fleet is made, changed, reset and deleted", async ({ pisyncServer }) => {
@@ -67,4 +68,40 @@ test("a failure report shows seed, counts and error logs", async ({ pisync }) =>
   expect(report).toContain(`PiSync fleet ${pisync.fleet} at ${pisync.url}: seed 1, clock real`);
   expect(report).toContain("1 accepted, 0 succeeded, 1 failed, 0 pending (0 held)");
   expect(report).toContain("device 7, attempt 1: 500 Disk");
+});
+
+test("and that the fleet is gone, if it is", async ({ pisync }) => {
+  await pisync.delete();
+  expect(await describeFleet(pisync)).toMatch(/^PiSync fleet test-\w+ at \S+: PisyncError: /);
+});
+
+test("and the last requests, of a server that has a journal", async ({ pisync, pisyncServer }) => {
+  const journal = [
+    { method: "GET", path: "/devices/7", status: null, request_id: "second" },
+    { method: "POST", path: "/devices/7/sync", status: 202, request_id: "first" },
+  ];
+  const withJournal: typeof fetch = async (input, init) =>
+    String(input).includes("/requests?") ? Response.json(journal) : fetch(input, init);
+  const token = pisyncServer.token(["devices", "admin"]);
+  const report = await describeFleet(fleet(pisync.fleet, { url: pisync.url, token, fetch: withJournal }));
+  expect(report).toContain("POST /devices/7/sync: 202 (first)\n  GET /devices/7: no answer (second)");
+});
+
+test("one server is there for the whole run", async ({ pisyncServer }) => {
+  expect(process.env.PISYNC_URL).toBe(pisyncServer.url);
+  expect((await startServer()).url).toBe(pisyncServer.url);
+});
+
+test("a server that is named without a way in is a mistake", async ({ onTestFinished }) => {
+  const { PISYNC_JWT_SECRET } = process.env;
+  delete process.env.PISYNC_JWT_SECRET;
+  onTestFinished(() => void (process.env.PISYNC_JWT_SECRET = PISYNC_JWT_SECRET));
+  await expect(startServer()).rejects.toThrow("set PISYNC_JWT_SECRET or PISYNC_TOKEN");
+});
+
+test("a server that can't start says why", async ({ onTestFinished }) => {
+  const { PISYNC_URL } = process.env;
+  delete process.env.PISYNC_URL;
+  onTestFinished(() => void (process.env.PISYNC_URL = PISYNC_URL));
+  await expect(startServer({ settings: { PISYNC_DEVICES: "many" } })).rejects.toThrow(/status 2:[^]*PISYNC_DEVICES: /);
 });
