@@ -4,6 +4,6 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     globalSetup: "src/setup.ts",
-    testTimeout: 20_000, // on a machine that is busy
+    testTimeout: 60_000, // on a machine that is busy
   },
 });

@@ -6,7 +6,7 @@ import { PisyncClient, PisyncError, type FleetEvent } from "../src/index.js";
 import { test } from "../src/vitest.js";
 
 const password = "correct horse";
-const later = () => AbortSignal.timeout(15_000);
+const later = () => AbortSignal.timeout(50_000);
 
 describe("accounts", () => {
   test("whoever registers is let in, and so is who logs in", async ({ pisyncServer: { url } }) => {

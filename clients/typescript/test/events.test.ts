@@ -38,7 +38,7 @@ async function take(count: number, events: AsyncIterable<FleetEvent>): Promise<F
 
 const sync = 'id: 1\nevent: sync\ndata: {"device": {"device_id": 7}, "attempt": 3}\n\n';
 const log = 'id: 2\nevent: error_log\ndata: {"error_id": 9}\n\n';
-const signal = () => AbortSignal.timeout(15_000);
+const signal = () => AbortSignal.timeout(50_000);
 
 test("a broken connection is opened again behind the last event", async () => {
   let resumed: unknown;

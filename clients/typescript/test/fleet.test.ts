@@ -7,13 +7,13 @@ import { test } from "../src/vitest.js";
 
 test("a fleet is made, changed, reset and deleted", async ({ pisyncServer }) => {
   const token = pisyncServer.token(["devices", "admin"]);
-  const suite = fleet("suite-1", { url: pisyncServer.url, token });
+  const suite = fleet("made-here", { url: pisyncServer.url, token });
   await expect(suite.view()).rejects.toMatchObject({ status: 404 });
   const made = await suite.replace(
     [{ device_id: 7, sync_status_code: 500, error_message: "Disk", last_sync_at: null, last_attempt_at: new Date(0) }, { device_id: 8 }],
     { seed: 4711 },
   );
-  expect(made).toMatchObject({ name: "suite-1", devices: 2, seed: 4711, clock: { mode: "real", speed: 1 } });
+  expect(made).toMatchObject({ name: "made-here", devices: 2, seed: 4711, clock: { mode: "real", speed: 1 } });
   expect((await suite.device(7)).last_attempt_at).toBe("1970-01-01T00:00:00.000000Z");
   expect((await suite.changeProfile({ when_pending: "refuse" })).profile.when_pending).toBe("refuse");
   await suite.manualClock();

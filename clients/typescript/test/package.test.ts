@@ -35,7 +35,7 @@ beforeAll(async () => {
     await writeFile(join(project, name), code!);
     files.push(name);
   }
-}, 60_000);
+}, 180_000);
 
 afterAll(() => rm(project, { recursive: true, force: true }));
 
@@ -48,6 +48,8 @@ test("the README's examples compile, strictly, and its programs run", async ({ p
   const programs = files.filter((name) => name.startsWith("program-"));
   expect(programs).toHaveLength(3);
   const token = pisyncServer.token(["devices", "admin"]);
+  // Nobody else uses the fleet that is there from the start.
+  await pisyncServer.fleet("default").changeProfile({ delay: { distribution: "constant", seconds: 0.3 } });
   for (const name of programs) {
     const code = await readFile(join(project, name), "utf8");
     const here = `{ url: "${pisyncServer.url}" }`;
@@ -59,10 +61,10 @@ test("the README's examples compile, strictly, and its programs run", async ({ p
   }
   const strict = ["--strict", "--target", "es2022", "--module", "nodenext", "--exactOptionalPropertyTypes", "--noUncheckedIndexedAccess"];
   stdout(await tool("typescript/bin/tsc", [...strict, "--outDir", "built", "--rootDir", ".", ...files]));
-  for (const name of programs) {
-    stdout(await run("node", [join("built", name.replace(".ts", ".js"))], project, { PISYNC_TOKEN: token }));
-  }
-}, 60_000);
+  const built = programs.map((name) => join("built", name.replace(".ts", ".js")));
+  const done = await Promise.all(built.map((path) => run("node", [path], project, { PISYNC_TOKEN: token })));
+  done.forEach(stdout);
+}, 180_000);
 
 test("the vitest fixtures work, and a failed test shows its fleet's seed", async () => {
   await writeFile(
@@ -75,7 +77,7 @@ test("the vitest fixtures work, and a failed test shows its fleet's seed", async
   expect(output).toMatch(/PiSync fleet test-\w+ at http:\S+: seed 4711/);
   expect(output.match(/PiSync fleet/g)).toHaveLength(1);
   expect(status).toBe(1);
-}, 60_000);
+}, 180_000);
 
 test("the Playwright fixtures work, and a failed test shows its fleet's seed", async () => {
   const html = await readFile("examples/playwright/page.html");
@@ -86,10 +88,12 @@ test("the Playwright fixtures work, and a failed test shows its fleet's seed", a
     `import { test } from "pisync/playwright";
      test("fails", async ({ pisync }) => { await pisync.replace(3, { seed: 4711 }); throw new Error("as it should"); });`,
   );
+  const { workers, timeout, expect: patience, use } = playwright;
+  const settings = { workers, timeout, expect: patience, use };
   await writeFile(
     join(project, "here.config.ts"),
     `import config from "./playwright.config.js";
-     export default { ...config, reporter: "list", testMatch: "*.spec.ts", workers: 1, use: ${JSON.stringify(playwright.use)} };`,
+     export default { ...config, reporter: "list", testMatch: "*.spec.ts", ...${JSON.stringify(settings)} };`,
   );
   const url = `http://127.0.0.1:${(app.address() as AddressInfo).port}`;
   const { status, output } = await tool("@playwright/test/cli.js", ["test", "--config", "here.config.ts"], { APP_URL: url });
@@ -98,7 +102,7 @@ test("the Playwright fixtures work, and a failed test shows its fleet's seed", a
   expect(output).toMatch(/PiSync fleet test-\w+ at http:\S+: seed 4711/);
   expect(output.match(/PiSync fleet/g)).toHaveLength(1);
   expect(status).toBe(1);
-}, 60_000);
+}, 180_000);
 
 interface Done {
   status: number;
