@@ -98,7 +98,7 @@ async def test_one_who_takes_a_little_now_and_then_gets_it_all() -> None:
         return web.Response(body=bytes(size))
 
     app = observed(web.get("/large", large))
-    async with serving(app, replace(HASTE, untaken=1.0)) as running:
+    async with serving(app, replace(HASTE, untaken=0.6)) as running:
         request = b"GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
         with silent_client(running.port, request, buffer=65536) as client:
             client.setblocking(False)
@@ -106,7 +106,7 @@ async def test_one_who_takes_a_little_now_and_then_gets_it_all() -> None:
             async with asyncio.timeout(SOON):
                 while data := await loop.sock_recv(client, 200_000):
                     taken += len(data)
-                    await asyncio.sleep(0.02)
+                    await asyncio.sleep(0.05)
     assert taken > size
 
 
