@@ -114,12 +114,13 @@ def _document(make: Callable[[], Mapping[str, Any]]) -> Content:
 
 async def prepare_pages(app: web.Application) -> AsyncIterator[None]:
     """Make the document and compress all pages while the application starts (for `cleanup_ctx`)."""
-    preparing = asyncio.create_task(asyncio.to_thread(_prepare, app[OPENAPI]))
+    preparing = asyncio.create_task(asyncio.to_thread(prepare, app[OPENAPI]))
     yield
     await preparing
 
 
-def _prepare(make_document: Callable[[], Mapping[str, Any]]) -> None:
+def prepare(make_document: Callable[[], Mapping[str, Any]]) -> None:
+    """Make the document and compress all pages."""
     for content in (_DASHBOARD, _DOCS, *_CONTENTS.values(), _document(make_document)):
         content.compress()
 
