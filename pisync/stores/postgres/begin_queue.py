@@ -5,8 +5,10 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
+import asyncpg
+
 from pisync.model.sync import SyncResult
-from pisync.stores.base import FleetReplaced, StoreUnavailable
+from pisync.stores.base import FleetReplaced, StoreError, StoreUnavailable
 from pisync.stores.changes import FleetChanges
 from pisync.stores.postgres.commit import apply, due_in
 from pisync.stores.postgres.connection.connect import Connection
@@ -63,13 +65,30 @@ class BeginQueue:
         queue = self._queues[fleet]
         while queue:
             requests = _next_requests(queue)
-            try:
-                answers = await self._database.persist(partial(self._begin, fleet, requests))
-            except Exception as exc:  # noqa: BLE001 - whatever it was, every caller must hear of it
-                answers = [exc] * len(requests)
+            answers = await self._answers(fleet, requests)
             for request, answer in zip(requests, answers, strict=True):
                 _reply_to(request, answer)
         del self._queues[fleet]
+
+    async def _answers(
+        self, fleet: str, requests: Sequence[_Request]
+    ) -> Sequence[list[SyncResult] | Exception]:
+        """Return what to answer to requests that share a commit.
+
+        One that fails must not fail the others: they are halved until it stands alone.
+        """
+        try:
+            return await self._database.persist(partial(self._begin, fleet, requests))
+        except Exception as exc:  # noqa: BLE001 - whatever it was, every caller must hear of it
+            if len(requests) == 1 or (
+                isinstance(exc, StoreError) and not isinstance(exc.__cause__, asyncpg.DataError)
+            ):
+                return [exc] * len(requests)
+        middle = len(requests) // 2
+        return [
+            *await self._answers(fleet, requests[:middle]),
+            *await self._answers(fleet, requests[middle:]),
+        ]
 
     async def _begin(
         self, name: str, requests: Sequence[_Request], connection: Connection
