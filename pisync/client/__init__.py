@@ -3,20 +3,19 @@
 Imports the standard library alone; `in_process`, `load` and users import it from here.
 """
 
-from pisync.client.fleet_client import (
+from pisync.client.fleet_client import FleetClient, Object
+from pisync.client.values import (
     Accepted,
     BulkResult,
     CallFailed,
     ClockView,
     Device,
     ErrorLog,
-    FleetClient,
     FleetView,
     Forecast,
     Lateness,
     Ledger,
     Moved,
-    Object,
     Stats,
 )
 

@@ -6,148 +6,38 @@ there. What it returns is what the HTTP API says, with datetimes (UTC) for times
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPMessage, HTTPSConnection
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
+
+from pisync.client.values import (
+    Accepted,
+    BulkResult,
+    CallFailed,
+    ClockView,
+    Device,
+    ErrorLog,
+    FleetView,
+    Forecast,
+    Lateness,
+    Ledger,
+    Moved,
+    Stats,
+    by_code,
+    clock_of,
+    datetime_of,
+    device_of,
+    fleet_of,
+    make,
+    moved_of,
+)
 
 Object = Mapping[str, object]
 """A JSON object to send: a profile, a device, a step of a script. Datetimes become timestamps."""
 
-_LARGEST_PAGE = 1000
-
-
-class CallFailed(Exception):
-    """A call was answered with an error: its status, its message, and what is wrong by field."""
-
-    def __init__(self, status: int, message: str, errors: Mapping[str, Sequence[str]]) -> None:
-        super().__init__(f"{status}: {message}{f' {dict(errors)}' if errors else ''}")
-        self.status = status
-        self.message = message
-        self.errors = errors
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """A device. While a sync is pending its `sync_status_code` is 202."""
-
-    device_id: int
-    last_sync_at: datetime | None
-    sync_status_code: int
-    error_message: str | None
-    last_attempt_at: datetime
-
-    @property
-    def is_pending(self) -> bool:
-        """Whether a sync is pending."""
-        return self.sync_status_code == 202
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """A sync that was accepted: the number of its attempt, and the device, pending."""
-
-    attempt: int
-    device: Device
-
-
-@dataclass(frozen=True, slots=True)
-class BulkResult:
-    """What came of syncing many devices: three counts, and the ids that the fleet does not have."""
-
-    started: int
-    joined: int
-    refused: int
-    not_found: Sequence[int]
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorLog:
-    """What a failed attempt left behind."""
-
-    error_id: int
-    device_id: int
-    attempt: int
-    sync_status_code: int
-    error_message: str
-    occurred_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """A fleet's counts; `by_status` counts devices by status code."""
-
-    devices: int
-    pending: int
-    by_status: Mapping[int, int]
-    attempts: int
-    succeeded: int
-    failed: int
-    error_logs: int
-
-
-@dataclass(frozen=True, slots=True)
-class ClockView:
-    """A fleet's clock: `mode` is `real` or `manual`, `now` fleet time."""
-
-    mode: str
-    speed: float
-    now: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class FleetView:
-    """A fleet: how many devices it has, its effective seed, its whole profile, its clock."""
-
-    name: str
-    devices: int
-    seed: int
-    profile: Mapping[str, Any]
-    clock: ClockView
-
-
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """A fleet's time after it was moved, and how many syncs that finished."""
-
-    now: datetime
-    finished: int
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """What an attempt comes to by seed and profile, after `delay` seconds."""
-
-    attempt: int
-    sync_status_code: int
-    error_message: str | None
-    delay: float
-
-
-@dataclass(frozen=True, slots=True)
-class Lateness:
-    """How late syncs finished that did so by themselves, in real seconds."""
-
-    p50: float
-    p99: float
-    max: float
-
-
-@dataclass(frozen=True, slots=True)
-class Ledger:
-    """What became of a fleet's syncs; `failed` counts by status code, then by message."""
-
-    accepted: int
-    joined: int
-    refused: int
-    succeeded: int
-    failed: Mapping[int, Mapping[str, int]]
-    pending: int
-    held: int
-    error_logs: int
-    lateness: Lateness
-    balanced: bool
+_MAX_PAGE = 1000
 
 
 class _Answer(NamedTuple):
@@ -159,10 +49,15 @@ class _Answer(NamedTuple):
 class FleetClient:
     """Calls a server at `url` on behalf of one fleet.
 
-    `token` needs the scope `devices`; `admin_token`, for the calls under `/admin`, the scope
-    `admin`: without one, `token` needs both. `timeout` is in seconds, for a connection and for each
-    wait on it. Every call raises CallFailed for an error answer, OSError or HTTPException where
-    there is no answer.
+    Every call raises CallFailed for an error answer, and OSError or HTTPException where there is no
+    answer.
+
+    Attributes:
+        url: Where the server is, without a slash at the end.
+        fleet: The fleet's name.
+        token: A token with the scope `devices`; with `admin`, too, if there is no `admin_token`.
+        admin_token: A token with the scope `admin`, for the calls under `/admin`.
+        timeout: Seconds, for a connection and for each wait on it.
     """
 
     url: str
@@ -181,15 +76,15 @@ class FleetClient:
     def devices(self, *, status: Collection[int] = ()) -> list[Device]:
         """Return all devices, or those that have one of these status codes, by id."""
         query = {"status": ",".join(map(str, status))} if status else {}
-        return [_device(each) for each in self._pages("/devices", query)]
+        return [device_of(each) for each in self._pages("/devices", query)]
 
     def device(self, device_id: int) -> Device:
-        return _device(self._call("GET", f"/devices/{device_id}").value)
+        return device_of(self._call("GET", f"/devices/{device_id}").value)
 
     def sync(self, device_id: int) -> Accepted:
         """Begin a sync of a device, or join the one that is pending."""
         headers, value = self._call("POST", f"/devices/{device_id}/sync")
-        return Accepted(int(headers["Pisync-Attempt"]), _device(value))
+        return Accepted(int(headers["Pisync-Attempt"]), device_of(value))
 
     def sync_all(self, *, status: Collection[int] = ()) -> BulkResult:
         """Begin a sync of every device, or of those that have one of these status codes."""
@@ -199,8 +94,8 @@ class FleetClient:
         """Begin a sync of each of these devices, at most 10,000."""
         return self._sync_many({"device_ids": list(device_ids)})
 
-    def _sync_many(self, which: Object) -> BulkResult:
-        return _make(BulkResult, self._call("POST", "/devices/sync", which).value)
+    def _sync_many(self, chosen: Object) -> BulkResult:
+        return make(BulkResult, self._call("POST", "/devices/sync", chosen).value)
 
     def errors(
         self,
@@ -217,19 +112,19 @@ class FleetClient:
         }
         query = {name: value for name, value in wanted.items() if value is not None}
         return [
-            _make(ErrorLog, each, occurred_at=_datetime(each["occurred_at"]))
+            make(ErrorLog, each, occurred_at=datetime_of(each["occurred_at"]))
             for each in self._pages("/errors", query)
         ]
 
     def stats(self) -> Stats:
         value = self._call("GET", "/stats").value
-        return _make(Stats, value, by_status=_by_code(value["by_status"]))
+        return make(Stats, value, by_status=by_code(value["by_status"]))
 
     # The fleet
 
     def view(self) -> FleetView:
         """Return the fleet, with its profile, effective seed and clock."""
-        return _fleet(self._admin("GET", "").value)
+        return fleet_of(self._admin("GET", "").value)
 
     def replace(
         self, devices: int | Sequence[Object] = 10, profile: Object | None = None
@@ -239,11 +134,11 @@ class FleetClient:
         `devices` is a count, or a list of devices with at least their `device_id`.
         """
         body = {"devices": devices, "profile": profile or {}}
-        return _fleet(self._admin("PUT", "", body).value)
+        return fleet_of(self._admin("PUT", "", body).value)
 
     def change_profile(self, profile: Object) -> FleetView:
         """Change what `profile` names, for attempts that begin from now on."""
-        return _fleet(self._admin("PATCH", "", {"profile": profile}).value)
+        return fleet_of(self._admin("PATCH", "", {"profile": profile}).value)
 
     def delete(self) -> None:
         """Delete the fleet, its pending syncs with it."""
@@ -257,22 +152,22 @@ class FleetClient:
 
     def manual_clock(self) -> ClockView:
         """Stop the fleet's time: from now on it moves by `advance` and `settle` alone."""
-        return self._clock({"mode": "manual"})
+        return self._set_clock({"mode": "manual"})
 
     def real_clock(self, speed: float = 1) -> ClockView:
         """Let the fleet's time run on by itself, so many times as fast as real time."""
-        return self._clock({"mode": "real", "speed": speed})
+        return self._set_clock({"mode": "real", "speed": speed})
 
-    def _clock(self, body: Object) -> ClockView:
-        return _clock(self._admin("PUT", "/clock", body).value)
+    def _set_clock(self, body: Object) -> ClockView:
+        return clock_of(self._admin("PUT", "/clock", body).value)
 
     def advance(self, seconds: float) -> Moved:
         """Move a manual clock, and finish all that falls due on the way."""
-        return _moved(self._admin("POST", "/advance", {"seconds": seconds}).value)
+        return moved_of(self._admin("POST", "/advance", {"seconds": seconds}).value)
 
     def settle(self) -> Moved:
         """Finish every pending sync that is not held; a manual clock moves to the last one."""
-        return _moved(self._admin("POST", "/settle").value)
+        return moved_of(self._admin("POST", "/settle").value)
 
     # Its attempts
 
@@ -294,7 +189,7 @@ class FleetClient:
     ) -> Device:
         """Finish a held sync with this outcome; a failure needs a message."""
         outcome = {"sync_status_code": sync_status_code, "error_message": error_message}
-        return _device(self._admin("POST", f"/devices/{device_id}/release", outcome).value)
+        return device_of(self._admin("POST", f"/devices/{device_id}/release", outcome).value)
 
     def forecast(
         self, device_id: int, attempts: int = 20, first: int | None = None
@@ -304,23 +199,23 @@ class FleetClient:
         if first is not None:
             query["from"] = first
         answer = self._admin("GET", f"/forecast?{urlencode(query)}")
-        return [_make(Forecast, each) for each in answer.value]
+        return [make(Forecast, each) for each in answer.value]
 
     def ledger(self) -> Ledger:
         """Return what became of the fleet's syncs."""
         value = self._admin("GET", "/ledger").value
-        return _make(
+        return make(
             Ledger,
             value,
-            failed=_by_code(value["failed"]),
-            lateness=_make(Lateness, value["lateness"]),
+            failed=by_code(value["failed"]),
+            lateness=make(Lateness, value["lateness"]),
         )
 
     # HTTP
 
     def _pages(self, path: str, query: Mapping[str, object]) -> Iterator[Any]:
         """Yield the elements of a list, page by page."""
-        page: str | None = f"{path}?{urlencode({'limit': _LARGEST_PAGE, **query})}"
+        page: str | None = f"{path}?{urlencode({'limit': _MAX_PAGE, **query})}"
         while page:
             headers, value = self._call("GET", page)
             yield from value
@@ -355,52 +250,12 @@ class FleetClient:
         return _Answer(response.headers, json.loads(received) if received else None)
 
 
-_Value = TypeVar("_Value")
-
-
 def _failure(status: int, reason: str, received: bytes) -> CallFailed:
     try:
         body = json.loads(received)
         return CallFailed(status, body["message"], body.get("errors", {}))
     except (ValueError, TypeError, KeyError):  # somebody on the way answered
         return CallFailed(status, reason, {})
-
-
-def _make(kind: type[_Value], given: Mapping[str, Any], **converted: object) -> _Value:
-    """Make a value of the fields that it has: a newer server may send more."""
-    # Every kind is a dataclass, which type[] can't say.
-    known = {each.name for each in fields(kind)}  # type: ignore[arg-type]
-    return kind(**{name: given[name] for name in known & given.keys()} | converted)
-
-
-def _device(given: Mapping[str, Any]) -> Device:
-    synced = given["last_sync_at"]
-    return _make(
-        Device,
-        given,
-        last_sync_at=None if synced is None else _datetime(synced),
-        last_attempt_at=_datetime(given["last_attempt_at"]),
-    )
-
-
-def _fleet(given: Mapping[str, Any]) -> FleetView:
-    return _make(FleetView, given, clock=_clock(given["clock"]))
-
-
-def _clock(given: Mapping[str, Any]) -> ClockView:
-    return _make(ClockView, given, now=_datetime(given["now"]))
-
-
-def _moved(given: Mapping[str, Any]) -> Moved:
-    return _make(Moved, given, now=_datetime(given["now"]))
-
-
-def _by_code(given: Mapping[str, _Value]) -> dict[int, _Value]:
-    return {int(code): value for code, value in given.items()}
-
-
-def _datetime(timestamp: str) -> datetime:
-    return datetime.fromisoformat(timestamp)
 
 
 def _timestamp(moment: object) -> str:
