@@ -203,12 +203,12 @@ async def _resolve(app: web.Application) -> AsyncIterator[None]:
 async def _accounts(app: web.Application) -> AsyncIterator[None]:
     settings = app[keys.SETTINGS]
     passwords = Passwords(settings.bcrypt_cost, app[keys.METRICS])
-    restrictions = RevocationFeed(app[keys.STORE].accounts, app[keys.TOKENS].revoke)
+    revocations = RevocationFeed(app[keys.STORE].accounts, app[keys.TOKENS].revoke)
     accounts = Accounts(
         app[keys.STORE],
         passwords,
         settings.login_failures,
-        restrictions,
+        revocations,
         clocks=app[keys.CLOCKS],
     )
     app[keys.ACCOUNTS] = accounts

@@ -54,8 +54,12 @@ class WrongCredentials(Exception):
 class Accounts:
     """The accounts of a store.
 
-    `failures` says how many logins may fail in how many seconds; None for any number. Restrictions
-    that are made here are in force when the call returns, if `restrictions` tells of them.
+    Args:
+        store: Where they are kept.
+        passwords: Hashes passwords.
+        failures: How many logins may fail in how many seconds; None for any number.
+        revocations: Applies token revocations here before the call that made them returns.
+        clocks: The machine's.
     """
 
     def __init__(
@@ -63,7 +67,7 @@ class Accounts:
         store: Store,
         passwords: Passwords,
         failures: tuple[int, float] | None,
-        restrictions: RevocationFeed | None = None,
+        revocations: RevocationFeed | None = None,
         *,
         clocks: MachineClocks = SYSTEM_CLOCKS,
     ) -> None:
@@ -72,18 +76,26 @@ class Accounts:
         self._throttle = (
             LoginThrottle(store.login_attempts, *failures, clocks=clocks) if failures else None
         )
-        self._restrictions = restrictions or RevocationFeed(store.accounts, lambda _: None)
+        self._revocations = revocations or RevocationFeed(store.accounts, lambda _: None)
         self._clocks = clocks
         self._names = KeyedQueue(concurrency=1)
         self._admin_settled: asyncio.Task[None] | None = None
 
     async def start(self, admin_password: str | None, *, draw: bool) -> str | None:
-        """See to it that the admin has the given password; an admin who is not there gets one.
+        """Give the admin a password, in the background.
 
-        Return the password if it was drawn: nobody else knows it. It is hashed in the background.
-        Raises ValueError if bcrypt can't take the password.
+        Args:
+            admin_password: The password, whatever the admin has now; None to leave one that is
+                there.
+            draw: Whether an admin who is not there gets a password that is drawn.
+
+        Returns:
+            The password, if it was drawn: nobody else knows it.
+
+        Raises:
+            ValueError: bcrypt can't take the password.
         """
-        await self._restrictions.start()
+        await self._revocations.start()
         password = admin_password or (secrets.token_urlsafe(12) if draw else None)
         if password is None or (not admin_password and await self._store.accounts.find(ADMIN_NAME)):
             return None
@@ -94,7 +106,7 @@ class Accounts:
 
     async def close(self) -> None:
         """End what `start` began."""
-        await self._restrictions.close()
+        await self._revocations.close()
         if self._admin_settled:
             self._admin_settled.cancel()
             await asyncio.wait([self._admin_settled])
@@ -102,7 +114,11 @@ class Accounts:
     async def register(self, username: str, password: str) -> Account:
         """Add an account, if the name is free, and return it.
 
-        Both must be as the contract has them. Raises NameTaken or Busy.
+        Both must be as the contract has them.
+
+        Raises:
+            NameTaken: There is an account of this name.
+            Busy: Too many callers are waiting.
         """
         key = account_key(username)
         # If many want one name at once, they queue, and only the first is worth a hash.
@@ -119,11 +135,16 @@ class Accounts:
         """Return the account of this name, if this is its password.
 
         Name and password may be any strings; `address` is the client's, and failures count
-        for it as well as for the name. Raises WrongCredentials, TooManyFailures or Busy.
+        for it as well as for the name.
+
+        Raises:
+            WrongCredentials: There is no account with this name and this password.
+            TooManyFailures: No password may be tried for a while.
+            Busy: Too many callers are waiting.
         """
         attempt = partial(self._find, username, password)
         if self._throttle:
-            account = await self._throttle.guess(account_key(username), address, attempt)
+            account = await self._throttle.try_login(account_key(username), address, attempt)
         else:
             account = await attempt()
         if account is None:
@@ -135,8 +156,14 @@ class Accounts:
     ) -> Account:
         """Give an account a new password, if it has this one; its tokens so far are ended.
 
-        Failures count as those of logins do. Raises NoSuchAccount, AccountChanged, and what `login`
-        and `register` raise.
+        Failures count as those of logins do.
+
+        Raises:
+            NoSuchAccount: There is no account of this name.
+            WrongCredentials: It has another password.
+            AccountChanged: It was changed meanwhile.
+            TooManyFailures: No password may be tried for a while.
+            Busy: Too many callers are waiting.
         """
         if await self._find_named(username) is None:
             raise NoSuchAccount
@@ -155,7 +182,11 @@ class Accounts:
         return await self._store.accounts.page(after=account_key(after), limit=limit)
 
     async def account(self, username: str) -> Account:
-        """Return the account of this name. Raises NoSuchAccount."""
+        """Return the account of this name.
+
+        Raises:
+            NoSuchAccount: There is none.
+        """
         account = await self._store.accounts.find(account_key(username))
         if account is None:
             raise NoSuchAccount
@@ -166,7 +197,9 @@ class Accounts:
     ) -> Account:
         """Change what is not None of an account, and return it; a change ends its tokens so far.
 
-        Raises NoSuchAccount or AdminStays.
+        Raises:
+            NoSuchAccount: There is no account of this name.
+            AdminProtected: It is the admin's.
         """
 
         def change(account: Account) -> Account:
@@ -180,15 +213,20 @@ class Accounts:
         return await self._change(_changeable(username), change)
 
     async def delete(self, username: str) -> None:
-        """Delete an account, and end its tokens. Raises NoSuchAccount or AdminStays."""
+        """Delete an account, and end its tokens.
+
+        Raises:
+            NoSuchAccount: There is no account of this name.
+            AdminProtected: It is the admin's.
+        """
         await self._store.accounts.delete(_changeable(username), self._clocks.wall())
-        await self._restrictions.catch_up()
+        await self._revocations.catch_up()
 
     # Within
 
     async def _change(self, key: str, change: Callable[[Account], Account]) -> Account:
         changed = await self._store.accounts.change(key, change)
-        await self._restrictions.catch_up()
+        await self._revocations.catch_up()
         return changed
 
     async def _give(self, account: Account, password_hash: bytes) -> Account:
@@ -246,7 +284,11 @@ class Accounts:
 
 
 def _changeable(username: str) -> str:
-    """Return the key of an account that admins may change. Raises AdminStays."""
+    """Return the key of an account that admins may change.
+
+    Raises:
+        AdminProtected: It is the admin's.
+    """
     key = account_key(username)
     if key == ADMIN_NAME:
         raise AdminProtected

@@ -1,4 +1,4 @@
-"""How often passwords may be guessed: few failures for each account and each client address."""
+"""How many logins may fail: a few for each account and each client address."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -17,10 +17,10 @@ from pisync.model.account import LoginDecision
 from pisync.model.timestamp import from_seconds
 from pisync.stores.base import LoginAttempts
 
-_PATIENCE = 30.0
-"""Seconds that a guess may wait for others to end."""
-_ANOTHER_LOOK = 0.25
-"""Seconds until the store is asked again: it does not tell when another replica's guess ends."""
+_MAX_WAIT = 30.0
+"""Seconds that a login attempt may wait for others to end."""
+_INTERVAL = 0.25
+"""Seconds between two requests for a permit: other replicas' attempts end unheard."""
 
 _Result = TypeVar("_Result")
 
@@ -36,8 +36,8 @@ class TooManyFailures(Exception):
 class LoginThrottle:
     """Allows `limit` failures within `window` seconds, and counts them in the store.
 
-    That holds however many guesses are made at once: while those under way could reach the limit by
-    failing, others wait for them to end.
+    That holds however many attempts are made at once: while those under way could reach the limit
+    by failing, others wait for them to end.
     """
 
     def __init__(
@@ -53,15 +53,15 @@ class LoginThrottle:
         self._window = window
         self._salt = ""
         self._now = clocks.monotonic
-        # Without queues, all who wait would ask the store again whenever a guess ends.
-        self._queues = KeyedQueue(limit)
+        # Without it, all who wait would ask the store again whenever an attempt ends.
+        self._queue = KeyedQueue(limit)
         self._ended = asyncio.Event()
 
     def forget(self) -> None:
         """Count failures anew, under other keys; the store forgets the old ones by itself."""
         self._salt = token_hex(8)
 
-    async def guess(
+    async def try_login(
         self, account_key: str, address: str, attempt: Callable[[], Awaitable[_Result | None]]
     ) -> _Result | None:
         """Return what `attempt` returns; None is a failure, and counts.
@@ -81,7 +81,7 @@ class LoginThrottle:
             _key(f"{self._salt}account", account_key),
             _key(f"{self._salt}address", _counted_address(address)),
         )
-        async with self._queues.turn(*keys):
+        async with self._queue.turn(*keys):
             await self._wait_for_permit(keys)
             failed = False
             try:
@@ -94,9 +94,9 @@ class LoginThrottle:
         return result
 
     async def _wait_for_permit(self, keys: tuple[bytes, ...]) -> None:
-        deadline = self._now() + from_seconds(_PATIENCE)
+        deadline = self._now() + from_seconds(_MAX_WAIT)
         while True:
-            # Taken before asking: a guess may end while the store answers.
+            # Taken before asking: an attempt may end while the store answers.
             ended = self._ended
             permit = await self._attempts.acquire(keys, self._limit, self._window)
             if permit.decision is LoginDecision.ALLOWED:
@@ -106,7 +106,7 @@ class LoginThrottle:
             if self._now() > deadline:
                 raise Busy
             with suppress(TimeoutError):
-                async with asyncio.timeout(_ANOTHER_LOOK):
+                async with asyncio.timeout(_INTERVAL):
                     await ended.wait()
 
 

@@ -1,4 +1,4 @@
-"""Restrictions on accounts, handed on from the store: other replicas make some, too."""
+"""Token revocations, handed on from the store: other replicas make some, too."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -7,25 +7,25 @@ from contextlib import suppress
 from pisync.model.account import TokenRevocation
 from pisync.stores.base import AccountStore, StoreUnavailable
 
-_EVERY = 2.0
-"""Seconds between looks at the store. Tokens that are ended anywhere are refused here 5 s later."""
+_INTERVAL = 2.0
+"""Seconds between two reads. Tokens that were revoked anywhere are refused here within 5 s."""
 
 
 class RevocationFeed:
-    """Tells `restrict` of every restriction in a store, when it is made or changed."""
+    """Calls `revoke` with every revocation in a store, when it is made or changed."""
 
     def __init__(
-        self, accounts: AccountStore, restrict: Callable[[Iterable[TokenRevocation]], object]
+        self, accounts: AccountStore, revoke: Callable[[Iterable[TokenRevocation]], object]
     ) -> None:
         self._accounts = accounts
-        self._restrict = restrict
+        self._revoke = revoke
         self._known = 0
-        # What was read first must be told first.
+        # What was read first must be handed on first.
         self._turn = asyncio.Lock()
         self._following: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Tell of all there are, and go on until `close`."""
+        """Hand on all there are, and go on until `close`."""
         await self.catch_up()
         self._following = asyncio.create_task(self._follow())
 
@@ -36,14 +36,14 @@ class RevocationFeed:
             await asyncio.wait([self._following])
 
     async def catch_up(self) -> None:
-        """Tell of those made or changed until now; if the store is away, `start` goes on trying."""
+        """Hand on those made or changed until now; if the store is away, `start` goes on trying."""
         async with self._turn:
             with suppress(StoreUnavailable):
                 newer = await self._accounts.revocations(self._known)
                 self._known = newer.version
-                self._restrict(newer.revocations)
+                self._revoke(newer.revocations)
 
     async def _follow(self) -> None:
         while True:
-            await asyncio.sleep(_EVERY)
+            await asyncio.sleep(_INTERVAL)
             await self.catch_up()

@@ -52,7 +52,7 @@ def _complete(
     variable: Variable, _: click.Context, __: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Return what may follow an option for the shell to offer."""
-    return [CompletionItem(each) for each in variable.choices if each.startswith(incomplete)]
+    return [CompletionItem(choice) for choice in variable.choices if choice.startswith(incomplete)]
 
 
 def _complete_file(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -162,7 +162,7 @@ async def _announce(app: "web.Application", addresses: Sequence[tuple[str, int]]
     from pisync.stores.base import StoreUnavailable
     from pisync.telemetry import logs
 
-    log, urls = logs.get_logger(), [url(*each) for each in addresses]
+    log, urls = logs.get_logger(), [url(*address) for address in addresses]
     try:
         report, ineffective = await start_report(app), await ineffective_settings(app)
     except StoreUnavailable:

@@ -76,7 +76,7 @@ class FleetClient:
     def devices(self, *, status: Collection[int] = ()) -> list[Device]:
         """Return all devices, or those that have one of these status codes, by id."""
         query = {"status": ",".join(map(str, status))} if status else {}
-        return [device_of(each) for each in self._pages("/devices", query)]
+        return [device_of(body) for body in self._pages("/devices", query)]
 
     def device(self, device_id: int) -> Device:
         return device_of(self._call("GET", f"/devices/{device_id}").value)
@@ -112,8 +112,8 @@ class FleetClient:
         }
         query = {name: value for name, value in wanted.items() if value is not None}
         return [
-            make(ErrorLog, each, occurred_at=datetime_of(each["occurred_at"]))
-            for each in self._pages("/errors", query)
+            make(ErrorLog, body, occurred_at=datetime_of(body["occurred_at"]))
+            for body in self._pages("/errors", query)
         ]
 
     def stats(self) -> Stats:
@@ -199,7 +199,7 @@ class FleetClient:
         if first is not None:
             query["from"] = first
         answer = self._admin("GET", f"/forecast?{urlencode(query)}")
-        return [make(Forecast, each) for each in answer.value]
+        return [make(Forecast, body) for body in answer.value]
 
     def ledger(self) -> Ledger:
         """Return what became of the fleet's syncs."""

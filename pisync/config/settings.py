@@ -42,7 +42,7 @@ DEFAULT_LOGIN_FAILURES = LoginFailures(10, 60)
 class Settings:
     """How this process is to run. `VARIABLES` says what each field means.
 
-    `profile` is a JSON object as given: what it leaves out has its default. `devices` is None for
+    `profile` is a JSON object: what it leaves out has its default. `devices` is None for
     the hard-coded ones, `login_failures` for no limit. An unset `jwt_secret` or `admin_password` is
     for the store to draw, or to do without. What may hold a password is not shown.
     """
@@ -106,11 +106,11 @@ class Settings:
             InvalidSettings: With every mistake there is.
         """
         options = options or {}
-        env = _Given(_overridden(environ, options))
+        env = _Reader(_overridden(environ, options))
         values = {
             variable.field: env.read(variable)
             for variable in VARIABLES
-            if variable.names_in(env.given)
+            if variable.names_in(env.environ)
         }
         mistakes = env.mistakes()
         profile = values.get("profile")
@@ -144,7 +144,7 @@ def _is_shared(store: str) -> bool:
 
 
 def _lacks_secret(values: Mapping[str, Any]) -> bool:
-    """Say whether the store needs a secret from the settings, and none is given, good or bad."""
+    """Return whether the store needs a secret from the settings, and there is none at all."""
     return "jwt_secret" not in values and _is_shared(values.get("store") or "")
 
 
@@ -173,20 +173,20 @@ def _overridden(environ: Mapping[str, str], options: Mapping[str, str]) -> dict[
     return {name: text for name, text in environ.items() if name not in beaten} | dict(options)
 
 
-class _Given(Env):
-    """Reads the variables it is given; its base would read the process's own."""
+class _Reader(Env):
+    """Reads the variables of a mapping; its base would read the process's own."""
 
-    def __init__(self, given: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(eager=False)
-        self.given = given
+        self.environ = environ
         self.add_parser("parsed", lambda text, parse: parse(text))
 
     def _get_value(self, env_key: str, default: Any) -> Any:
-        return self.given.get(env_key, default)
+        return self.environ.get(env_key, default)
 
     def read(self, variable: Variable) -> Any:
         """Return the value of a variable that is set; `mistakes` says what is wrong with it."""
-        name, *others = variable.names_in(self.given)
+        name, *others = variable.names_in(self.environ)
         if others:
             parse: Callable[[str], object] = partial(_refuse_beside, others[0])
         elif name.endswith(FILE_SUFFIX):

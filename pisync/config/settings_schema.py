@@ -22,7 +22,7 @@ from pisync.model.password_policy import (
 PREFIX = "PISYNC_"
 FILE_SUFFIX = "_FILE"
 MAX_TOKEN_TTL = 2**31 - 1
-"""The longest that a token may be valid, in seconds: 68 years."""
+"""Seconds: 68 years."""
 
 Network = IPv4Network | IPv6Network
 
@@ -114,7 +114,7 @@ def _refuse_control_characters(text: str, allowed: str = "") -> None:
     """
     if text.endswith("\r") and "\r" not in allowed:
         raise ValidationError("ends in a carriage return: was it written on Windows?")
-    if any(category(each) == "Cc" and each not in allowed for each in text):
+    if any(category(character) == "Cc" and character not in allowed for character in text):
         raise ValidationError("must not contain control characters")
 
 
@@ -130,12 +130,14 @@ def _quoted(text: str) -> str:
     return ascii(text if len(text) <= 60 else f"{text[:57]}...")
 
 
-def _whole_number(least: int, most: int) -> Callable[[str], int]:
+def _whole_number(min_value: int, max_value: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         # int() would take spaces, underscores and the digits of every script.
-        if re.fullmatch(r"[0-9]{1,15}", text) and least <= int(text) <= most:
+        if re.fullmatch(r"[0-9]{1,15}", text) and min_value <= int(text) <= max_value:
             return int(text)
-        raise ValidationError(f"must be a whole number from {least} to {most}, not {_quoted(text)}")
+        raise ValidationError(
+            f"must be a whole number from {min_value} to {max_value}, not {_quoted(text)}"
+        )
 
     return parse
 
@@ -248,7 +250,7 @@ def _login_failures(text: str) -> LoginFailures | None:
 
 
 def _listed(text: str) -> list[str]:
-    return [each.strip(" ") for each in text.split(",")]
+    return [item.strip(" ") for item in text.split(",")]
 
 
 def _networks(text: str) -> tuple[Network, ...]:
@@ -313,7 +315,7 @@ def _allowed_host(text: str) -> str:
 _SWITCH = ("on", "off")
 _LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 _LOG_FORMATS = ("auto", "text", "json")
-_MANY = 1_000_000_000
+_MAX_COUNT = 1_000_000_000
 
 VARIABLES = (
     Variable("host", _host, "address or host name to listen on; :: takes IPv4, too"),
@@ -367,17 +369,17 @@ VARIABLES = (
     ),
     Variable(
         "max_devices",
-        _whole_number(1, _MANY),
+        _whole_number(1, _MAX_COUNT),
         "devices of all fleets together; a fleet beyond it is refused",
     ),
     Variable(
-        "error_logs", _whole_number(0, _MANY), "error logs kept per fleet; the oldest go first"
+        "error_logs", _whole_number(0, _MAX_COUNT), "error logs kept per fleet; the oldest go first"
     ),
-    Variable("max_streams", _whole_number(0, _MANY), "open event streams; beyond it 503"),
-    Variable("max_connections", _whole_number(1, _MANY), "open connections; beyond it 503"),
+    Variable("max_streams", _whole_number(0, _MAX_COUNT), "open event streams; beyond it 503"),
+    Variable("max_connections", _whole_number(1, _MAX_COUNT), "open connections; beyond it 503"),
     Variable(
         "max_requests",
-        _whole_number(1, _MANY),
+        _whole_number(1, _MAX_COUNT),
         "at overload, most requests accepted per turn of the event loop; beyond it 503",
     ),
     Variable("login_failures", _login_failures, "failed logins per seconds before 429, or off"),

@@ -44,7 +44,7 @@ class Report:
             "actions": {
                 name: {
                     "requests": answers.requests,
-                    "statuses": {_status(each): n for each, n in answers.statuses.items()},
+                    "statuses": {_status(status): n for status, n in answers.statuses.items()},
                     "latency": _milliseconds(answers.latencies),
                 }
                 for name, answers in tally.actions.items()
@@ -83,7 +83,7 @@ class Report:
                     f"{number:,}",
                     f"{number / max(tally.seconds, 1e-9):,.0f}",
                     f"{errors:,}",
-                    *(f"{each:.1f} ms" for each in _milliseconds(latencies).values()),
+                    *(f"{latency:.1f} ms" for latency in _milliseconds(latencies).values()),
                 )
                 for name, number, errors, latencies in rows
             ],
@@ -143,7 +143,7 @@ def missed(tally: Tally, thresholds: Thresholds) -> list[str]:
 def _milliseconds(latencies: Histogram) -> dict[str, float]:
     seconds = {name: latencies.percentile(percent) for name, percent in _PERCENTILES.items()}
     seconds["max"] = latencies.max
-    return {name: round(1000 * each, 3) for name, each in seconds.items()}
+    return {name: round(1000 * value, 3) for name, value in seconds.items()}
 
 
 def _status(status: int | None) -> str:

@@ -328,7 +328,7 @@ async def test_good_logins_are_not_throttled_however_many_at_once(
     failed_before: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # They hear of each other's ends, and need not look.
-    monkeypatch.setattr("pisync.auth.login_throttle._ANOTHER_LOOK", 60.0)
+    monkeypatch.setattr("pisync.auth.login_throttle._INTERVAL", 60.0)
     async with bench() as b:
         await b.accounts.register("alice", RIGHT)
         await b.fail("alice", failed_before)
@@ -378,7 +378,7 @@ async def test_a_guess_of_another_replica_is_waited_for() -> None:
 async def test_waiting_for_a_guess_that_never_ends_ends_in_busy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pisync.auth.login_throttle._PATIENCE", 0.1)
+    monkeypatch.setattr("pisync.auth.login_throttle._MAX_WAIT", 0.1)
     async with bench((1, WINDOW)) as b:
         await b.fail("nobody")
         b.time.pass_seconds(WINDOW)

@@ -65,7 +65,7 @@ async def test_those_that_are_there_are_told_at_the_start() -> None:
 async def test_those_that_another_replica_makes_are_told_once_and_soon(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pisync.auth.revocations._EVERY", 0.01)
+    monkeypatch.setattr("pisync.auth.revocations._INTERVAL", 0.01)
     accounts, told = await new_accounts(), Told()
     restrictions = RevocationFeed(accounts, told)
     await restrictions.start()
@@ -95,7 +95,7 @@ async def test_it_is_looked_every_2_s() -> None:
 async def test_what_the_store_could_not_tell_it_tells_when_it_is_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pisync.auth.revocations._EVERY", 0.01)
+    monkeypatch.setattr("pisync.auth.revocations._INTERVAL", 0.01)
     accounts, told = await new_accounts(), Told()
     await accounts.disable("alice")
     accounts.away = True
