@@ -37,12 +37,20 @@ def start(path: Path, *arguments: str) -> Iterator[Process]:
             process.kill()
 
 
+def content_of(path: Path) -> Any:
+    """Read the file; None if there is none."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+
+
 def read_once_there(path: Path, process: Process) -> Any:
     """Read the file at the first moment that it is there, as a program would."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
-        if path.exists():
-            return json.loads(path.read_text())
+        if (content := content_of(path)) is not None:
+            return content
         time.sleep(0.001)
     pytest.fail(f"no file, exit status {process.poll()}")
 
@@ -79,7 +87,7 @@ def test_one_of_an_earlier_run_does_not_pass_for_this_ones(tmp_path: Path) -> No
         earlier = read_once_there(path, killed)
     assert path.exists()
     with start(path) as process:
-        while path.exists() and json.loads(path.read_text()) == earlier:
+        while content_of(path) == earlier:
             assert process.poll() is None
         assert read_once_there(path, process)["pid"] == process.pid
 
