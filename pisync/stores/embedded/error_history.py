@@ -1,12 +1,14 @@
 """A fleet's error logs: the newest ones, found by id, and a device's own without a search."""
 
+import asyncio
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import Any
 
 from pisync.model.device import ErrorFilter, ErrorLog, ErrorPage
 
-_MOST_PAGES = 128
+_MAX_PAGES = 128
+_SLICE = 4096
+"""How many logs are looked at in one turn of the event loop: some milliseconds."""
 
 
 class ErrorHistory:
@@ -58,26 +60,45 @@ class ErrorHistory:
         for log in kept:
             self.append(log)
 
-    def page(self, which: ErrorFilter, limit: int) -> ErrorPage:
-        """Return the newest `limit` logs that the filter lets through."""
+    async def page(self, which: ErrorFilter, limit: int) -> ErrorPage:
+        """Return the newest `limit` logs that the filter lets through.
+
+        If it lets few through, others get their turn while it looks; what is added meanwhile is too
+        new for this page.
+        """
         page = self._pages.get((which, limit))
         if page is None:
-            if len(self._pages) >= _MOST_PAGES:
-                self._pages.clear()
-            page = self._pages[which, limit] = self._page(which, limit)
+            version = self._version
+            found = await self._find(which, limit + 1)
+            is_present = version is self._version
+            page = ErrorPage(found[:limit], len(found) > limit, version if is_present else None)
+            if is_present:
+                if len(self._pages) >= _MAX_PAGES:
+                    self._pages.clear()
+                self._pages[which, limit] = page
         return page
 
-    def _page(self, which: ErrorFilter, limit: int) -> ErrorPage:
+    async def _find(self, which: ErrorFilter, limit: int) -> list[ErrorLog]:
         logs = self._newest_first(which) if which.device_id is None else self._of_device(which)
-        found = list(islice((log for log in logs if _passes(log, which)), limit + 1))
-        return ErrorPage(found[:limit], len(found) > limit, self._version)
+        found = []
+        for looked_at, log in enumerate(logs, start=1):
+            if _passes(log, which):
+                found.append(log)
+                if len(found) == limit:
+                    break
+            if looked_at % _SLICE == 0:
+                await asyncio.sleep(0)
+        return found
 
     def _newest_first(self, which: ErrorFilter) -> Iterator[ErrorLog]:
         newest = self._next_id - 1
         if which.before is not None:
             newest = min(newest, which.before - 1)
         for error_id in range(newest, self._next_id - 1 - len(self._logs), -1):
-            yield _log(self._logs[error_id])
+            entry = self._logs.get(error_id)
+            if entry is None:  # it has become too old while we looked
+                return
+            yield _log(entry)
 
     def _of_device(self, which: ErrorFilter) -> Iterator[ErrorLog]:
         error_id = self._newest_of.get(which.device_id or 0, 0)

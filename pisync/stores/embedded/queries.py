@@ -48,7 +48,7 @@ class EmbeddedQueries:
         return DevicePage(devices, table.count(), len(rest) > limit, version)
 
     async def errors(self, fleet: str, which: ErrorFilter, limit: int) -> ErrorPage:
-        return self._registry.fleet(fleet).errors.page(which, limit)
+        return await self._registry.fleet(fleet).errors.page(which, limit)
 
     async def device_count(self, *, without: str) -> int:
         fleets = self._registry.fleets.items()
