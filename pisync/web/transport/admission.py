@@ -31,8 +31,8 @@ _TURN_SECONDS = 0.05
 """and that a turn may take at overload."""
 _REFUSAL_SECONDS = 20e-6
 """Processor time that it takes to turn a request away, about."""
-_LEAST_COST = 1e-6
-_PATIENCE = 1.0
+_MIN_COST = 1e-6
+_SECONDS_TO_OVERLOAD = 1.0
 """Seconds for which turns must be too long before it is overload, and no burst."""
 _PAUSE = 0.25
 """Seconds without an answer, before the next request, that end a row of such turns."""
@@ -87,12 +87,12 @@ class Refusal(NamedTuple):
 class AdmissionControl:
     """Lets in what comes, a burst too; at overload, as much a turn as can be answered soon.
 
-    `most` bounds the requests that a turn takes in at overload, however little they cost. `used`
+    `limit` bounds the requests that a turn takes in at overload, however little they cost. `used`
     gives the processor time that the event loop's thread has had, in seconds, waiting aside.
     """
 
-    def __init__(self, most: int, used: Callable[[], float] = time.thread_time) -> None:
-        self._most = self._allowed = most
+    def __init__(self, limit: int, used: Callable[[], float] = time.thread_time) -> None:
+        self._limit = self._allowed = limit
         self._too_many = sys.maxsize
         self._used = used
         self._used_before: float | None = None
@@ -137,20 +137,22 @@ class AdmissionControl:
             self._full_since = None
         elif self._full_since is None:
             self._full_since = now
-        self._is_overload = self._full_since is not None and now - self._full_since >= _PATIENCE
+        self._is_overload = (
+            self._full_since is not None and now - self._full_since >= _SECONDS_TO_OVERLOAD
+        )
         self._learn_cost()
         self._count = self._refused = self._probes = 0
 
     def _learn_cost(self) -> None:
         """Learn what a request costs from the turn before, and how many a turn has time for."""
-        is_watched = self._is_overload or self._count >= self._most * _WATCHED
+        is_watched = self._is_overload or self._count >= self._limit * _WATCHED
         before, used = self._used_before, self._used() if is_watched else None
         if before is not None and used is not None:
             spent = used - before - self._refused * _REFUSAL_SECONDS
             self._cost += _WEIGHT * (max(spent, 0.0) / max(1, self._let_in_before) - self._cost)
-            cost = max(self._cost, _LEAST_COST)
-            self._allowed = max(1, min(self._most, int(_TURN_SECONDS / cost)))
-            self._too_many = max(self._most, int(_LONG_TURN_SECONDS / cost))
+            cost = max(self._cost, _MIN_COST)
+            self._allowed = max(1, min(self._limit, int(_TURN_SECONDS / cost)))
+            self._too_many = max(self._limit, int(_LONG_TURN_SECONDS / cost))
         self._used_before = used
         self._let_in_before = self._count - self._refused
 
@@ -226,10 +228,10 @@ def connections_possible(wanted: int) -> int:
     # Not to be had on Windows.
     import resource  # noqa: PLC0415
 
-    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed, maximum = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = wanted + _SPARE_FILES
     if allowed != resource.RLIM_INFINITY and allowed < needed:
-        allowed = needed if most == resource.RLIM_INFINITY else min(needed, most)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
+        allowed = needed if maximum == resource.RLIM_INFINITY else min(needed, maximum)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, maximum))
         return min(wanted, max(1, allowed - _SPARE_FILES))
     return wanted

@@ -92,7 +92,7 @@ async def test_full_turns_for_a_second_are_overload_and_so_many_come_in(wall: Cl
 async def test_clients_who_wait_for_each_other_but_not_long_are_no_overload(
     monkeypatch: pytest.MonkeyPatch, wall: Clock
 ) -> None:
-    monkeypatch.setattr("pisync.web.transport.admission._PATIENCE", wall.seconds)
+    monkeypatch.setattr("pisync.web.transport.admission._SECONDS_TO_OVERLOAD", wall.seconds)
     clock = Clock()
     gate = AdmissionControl(100, clock)
     assert [await turn(gate, clock, 3000, 0.0001) for _ in range(20)] == [3000] * 20
@@ -101,7 +101,7 @@ async def test_clients_who_wait_for_each_other_but_not_long_are_no_overload(
 async def test_however_little_requests_cost_only_so_many_come_in(
     monkeypatch: pytest.MonkeyPatch, wall: Clock
 ) -> None:
-    monkeypatch.setattr("pisync.web.transport.admission._PATIENCE", wall.seconds)
+    monkeypatch.setattr("pisync.web.transport.admission._SECONDS_TO_OVERLOAD", wall.seconds)
     clock = Clock()
     gate = AdmissionControl(100, clock)
     await turn(gate, clock, 1000, 0.01)
@@ -110,7 +110,7 @@ async def test_however_little_requests_cost_only_so_many_come_in(
 
 
 async def test_one_turn_of_calm_ends_overload(monkeypatch: pytest.MonkeyPatch, wall: Clock) -> None:
-    monkeypatch.setattr("pisync.web.transport.admission._PATIENCE", wall.seconds)
+    monkeypatch.setattr("pisync.web.transport.admission._SECONDS_TO_OVERLOAD", wall.seconds)
     clock = Clock()
     gate = AdmissionControl(100, clock)
     let_in = [await turn(gate, clock, 150, 0.01) for _ in range(60)]
@@ -145,7 +145,7 @@ async def test_turns_of_few_cost_no_look_at_the_processor_time() -> None:
 async def test_a_few_who_ask_how_it_is_come_in_all_the_same(
     monkeypatch: pytest.MonkeyPatch, wall: Clock
 ) -> None:
-    monkeypatch.setattr("pisync.web.transport.admission._PATIENCE", wall.seconds)
+    monkeypatch.setattr("pisync.web.transport.admission._SECONDS_TO_OVERLOAD", wall.seconds)
     clock = Clock()
     gate = AdmissionControl(100, clock)
     for _ in range(60):
@@ -283,7 +283,7 @@ async def ask(connection: RawConnection, times: int, request_: bytes) -> list[An
 async def test_at_overload_some_are_answered_the_rest_refused_and_none_is_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pisync.web.transport.admission._PATIENCE", 0.05)
+    monkeypatch.setattr("pisync.web.transport.admission._SECONDS_TO_OVERLOAD", 0.05)
     monkeypatch.setattr("pisync.web.transport.admission._LONG_TURN_SECONDS", 0.01)
     app = observed(web.get("/slow", slow), web.get("/livez", slow))
     async with serving(app, limits=Limits(requests=4)) as server, asyncio.TaskGroup() as group:
