@@ -15,10 +15,15 @@ class RevocationFeed:
     """Calls `revoke` with every revocation in a store, when it is made or changed."""
 
     def __init__(
-        self, accounts: AccountStore, revoke: Callable[[Iterable[TokenRevocation]], object]
+        self,
+        accounts: AccountStore,
+        revoke: Callable[[Iterable[TokenRevocation]], object],
+        *,
+        interval: float = _INTERVAL,
     ) -> None:
         self._accounts = accounts
         self._revoke = revoke
+        self._interval = interval
         self._known = 0
         # What was read first must be handed on first.
         self._turn = asyncio.Lock()
@@ -45,5 +50,5 @@ class RevocationFeed:
 
     async def _follow(self) -> None:
         while True:
-            await asyncio.sleep(_INTERVAL)
+            await asyncio.sleep(self._interval)
             await self.catch_up()

@@ -62,12 +62,9 @@ async def test_those_that_are_there_are_told_at_the_start() -> None:
     await restrictions.close()
 
 
-async def test_those_that_another_replica_makes_are_told_once_and_soon(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("pisync.auth.revocations._INTERVAL", 0.01)
+async def test_those_that_another_replica_makes_are_told_once_and_soon() -> None:
     accounts, told = await new_accounts(), Told()
-    restrictions = RevocationFeed(accounts, told)
+    restrictions = RevocationFeed(accounts, told, interval=0.01)
     await restrictions.start()
     for name in ("alice", "bob"):
         told.news.clear()
@@ -92,14 +89,11 @@ async def test_it_is_looked_every_2_s() -> None:
     await restrictions.close()
 
 
-async def test_what_the_store_could_not_tell_it_tells_when_it_is_back(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("pisync.auth.revocations._INTERVAL", 0.01)
+async def test_what_the_store_could_not_tell_it_tells_when_it_is_back() -> None:
     accounts, told = await new_accounts(), Told()
     await accounts.disable("alice")
     accounts.away = True
-    restrictions = RevocationFeed(accounts, told)
+    restrictions = RevocationFeed(accounts, told, interval=0.01)
     await restrictions.start()
     await asyncio.sleep(0.05)
     assert told.keys == []
