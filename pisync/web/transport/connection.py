@@ -1,7 +1,7 @@
 """A connection: what it lets in, and how what no middleware sees is answered."""
 
 import asyncio
-from io import BytesIO
+from collections.abc import AsyncIterator
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -245,4 +245,12 @@ def _write_in_pieces(response: web.Response) -> None:
     """Have a large body written piece by piece, as the client takes it."""
     body = response.body
     if isinstance(body, bytes) and len(body) > PIECE:
-        response.body = BytesIO(body)  # a view, not a copy
+        response.headers[hdrs.CONTENT_LENGTH] = str(len(body))
+        response.body = _pieces_of(body)
+
+
+async def _pieces_of(body: bytes) -> AsyncIterator[memoryview]:
+    # Views: whoever reads slowly must not cost a copy.
+    view = memoryview(body)
+    for start in range(0, len(body), PIECE):
+        yield view[start : start + PIECE]
