@@ -213,7 +213,9 @@ def clock(of: ClockView) -> Json:
 
 def fleet(of: FleetView) -> Json:
     """Return a fleet."""
-    return {**fleet_summary(of), "profile": profile(of.profile)}
+    summary = fleet_summary(of)
+    # Between the seed and the clock, as people have read it since 0.1.0.
+    return {**summary, "profile": profile(of.profile), "clock": summary.pop("clock")}
 
 
 def fleet_summary(of: FleetView) -> Json:
