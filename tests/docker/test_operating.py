@@ -29,6 +29,8 @@ LOGGERS = {
     "get_event_logger": "pisync.telemetry.logs",
     "_audit": "pisync.web.handlers.admin_accounts",
 }
+# Takes the names of an outage's begin and end, and logs the one as an error, the other at info.
+OUTAGE = ("Outage", "pisync.telemetry.outage")
 
 
 def rows(heading: str) -> list[list[str]]:
@@ -85,6 +87,11 @@ def events(module: str, tree: ast.Module) -> Iterator[tuple[str, str]]:
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue
+        if isinstance(node.func, ast.Name) and node.func.id == OUTAGE[0]:
+            for argument, level in zip(node.args[:2], ("error", "info"), strict=True):
+                assert isinstance(argument, ast.Constant)
+                yield str(argument.value), level
+            continue
         if isinstance(node.func, ast.Name) and node.func.id in LOGGERS:
             level = "info"
         elif (
@@ -99,7 +106,9 @@ def events(module: str, tree: ast.Module) -> Iterator[tuple[str, str]]:
         if isinstance(event, ast.Constant):
             yield str(event.value), level
         else:
-            assert module in LOGGERS.values(), f"{module} line {node.lineno}: name the event there"
+            assert module in {*LOGGERS.values(), OUTAGE[1]}, (
+                f"{module} line {node.lineno}: name the event there"
+            )
 
 
 def test_the_page_has_every_event_with_its_level() -> None:

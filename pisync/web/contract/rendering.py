@@ -213,17 +213,20 @@ def clock(of: ClockView) -> Json:
 
 def fleet(of: FleetView) -> Json:
     """Return a fleet."""
-    summary = fleet_summary(of)
-    # Between the seed and the clock, as people have read it since 0.1.0.
-    return {**summary, "profile": profile(of.profile), "clock": summary.pop("clock")}
+    return _fleet(of, profile=profile(of.profile))
 
 
 def fleet_summary(of: FleetView) -> Json:
     """Return a fleet without its profile; `seed` is the effective one."""
+    return _fleet(of)
+
+
+def _fleet(of: FleetView, **details: object) -> Json:
     return {
         "name": of.name,
         "devices": of.devices,
         "seed": of.profile.seed,
+        **details,
         "clock": clock(of.clock),
     }
 
