@@ -124,6 +124,10 @@ def close_with_client(request: web.BaseRequest) -> None:
         request.protocol.answer_is_endless = True
 
 
+_parse = web.RequestHandler.data_received
+"""Bound here: `super()` is looked up anew with each packet."""
+
+
 class Runner(web.AppRunner):
     """Runs an application with a server of one's own: `make_server` gets the one aiohttp made."""
 
@@ -218,7 +222,7 @@ class Protocol(web.RequestHandler):
     def parse(self, data: bytes) -> bool:
         """Parse what has arrived; return whether it completes the head of a request."""
         count = self._request_count
-        super().data_received(data)
+        _parse(self, data)
         arrived = self._request_count - count
         if not arrived:
             return False

@@ -698,10 +698,10 @@ async def test_what_moves_a_clock_does_not_reach_a_fleet_that_is_reset_meanwhile
 async def test_a_clock_that_waits_for_a_move_is_not_set_on_a_fleet_that_is_deleted_meanwhile(
     new_lab: MakeFleetLab,
 ) -> None:
-    lab = await new_lab(devices=8_000)
+    lab = await new_lab(devices=40_000)
     await lab.sync_all()
     moving = asyncio.create_task(lab.api.post(f"{lab.path}/settle"))
-    while (await lab.stats())["pending"] == 8_000:
+    while (await lab.stats())["pending"] == 40_000:
         pass
     setting = asyncio.create_task(lab.api.put(f"{lab.path}/clock", {"mode": "manual"}))
     await asyncio.sleep(0.01)
@@ -715,10 +715,10 @@ async def test_a_clock_that_waits_for_a_move_is_not_set_on_a_fleet_that_is_delet
 async def test_a_clock_that_waits_for_a_move_is_set_on_the_fleet_that_a_reset_leaves(
     new_lab: MakeFleetLab,
 ) -> None:
-    lab = await new_lab(devices=8_000)
+    lab = await new_lab(devices=40_000)
     await lab.sync_all()
     moving = asyncio.create_task(lab.api.post(f"{lab.path}/settle"))
-    while (await lab.stats())["pending"] == 8_000:
+    while (await lab.stats())["pending"] == 40_000:
         pass
     setting = asyncio.create_task(lab.api.put(f"{lab.path}/clock", {"mode": "manual"}))
     await asyncio.sleep(0.01)

@@ -109,7 +109,7 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
     for name in [name for name in sys.modules if name.startswith("opentelemetry.")]:
         monkeypatch.delitem(sys.modules, name)
-    with pytest.raises(CannotStart, match=r"pisync\[otel\]"):
+    with pytest.raises(CannotStart, match=r"pisync-server\[otel\]"):
         create_app(replace(SETTINGS, otlp_endpoint="http://127.0.0.1:9"))
 
 
