@@ -29,7 +29,7 @@ class TooManyFailures(Exception):
     """No password may be tried for `retry_after` seconds, not even the right one."""
 
     def __init__(self, retry_after: float) -> None:
-        super().__init__(self.__doc__)
+        super().__init__("Too many failed logins.")
         self.retry_after = retry_after
 
 

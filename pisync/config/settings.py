@@ -99,7 +99,6 @@ class Settings:
         Args:
             environ: The variables; others than PISYNC_* don't matter.
             options: Texts by the variables' names.
-            check_profile: Says what is wrong with a profile.
             to_serve: Whether to look for mistakes that only a server minds, too.
 
         Raises:

@@ -32,7 +32,10 @@ class UncompiledParser(RuntimeError):
     """aiohttp's compiled HTTP parser is missing; the other one has let request smuggling pass."""
 
     def __init__(self) -> None:
-        super().__init__(self.__doc__)
+        super().__init__(
+            "aiohttp's compiled HTTP parser is missing; the other one has let request smuggling"
+            " pass."
+        )
 
 
 async def serve(

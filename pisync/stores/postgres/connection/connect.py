@@ -52,7 +52,12 @@ PLANNER = {
 
 docs/decisions/0012-plans-without-statistics.md says why.
 """
-_PATIENT = {"statement_timeout": "0", "lock_timeout": f"{LOCK_SECONDS}s"}
+_PATIENT = {
+    "statement_timeout": "0",
+    "lock_timeout": f"{LOCK_SECONDS}s",
+    # On a busy machine it takes seconds to load what runs migrations, which is done in between.
+    "idle_in_transaction_session_timeout": "60s",
+}
 """What differs in a session that gets the database ready."""
 
 OwnConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
