@@ -143,16 +143,16 @@ async def test_it_equals_what_five_hundred_clients_counted_on_their_side(
 
 
 def _loses_the_error_log(finish: Any) -> Any:
-    def broken(device: Device) -> tuple[Device, Failure | None]:
-        finished, _ = finish(device)
+    def broken(device: Device, now: int) -> tuple[Device, Failure | None]:
+        finished, _ = finish(device, now)
         return finished, None
 
     return broken
 
 
 def _takes_a_failure_for_a_success(finish: Any) -> Any:
-    def broken(device: Device) -> tuple[Device, Failure | None]:
-        finished, failure = finish(device)
+    def broken(device: Device, now: int) -> tuple[Device, Failure | None]:
+        finished, failure = finish(device, now)
         return finished._replace(sync_status_code=200, error_message=None), failure
 
     return broken
