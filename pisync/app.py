@@ -24,7 +24,7 @@ from pisync.config.settings import Settings
 from pisync.model.first_fleet import first_fleet
 from pisync.model.fleet import DEFAULT_FLEET, FirstData, Generated
 from pisync.model.parsing.profile import parse_profile
-from pisync.model.profile import new_profile
+from pisync.model.plans.profile import new_profile
 from pisync.simulation.device_limit import DeviceLimit
 from pisync.simulation.events import Broker
 from pisync.simulation.seeds import random_seed

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from pisync.model.clock import ClockView
 from pisync.model.device import Device, ErrorLog
 from pisync.model.outcome import SUCCESS
-from pisync.model.profile import Profile
+from pisync.model.plans.profile import Profile
 
 DEFAULT_FLEET = "default"
 MAX_DEVICES = 5_000_000

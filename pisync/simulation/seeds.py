@@ -2,7 +2,7 @@
 
 import secrets
 
-from pisync.model.profile import MAX_SEED
+from pisync.model.plans.profile import MAX_SEED
 
 
 def random_seed() -> int:

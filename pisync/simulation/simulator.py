@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pisync.clocks import SYSTEM_CLOCKS, MachineClocks
 from pisync.model.clock import ClockView
 from pisync.model.device import Device
-from pisync.model.draw import Draw, draw
 from pisync.model.outcome import Outcome
+from pisync.model.plans.draw import Draw, draw
 from pisync.model.sync import ClockAdvance, SyncResult
 from pisync.simulation.alarm import Alarm
 from pisync.simulation.bulk import BulkResult, BulkSyncs

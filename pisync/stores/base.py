@@ -17,8 +17,8 @@ from pisync.model.clock import ClockView
 from pisync.model.device import Device, DevicePage, ErrorFilter, ErrorPage
 from pisync.model.fleet import FirstData, FleetPage, FleetView, Ledger, Stats
 from pisync.model.outcome import Outcome
-from pisync.model.profile import Profile
-from pisync.model.script import Script
+from pisync.model.plans.profile import Profile
+from pisync.model.plans.script import Script
 from pisync.model.sync import Change, ClockAdvance, FinishedSync, SyncResult
 
 BATCH = 256

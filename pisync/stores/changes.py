@@ -9,8 +9,8 @@ from pisync.model.clock import Clock
 from pisync.model.device import Device, ErrorLog
 from pisync.model.fleet import ACCEPTED, JOINED, LOGGED, REFUSED, SUCCEEDED, Count
 from pisync.model.outcome import SUCCESS, Outcome
-from pisync.model.profile import Profile
-from pisync.model.script import Script, plan
+from pisync.model.plans.profile import Profile
+from pisync.model.plans.script import Script, plan
 from pisync.model.sync import FinishedSync, SyncDecision, SyncResult
 from pisync.model.timestamp import SECOND
 from pisync.stores.base import NothingHeld

@@ -21,7 +21,7 @@ from pisync.clocks import MachineClocks
 from pisync.concurrency.keyed_queue import Busy
 from pisync.model.account import Account, LoginDecision, LoginPermit
 from pisync.model.first_fleet import first_fleet
-from pisync.model.profile import Profile
+from pisync.model.plans.profile import Profile
 from pisync.stores.base import AdminProtected, NoSuchAccount, StoreUnavailable
 from pisync.stores.embedded.accounts import EmbeddedAccounts
 from pisync.stores.embedded.login_attempts import EmbeddedLoginAttempts

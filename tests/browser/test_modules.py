@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Page
 
-from pisync.model.profile import ConstantDelay, Delay, LognormalDelay, UniformDelay
+from pisync.model.plans.delay import ConstantDelay, Delay, LognormalDelay, UniformDelay
 from tests.browser.conftest import visit
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]

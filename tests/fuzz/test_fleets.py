@@ -13,16 +13,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from pisync.in_process import RunningServer
 from pisync.model import timestamp
 from pisync.model.device import Device
-from pisync.model.draw import draw
 from pisync.model.outcome import STATUS_CODES, SUCCEEDED, Outcome
-from pisync.model.profile import (
-    ConstantDelay,
-    LognormalDelay,
-    Profile,
-    UniformDelay,
-    WeightedOutcome,
-)
-from pisync.model.script import Step
+from pisync.model.plans.delay import ConstantDelay, LognormalDelay, UniformDelay
+from pisync.model.plans.draw import draw
+from pisync.model.plans.profile import Profile, WeightedOutcome
+from pisync.model.plans.script import Step
 from pisync.model.sync import SyncDecision
 from pisync.model.timestamp import LATEST, SECOND
 from pisync.web.contract import rendering

@@ -1,6 +1,6 @@
 from pisync.model.first_fleet import first_fleet
 from pisync.model.outcome import SUCCESS, why_not_an_outcome
-from pisync.model.profile import DEFAULT_OUTCOMES
+from pisync.model.plans.profile import DEFAULT_OUTCOMES
 from pisync.model.timestamp import parse
 
 MADE_AT = parse("2026-11-22T07:40:12.000000Z")

@@ -18,11 +18,12 @@ from pisync.concurrency.keyed_queue import (
     KeyedQueue,
 )
 from pisync.model.device import Device, ErrorLog
-from pisync.model.draw import draw
 from pisync.model.fleet import DEFAULT_FLEET, FirstData, Generated
 from pisync.model.outcome import SUCCEEDED, Outcome
-from pisync.model.profile import ConstantDelay, Profile, UniformDelay, WeightedOutcome
-from pisync.model.script import Script, Step
+from pisync.model.plans.delay import ConstantDelay, UniformDelay
+from pisync.model.plans.draw import draw
+from pisync.model.plans.profile import Profile, WeightedOutcome
+from pisync.model.plans.script import Script, Step
 from pisync.model.sync import (
     FinishedSync,
     SyncDecision,

@@ -7,7 +7,7 @@ from typing import Protocol
 import pytest
 
 from pisync.model.fleet import FirstData
-from pisync.model.profile import Profile
+from pisync.model.plans.profile import Profile
 from pisync.stores.base import Store
 from tests.support.stores.harness import (
     HARNESSES,

@@ -8,15 +8,12 @@ from marshmallow import Schema, ValidationError, fields, post_load, validate, va
 from pisync.model.outcome import OUTCOME_CODES, Outcome, why_not_an_outcome
 from pisync.model.parsing.errors import load
 from pisync.model.parsing.fields import Int, ListOf, Number, OneOf, Text
-from pisync.model.profile import (
-    MAX_DELAY,
+from pisync.model.plans.delay import MAX_DELAY, ConstantDelay, LognormalDelay, UniformDelay
+from pisync.model.plans.profile import (
     MAX_OUTCOMES,
     MAX_PENDING,
     MAX_SEED,
-    ConstantDelay,
-    LognormalDelay,
     ProfileChanges,
-    UniformDelay,
     WeightedOutcome,
 )
 

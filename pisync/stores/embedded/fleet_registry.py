@@ -9,7 +9,7 @@ from pisync.clocks import MachineClocks
 from pisync.model.clock import Clock
 from pisync.model.device import Device, ErrorLog
 from pisync.model.fleet import FirstData
-from pisync.model.profile import Profile
+from pisync.model.plans.profile import Profile
 from pisync.model.sync import Change, FinishedSync, SyncDecision, SyncResult
 from pisync.model.timestamp import SECOND
 from pisync.stores.base import NoSuchFleet, StoreObserver

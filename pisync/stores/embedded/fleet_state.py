@@ -19,8 +19,8 @@ from pisync.model.fleet import (
     Stats,
 )
 from pisync.model.outcome import STATUS_CODES
-from pisync.model.profile import Profile
-from pisync.model.script import Script
+from pisync.model.plans.profile import Profile
+from pisync.model.plans.script import Script
 from pisync.stores.base import NoSuchDevice
 from pisync.stores.changes import Due, FleetChanges
 from pisync.stores.embedded.device_table import DeviceTable

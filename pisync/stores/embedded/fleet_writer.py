@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from pisync.model.fleet import DEFAULT_FLEET, FirstData, FleetView
-from pisync.model.profile import Profile
-from pisync.model.script import Script
+from pisync.model.plans.profile import Profile
+from pisync.model.plans.script import Script
 from pisync.stores.base import DefaultFleetProtected, NoSuchFleet
 from pisync.stores.embedded.fleet_registry import FleetRegistry
 from pisync.stores.embedded.fleet_state import FleetState

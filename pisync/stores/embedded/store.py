@@ -2,7 +2,7 @@
 
 from pisync.clocks import MachineClocks
 from pisync.model.fleet import DEFAULT_FLEET, FirstData
-from pisync.model.profile import Profile
+from pisync.model.plans.profile import Profile
 from pisync.stores.base import CannotOpen, StoreObserver, StoreUnavailable
 from pisync.stores.embedded.accounts import EmbeddedAccounts
 from pisync.stores.embedded.fleet_registry import FleetRegistry

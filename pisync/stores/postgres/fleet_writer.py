@@ -15,8 +15,8 @@ from typing import NamedTuple
 from pisync.model.clock import ClockView
 from pisync.model.fleet import DEFAULT_FLEET, FirstData, FleetView, Generated, Listed
 from pisync.model.outcome import STATUS_CODES, SUCCESS
-from pisync.model.profile import Profile
-from pisync.model.script import Script
+from pisync.model.plans.profile import Profile
+from pisync.model.plans.script import Script
 from pisync.stores.base import (
     DefaultFleetProtected,
     NoSuchDevice,

@@ -8,8 +8,8 @@ from typing import Any
 from pisync.model.clock import Clock
 from pisync.model.device import Device
 from pisync.model.fleet import Count
-from pisync.model.profile import Profile
-from pisync.model.script import Script
+from pisync.model.plans.profile import Profile
+from pisync.model.plans.script import Script
 from pisync.stores.base import NoSuchFleet
 from pisync.stores.changes import Due
 from pisync.stores.postgres.connection.connect import Connection

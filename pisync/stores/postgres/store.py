@@ -4,7 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack, suppress
 
 from pisync.model.fleet import DEFAULT_FLEET, FirstData
-from pisync.model.profile import Profile
+from pisync.model.plans.profile import Profile
 from pisync.stores.base import CannotOpen, NoSuchFleet, StoreObserver
 from pisync.stores.postgres.accounts import PostgresAccounts, PostgresLoginAttempts
 from pisync.stores.postgres.begin_queue import BeginQueue

@@ -7,15 +7,9 @@ import orjson
 from pisync.model.device import ErrorLog
 from pisync.model.fleet import DeviceSpec, FirstData, Generated, Listed
 from pisync.model.outcome import Outcome
-from pisync.model.profile import (
-    ConstantDelay,
-    Delay,
-    LognormalDelay,
-    Profile,
-    UniformDelay,
-    WeightedOutcome,
-)
-from pisync.model.script import Script, Step
+from pisync.model.plans.delay import ConstantDelay, Delay, LognormalDelay, UniformDelay
+from pisync.model.plans.profile import Profile, WeightedOutcome
+from pisync.model.plans.script import Script, Step
 
 _DELAYS: dict[str, type[Delay]] = {
     "constant": ConstantDelay,

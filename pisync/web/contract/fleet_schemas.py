@@ -24,7 +24,7 @@ from pisync.model.parsing.fields import (
     whole_number,
 )
 from pisync.model.parsing.profile import ProfileSchema, seconds
-from pisync.model.script import MAX_STEPS, Script, Step
+from pisync.model.plans.script import MAX_STEPS, Script, Step
 from pisync.model.timestamp import LATEST, SECOND, from_seconds
 from pisync.web.contract.schemas import FLEET_NAME, MAX_PAGE, page_size
 

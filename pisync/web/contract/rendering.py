@@ -13,9 +13,10 @@ from pisync.model import timestamp
 from pisync.model.account import Account
 from pisync.model.clock import ClockView
 from pisync.model.device import Device, ErrorLog
-from pisync.model.draw import Draw
 from pisync.model.fleet import FleetView, Ledger, Stats
-from pisync.model.profile import ConstantDelay, Delay, LognormalDelay, Profile, UniformDelay
+from pisync.model.plans.delay import ConstantDelay, Delay, LognormalDelay, UniformDelay
+from pisync.model.plans.draw import Draw
+from pisync.model.plans.profile import Profile
 from pisync.model.sync import ClockAdvance
 from pisync.model.timestamp import SECOND
 from pisync.simulation.bulk import BulkResult

@@ -11,7 +11,7 @@ from marshmallow import ValidationError
 from pisync import keys
 from pisync.model.parsing.errors import InvalidValue, refusals
 from pisync.model.parsing.profile import OutcomeSchema
-from pisync.model.profile import new_profile
+from pisync.model.plans.profile import new_profile
 from pisync.simulation.device_limit import TooManyDevices
 from pisync.simulation.seeds import random_seed
 from pisync.stores.base import PastTheLastYear

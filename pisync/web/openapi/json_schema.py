@@ -36,7 +36,7 @@ from pisync.model.parsing.profile import (
     ProfileSchema,
     WeightedOutcomeSchema,
 )
-from pisync.model.script import MAX_STEPS
+from pisync.model.plans.script import MAX_STEPS
 from pisync.web.contract import (
     fleet_schemas,
     schemas,

@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 
 from pisync.model.device import MAX_DEVICE_ID, Pending
-from pisync.model.draw import draw
 from pisync.model.fleet import DeviceSpec, Generated
 from pisync.model.outcome import SUCCEEDED
-from pisync.model.profile import LognormalDelay, Profile
+from pisync.model.plans.delay import LognormalDelay
+from pisync.model.plans.draw import draw
+from pisync.model.plans.profile import Profile
 from pisync.model.sync import (
     SyncDecision,
     SyncResult,

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from pisync.model.draw import draw
 from pisync.model.first_fleet import first_fleet
 from pisync.model.fleet import Generated, Stats
 from pisync.model.outcome import STATUS_CODES, Outcome
-from pisync.model.profile import Profile, WeightedOutcome
+from pisync.model.plans.draw import draw
+from pisync.model.plans.profile import Profile, WeightedOutcome
 from pisync.model.sync import SyncDecision
 from pisync.stores.base import (
     NoSuchFleet,

@@ -7,12 +7,13 @@ import pytest
 
 from pisync.model.account import Account, LoginDecision
 from pisync.model.clock import MAX_SPEED
-from pisync.model.draw import draw
 from pisync.model.first_fleet import first_fleet
 from pisync.model.fleet import DeviceSpec, Generated, Listed
 from pisync.model.outcome import SUCCEEDED, Outcome
-from pisync.model.profile import LognormalDelay, Profile, UniformDelay, WeightedOutcome
-from pisync.model.script import Script, Step
+from pisync.model.plans.delay import LognormalDelay, UniformDelay
+from pisync.model.plans.draw import draw
+from pisync.model.plans.profile import Profile, WeightedOutcome
+from pisync.model.plans.script import Script, Step
 from pisync.model.timestamp import SECOND
 from pisync.stores.base import FleetReplaced, NoSuchFleet, Store
 from tests.stores.conftest import MakeStore, Reopen

@@ -3,10 +3,11 @@ import asyncio
 import pytest
 
 from pisync.model.device import ErrorLog
-from pisync.model.draw import draw
 from pisync.model.fleet import Generated
 from pisync.model.outcome import SUCCEEDED
-from pisync.model.profile import ConstantDelay, LognormalDelay, Profile
+from pisync.model.plans.delay import ConstantDelay, LognormalDelay
+from pisync.model.plans.draw import draw
+from pisync.model.plans.profile import Profile
 from pisync.stores.base import NoSuchDevice, NoSuchFleet, NothingHeld, Store
 from tests.stores.conftest import MakeStore
 from tests.support.stores.harness import StoreHarness

@@ -1,10 +1,11 @@
 import pytest
 
 from pisync.model.device import Pending
-from pisync.model.draw import draw
 from pisync.model.outcome import SUCCEEDED
-from pisync.model.profile import LognormalDelay, Profile
-from pisync.model.script import MAX_STEPS, Script, Step
+from pisync.model.plans.delay import LognormalDelay
+from pisync.model.plans.draw import draw
+from pisync.model.plans.profile import Profile
+from pisync.model.plans.script import MAX_STEPS, Script, Step
 from pisync.model.sync import SyncDecision
 from pisync.model.timestamp import SECOND
 from pisync.stores.base import (

@@ -21,14 +21,9 @@ from hypothesis.stateful import (
 from pisync.model.device import ErrorLog
 from pisync.model.fleet import DeviceSpec, FirstData, Generated, Listed
 from pisync.model.outcome import STATUS_CODES, SUCCEEDED, Outcome
-from pisync.model.profile import (
-    ConstantDelay,
-    LognormalDelay,
-    Profile,
-    UniformDelay,
-    WeightedOutcome,
-)
-from pisync.model.script import Script, Step
+from pisync.model.plans.delay import ConstantDelay, LognormalDelay, UniformDelay
+from pisync.model.plans.profile import Profile, WeightedOutcome
+from pisync.model.plans.script import Script, Step
 from pisync.model.sync import (
     ClockAdvance,
     SyncDecision,

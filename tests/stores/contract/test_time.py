@@ -6,7 +6,7 @@ from time import monotonic
 import pytest
 
 from pisync.model.fleet import DeviceSpec, Generated
-from pisync.model.profile import LognormalDelay
+from pisync.model.plans.delay import LognormalDelay
 from pisync.model.sync import ClockAdvance
 from pisync.model.timestamp import LATEST, SECOND
 from pisync.stores.base import (

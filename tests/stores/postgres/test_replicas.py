@@ -10,7 +10,8 @@ import pytest
 
 from pisync.model.account import Account, LoginDecision
 from pisync.model.fleet import Generated
-from pisync.model.profile import ConstantDelay, LognormalDelay, Profile
+from pisync.model.plans.delay import ConstantDelay, LognormalDelay
+from pisync.model.plans.profile import Profile
 from pisync.model.sync import (
     Change,
     SyncDecision,

@@ -6,15 +6,9 @@ from pisync.model.device import ErrorLog
 from pisync.model.first_fleet import first_fleet
 from pisync.model.fleet import DeviceSpec, FirstData, Generated, Listed
 from pisync.model.outcome import SUCCEEDED, Outcome
-from pisync.model.profile import (
-    ConstantDelay,
-    Delay,
-    LognormalDelay,
-    Profile,
-    UniformDelay,
-    WeightedOutcome,
-)
-from pisync.model.script import Script, Step
+from pisync.model.plans.delay import ConstantDelay, Delay, LognormalDelay, UniformDelay
+from pisync.model.plans.profile import Profile, WeightedOutcome
+from pisync.model.plans.script import Script, Step
 from pisync.stores.schema import codec
 
 

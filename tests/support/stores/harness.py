@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import ClassVar
 
 from pisync.model.fleet import FirstData
-from pisync.model.profile import Profile
+from pisync.model.plans.profile import Profile
 from pisync.stores.base import (
     Store,
     StoreObserver,

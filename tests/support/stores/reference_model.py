@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from pisync.model.device import Device, Pending
-from pisync.model.draw import draw
 from pisync.model.outcome import Outcome
-from pisync.model.profile import Profile
-from pisync.model.script import Step
+from pisync.model.plans.draw import draw
+from pisync.model.plans.profile import Profile
+from pisync.model.plans.script import Step
 from pisync.model.sync import (
     SyncDecision,
     SyncResult,

@@ -7,8 +7,9 @@ from pisync.model.clock import MAX_SPEED
 from pisync.model.device import Device, ErrorFilter, ErrorLog
 from pisync.model.fleet import DEFAULT_FLEET, DeviceSpec, FleetView, Generated, Listed
 from pisync.model.outcome import SUCCEEDED, Outcome
-from pisync.model.profile import ConstantDelay, Profile, WeightedOutcome
-from pisync.model.script import Script, Step
+from pisync.model.plans.delay import ConstantDelay
+from pisync.model.plans.profile import Profile, WeightedOutcome
+from pisync.model.plans.script import Script, Step
 from pisync.model.sync import (
     SyncDecision,
     SyncResult,

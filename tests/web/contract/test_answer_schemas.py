@@ -8,19 +8,11 @@ from hypothesis import strategies as st
 
 from pisync.model.clock import MAX_SPEED, ClockView
 from pisync.model.device import MAX_DEVICE_ID, Device, ErrorLog
-from pisync.model.draw import Draw
 from pisync.model.fleet import MAX_DEVICES, FleetView, Ledger, Stats
 from pisync.model.outcome import FAILURES, STATUS_CODES, SUCCEEDED, Outcome
-from pisync.model.profile import (
-    MAX_DELAY,
-    MAX_PENDING,
-    MAX_SEED,
-    ConstantDelay,
-    LognormalDelay,
-    Profile,
-    UniformDelay,
-    WeightedOutcome,
-)
+from pisync.model.plans.delay import MAX_DELAY, ConstantDelay, LognormalDelay, UniformDelay
+from pisync.model.plans.draw import Draw
+from pisync.model.plans.profile import MAX_PENDING, MAX_SEED, Profile, WeightedOutcome
 from pisync.model.sync import ClockAdvance
 from pisync.model.timestamp import EARLIEST, LATEST, SECOND
 from pisync.simulation.bulk import BulkResult

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pisync.model.account import Account, TokenRevocation
-from pisync.model.profile import Profile
+from pisync.model.plans.profile import Profile
 from pisync.model.sync import SyncDecision
 from pisync.model.timestamp import SECOND
 from pisync.stores.base import NoSuchFleet

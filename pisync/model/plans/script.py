@@ -3,9 +3,9 @@
 from typing import NamedTuple
 
 from pisync.model.device import HOLD, Plan
-from pisync.model.draw import draw
 from pisync.model.outcome import Outcome
-from pisync.model.profile import Profile
+from pisync.model.plans.draw import draw
+from pisync.model.plans.profile import Profile
 
 MAX_STEPS = 1_000
 

@@ -20,23 +20,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pisync.model.device import MAX_DEVICE_ID
-from pisync.model.draw import GENERATOR, Draw, draw
 from pisync.model.outcome import Outcome
-from pisync.model.profile import (
-    DEFAULT_DELAY,
-    MAX_SEED,
-    ConstantDelay,
-    LognormalDelay,
-    Profile,
-    UniformDelay,
-    WeightedOutcome,
-)
+from pisync.model.plans.delay import ConstantDelay, LognormalDelay, UniformDelay
+from pisync.model.plans.draw import GENERATOR, Draw, draw
+from pisync.model.plans.profile import DEFAULT_DELAY, MAX_SEED, Profile, WeightedOutcome
 
 # Known answers
 
 
 def by_the_book(profile: Profile, device_id: int, attempt: int) -> Draw:
-    """Draw as the docstring of pisync.model.draw says, in the plainest way and none of its code."""
+    """Draw as the module's docstring says, in the plainest way and with none of its code."""
     key = b"".join(each.to_bytes(8, "little") for each in (profile.seed, device_id, attempt))
     digest = hashlib.blake2b(key, digest_size=16, person=b"pisync-draw-1").digest()
     halves = (int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little"))

@@ -1,69 +1,18 @@
 """A profile: what a fleet's attempts come to, and how long they take."""
 
-import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
-from statistics import NormalDist
 from typing import Any
 
 from pisync.model.outcome import SUCCEEDED, Outcome
+from pisync.model.plans.delay import Delay, LognormalDelay
 
 MAX_SEED = 2**53 - 1
-MAX_DELAY = 86_400.0
-"""The longest delay, in seconds."""
 MAX_PENDING = 2**53 - 1
 MAX_OUTCOMES = 1_000
-
-_STANDARD_NORMAL = NormalDist()
-
-
-@dataclass(frozen=True, slots=True)
-class ConstantDelay:
-    """Every attempt takes the same time, in seconds."""
-
-    seconds: float
-
-    def quantile(self, u: float) -> float:
-        """Return the delay, in seconds, whatever `u`."""
-        return self.seconds
-
-
-@dataclass(frozen=True, slots=True)
-class UniformDelay:
-    """Delays spread evenly from `min` to `max` seconds."""
-
-    min: float
-    max: float
-
-    def quantile(self, u: float) -> float:
-        """Return the delay, in seconds, below which a share `u` (0 < u < 1) of attempts lies."""
-        return self.min + (self.max - self.min) * u
-
-
-@dataclass(frozen=True, slots=True)
-class LognormalDelay:
-    """Delays whose logarithm is normal: many short ones, a long tail, cut off at `max` seconds."""
-
-    median: float
-    sigma: float
-    max: float
-
-    def quantile(self, u: float) -> float:
-        """Return the delay, in seconds, below which a share `u` (0 < u < 1) of attempts lies.
-
-        The normal quantile is algorithm AS 241 (Wichura 1988), as in the standard library.
-        """
-        if self.median == 0 or self.max == 0:
-            return 0.0
-        # In logarithms, so that no sigma, however large, overflows.
-        logarithm = math.log(self.median) + self.sigma * _STANDARD_NORMAL.inv_cdf(u)
-        return math.exp(logarithm) if logarithm < math.log(self.max) else self.max
-
-
-Delay = ConstantDelay | UniformDelay | LognormalDelay
 
 
 @dataclass(frozen=True, slots=True)

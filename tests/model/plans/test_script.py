@@ -1,8 +1,8 @@
 from pisync.model.device import HOLD, Plan
-from pisync.model.draw import draw
 from pisync.model.outcome import SUCCEEDED, Outcome
-from pisync.model.profile import Profile
-from pisync.model.script import Script, Step, plan
+from pisync.model.plans.draw import draw
+from pisync.model.plans.profile import Profile
+from pisync.model.plans.script import Script, Step, plan
 
 FULL = Outcome(400, "Storage Full")
 PROFILE = Profile(seed=7)

@@ -15,7 +15,7 @@ from struct import Struct
 from typing import NamedTuple
 
 from pisync.model.outcome import Outcome
-from pisync.model.profile import Profile
+from pisync.model.plans.profile import Profile
 from pisync.model.timestamp import from_seconds
 
 GENERATOR = "pisync-draw-1"
