@@ -39,4 +39,6 @@ FRONT: web.AppKey[Front] = web.AppKey("FRONT")
 """What a server puts in front of the application, if anything."""
 
 CLAIMS = web.RequestKey("CLAIMS", Claims)
+FLEET = web.RequestKey("FLEET", str)
+"""The name of the fleet that a request acts on."""
 REQUEST_ID = web.RequestKey("REQUEST_ID", str)

@@ -140,11 +140,11 @@ class Api:
     token: str | None = None
     fleet: str | None = None
 
-    def as_(self, *scopes: str, name: str = "tester") -> "Api":
-        """Return the same with a token that has these scopes."""
+    def as_(self, *scopes: str, name: str = "tester", fleet: str | None = None) -> "Api":
+        """Return the same with a token that has these scopes, and is bound to `fleet`."""
         assert self.client.app is not None
         tokens = self.client.app[keys.TOKENS]
-        token = tokens.issue(name, scopes)
+        token = tokens.issue(name, scopes, fleet=fleet)
         # As if it had been seen before: the hot path takes no other.
         tokens.accept(token, jwt.decode(token, options={"verify_signature": False}))
         return replace(self, token=token)

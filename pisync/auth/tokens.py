@@ -17,6 +17,7 @@ from pisync.model.account import (
     TokenRevocation,
     account_key,
 )
+from pisync.model.fleet import FLEET_NAME
 from pisync.model.timestamp import SECOND
 
 ALGORITHM = "HS256"
@@ -26,6 +27,8 @@ GENERATION = "gen"
 
 Unlike `iat` it needs no clocks that agree, and tells apart tokens of the same second.
 """
+FLEET = "fleet"
+"""The claim that binds a token to a fleet."""
 
 LEEWAY: Final = 30.0
 """Seconds that `iat` and `nbf` may lie in the future: clocks differ. `exp` has no leeway."""
@@ -38,6 +41,7 @@ _MAX_LENGTH = 8192
 _FORM = re.compile(r"([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 # Other header parameters point at keys, or change what a token means.
 _HEADERS = frozenset({"alg", "typ", "kid"})
+_is_fleet_name = re.compile(FLEET_NAME).fullmatch
 _is_subject = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,256}").fullmatch
 
 _Key = TypeVar("_Key", bound=Hashable)
@@ -73,13 +77,15 @@ class Claims(NamedTuple):
     """What a token says: whose it is, what it is good for, and until when (seconds since 1970).
 
     `generation` is in microseconds since 1970, as an account's `tokens_since` is. That of a token
-    which names none, since a service minted it, is when it was issued.
+    which names none, since a service minted it, is when it was issued. `fleet` is the one that the
+    token is bound to, if it is to one.
     """
 
     subject: str
     scopes: frozenset[str]
     expires_at: float
     generation: float = 0.0
+    fleet: str | None = None
 
     def are_revoked_by(self, revocation: TokenRevocation) -> bool:
         """Return whether a revocation of the subject's tokens is one of this token."""
@@ -118,10 +124,12 @@ class Tokens:
         ttl: int | None = None,
         *,
         generation: int | None = None,
+        fleet: str | None = None,
     ) -> str:
         """Return a token for `name`, good for `ttl` seconds (None: the usual time).
 
         `generation` is that of an account's tokens; without one, it is nobody's in particular.
+        `fleet` is the only one that it is good for.
         """
         issued_at = int(self._now())
         payload: dict[str, object] = {
@@ -133,6 +141,8 @@ class Tokens:
         }
         if generation is not None:
             payload[GENERATION] = generation
+        if fleet is not None:
+            payload[FLEET] = fleet
         return jwt.encode(payload, self.secret, ALGORITHM)
 
     def remembered(self, token: str) -> Claims | None:
@@ -250,7 +260,13 @@ def claims_of(payload: object) -> Claims:
         raise _flawed_claim(f"aud does not name {ISSUER}")
     # Whole seconds, as PyJWT compares them: being remembered must not lengthen a token's life.
     expires_at = float(int(_time(payload, "exp")))
-    return Claims(subject, _scopes(payload.get("scopes")), expires_at, _generation(payload))
+    return Claims(
+        subject,
+        _scopes(payload.get("scopes")),
+        expires_at,
+        _generation(payload),
+        _fleet(payload),
+    )
 
 
 def payload_of(token: str) -> object:
@@ -281,6 +297,21 @@ def _generation(payload: Mapping[str, Any]) -> float:
     if isinstance(issued_at, int | float) and not isinstance(issued_at, bool):
         return issued_at * SECOND
     return 0
+
+
+def _fleet(payload: Mapping[str, Any]) -> str | None:
+    """Return the fleet that a token is bound to.
+
+    Raises:
+        InvalidToken: The claim is not the name of a fleet: to ignore it would let the token go
+            anywhere.
+    """
+    if FLEET not in payload:
+        return None
+    fleet = payload[FLEET]
+    if isinstance(fleet, str) and _is_fleet_name(fleet):
+        return fleet
+    raise _flawed_claim("fleet is not the name of a fleet")
 
 
 def _scopes(scopes: object) -> frozenset[str]:

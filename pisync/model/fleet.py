@@ -10,6 +10,8 @@ from pisync.model.outcome import SUCCESS
 from pisync.model.plans.profile import Profile
 
 DEFAULT_FLEET = "default"
+FLEET_NAME = r"[a-z0-9][a-z0-9-]{0,62}"
+"""The regular expression of a fleet's name."""
 MAX_DEVICES = 5_000_000
 
 

@@ -1,6 +1,6 @@
 """Every call, in one table: method, path, handler, scope, answers, and schemas."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from http import HTTPStatus
@@ -14,6 +14,7 @@ from pisync.model.account import (
     ADMIN,
     DEVICES,
 )
+from pisync.model.fleet import FLEET_NAME
 from pisync.model.parsing.profile import OutcomeSchema
 from pisync.web.contract import answers
 from pisync.web.contract.answers import Answer
@@ -29,7 +30,6 @@ from pisync.web.contract.fleet_schemas import (
 from pisync.web.contract.request import read_query
 from pisync.web.contract.schemas import (
     DEVICE_ID,
-    FLEET_NAME,
     AccountBody,
     AccountsQuery,
     DevicesQuery,
@@ -52,11 +52,14 @@ from pisync.web.handlers import (
     stream,
 )
 from pisync.web.pipeline.auth import ANY_TOKEN
+from pisync.web.pipeline.base_url import BaseUrlResource, below_base_url
 
 _ID = f"{{device_id:{DEVICE_ID}}}"
 _FLEET = f"/admin/fleets/{{fleet:{FLEET_NAME}}}"
 _DEVICE = f"{_FLEET}/devices/{_ID}"
 _ACCOUNT = f"/admin/accounts/{{username:{USERNAME.pattern}}}"
+
+_ALSO_BELOW_BASE_URLS = frozenset({"/register", "/login", "/password", "/"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,11 @@ class Route:
     answers: Sequence[Answer] = ()
     query: type[Schema] | None = None
     body: type[Schema] | None = None
+
+    @property
+    def is_below_base_urls(self) -> bool:
+        """Whether `/fleets/{fleet}` may stand in front of it."""
+        return self.scope == DEVICES or self.path in _ALSO_BELOW_BASE_URLS
 
 
 ROUTES = (
@@ -143,22 +151,31 @@ def add_routes(app: web.Application) -> Mapping[Handler, str | None]:
     """Give the application every call; return who may make it, by handler."""
     access: dict[Handler, str | None] = {}
     for route in ROUTES:
-        handler = route.handler if route.query else _without_query(route.handler)
-        added = app.router.add_route(route.method, route.path, handler)
-        if route.method == "GET":
-            app.router.add_route("HEAD", route.path, handler)
-        access[added.handler] = route.scope
-    for path in {route.path for route in ROUTES if route.scope is None}:
-        added = app.router.add_route("OPTIONS", path, _options(path))
-        access[added.handler] = None
+        resource = app.router.add_resource(route.path)
+        for method, handler in _handlers(route).items():
+            access[resource.add_route(method, handler).handler] = route.scope
+        if route.is_below_base_urls:
+            below = BaseUrlResource(route.path)
+            app.router.register_resource(below)
+            for method, handler in _handlers(route).items():
+                of_fleet = below_base_url(handler, route.path, reads_fleet=route.scope == DEVICES)
+                access[below.add_route(method, of_fleet).handler] = route.scope
     return access
 
 
-def _options(path: str) -> Handler:
+def _handlers(route: Route) -> Mapping[str, Handler]:
+    """Return what answers a call, by method."""
+    handler = route.handler if route.query else _without_query(route.handler)
+    handlers = {route.method: handler}
+    if route.method == hdrs.METH_GET:
+        handlers[hdrs.METH_HEAD] = handler
+    if route.scope is None:
+        handlers[hdrs.METH_OPTIONS] = _options({*handlers, hdrs.METH_OPTIONS})
+    return handlers
+
+
+def _options(methods: Collection[str]) -> Handler:
     """Return the handler that answers OPTIONS of an open call."""
-    methods = {route.method for route in ROUTES if route.path == path} | {"OPTIONS"}
-    if "GET" in methods:
-        methods.add("HEAD")
     allow = ", ".join(sorted(methods))
 
     async def options(_: web.Request) -> web.Response:

@@ -12,7 +12,7 @@ from pisync.auth.accounts import USERNAME
 from pisync.model.account import SCOPES
 from pisync.model.clock import MAX_SPEED
 from pisync.model.device import MAX_DEVICE_ID
-from pisync.model.fleet import MAX_DEVICES
+from pisync.model.fleet import FLEET_NAME, MAX_DEVICES
 from pisync.model.outcome import FAILURES, STATUS_CODES
 from pisync.model.parsing import profile
 from pisync.model.parsing.fields import (
@@ -22,7 +22,6 @@ from pisync.model.parsing.fields import (
     Text,
     Timestamp,
 )
-from pisync.web.contract.schemas import FLEET_NAME
 
 
 def _count(**metadata: object) -> Int:

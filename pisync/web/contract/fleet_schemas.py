@@ -11,7 +11,14 @@ from marshmallow import Schema, ValidationError, fields, post_load, validate, va
 
 from pisync.model.clock import MAX_SPEED
 from pisync.model.device import MAX_DEVICE_ID
-from pisync.model.fleet import MAX_DEVICES, DeviceSpec, FirstData, Generated, Listed
+from pisync.model.fleet import (
+    FLEET_NAME,
+    MAX_DEVICES,
+    DeviceSpec,
+    FirstData,
+    Generated,
+    Listed,
+)
 from pisync.model.outcome import OUTCOME_CODES, SUCCESS, Outcome, why_not_an_outcome
 from pisync.model.parsing.errors import IncompleteErrors
 from pisync.model.parsing.fields import (
@@ -26,7 +33,7 @@ from pisync.model.parsing.fields import (
 from pisync.model.parsing.profile import ProfileSchema, seconds
 from pisync.model.plans.script import MAX_STEPS, Script, Step
 from pisync.model.timestamp import LATEST, SECOND, from_seconds
-from pisync.web.contract.schemas import FLEET_NAME, MAX_PAGE, page_size
+from pisync.web.contract.schemas import MAX_PAGE, page_size
 
 MAX_FORECAST = 1_000
 AT_ONCE = 1_000

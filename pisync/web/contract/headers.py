@@ -8,7 +8,7 @@ from typing import Any
 
 from pisync.auth.accounts import USERNAME
 from pisync.model.device import MAX_DEVICE_ID
-from pisync.web.contract.schemas import FLEET_NAME
+from pisync.model.fleet import FLEET_NAME
 
 Json = dict[str, Any]
 

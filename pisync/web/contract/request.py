@@ -13,11 +13,10 @@ import orjson
 from aiohttp import hdrs, web
 from marshmallow import Schema
 
-from pisync.model.fleet import DEFAULT_FLEET
+from pisync.keys import FLEET
 from pisync.model.parsing.errors import InvalidValue, load
 from pisync.model.parsing.fields import Statuses
 from pisync.web.contract.compression import Corrupt, TooLong, decompressed
-from pisync.web.contract.headers import FLEET_HEADER
 from pisync.web.contract.long_list import NotJson
 from pisync.web.contract.problems import (
     Problem,
@@ -43,9 +42,9 @@ IGNORED = "_"
 _NUMBER_OR_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?|-?[0-9][0-9.eE+-]*+', re.DOTALL)
 
 
-def fleet_of(request: web.BaseRequest) -> str:
-    """Return the fleet that a request acts on; of several, one that is not there."""
-    return ", ".join(request.headers.getall(FLEET_HEADER, (DEFAULT_FLEET,)))
+def fleet_of(request: web.Request) -> str:
+    """Return the fleet that a request acts on, whichever way it named it."""
+    return request[FLEET]
 
 
 def device_of(request: web.Request) -> int:

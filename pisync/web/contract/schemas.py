@@ -44,7 +44,6 @@ MAX_SCOPES = 100
 
 DEVICE_ID = r"[1-9][0-9]{0,15}"
 """A device's id as it stands in a path."""
-FLEET_NAME = r"[a-z0-9][a-z0-9-]{0,62}"
 
 
 class NoQuery(Schema):

@@ -93,7 +93,11 @@ def _welcome(
 ) -> web.Response:
     # No more claims than promised while there is no need for them.
     generation = account.tokens_since or None
-    token = request.app[TOKENS].issue(account.name, account.scopes, generation=generation)
+    # Whoever was let into one fleet gets no token for all.
+    bound = request[CLAIMS].fleet if CLAIMS in request else None
+    token = request.app[TOKENS].issue(
+        account.name, account.scopes, generation=generation, fleet=bound
+    )
     body = orjson.dumps({"message": message, "token": token})
     return web.Response(status=status, body=body, headers={hdrs.CONTENT_TYPE: JSON_TYPE})
 

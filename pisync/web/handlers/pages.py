@@ -6,6 +6,7 @@ runs changes nothing of what is served.
 
 import asyncio
 import gzip
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import cache, cached_property
 from pathlib import Path
@@ -87,13 +88,25 @@ def _read(name: str, content_type: str) -> Content:
     return Content(_FOLDER.joinpath(name).read_bytes(), content_type, _HEADERS)
 
 
-_DASHBOARD = _read("dashboard/index.html", "text/html; charset=utf-8")
-_DOCS = _read("docs/index.html", "text/html; charset=utf-8")
+_HTML = "text/html; charset=utf-8"
+_DASHBOARD = _read("dashboard/index.html", _HTML)
+_DOCS = _read("docs/index.html", _HTML)
+
+
+def _below_base_url(page: bytes) -> bytes:
+    """Return a page of `/` as it is at `/fleets/{fleet}/`: what it refers to is further up."""
+    return re.sub(rb'(href|src)="(?=\w)', rb'\1="../../', page)
+
+
+_DASHBOARD_OF_FLEET = Content(
+    _below_base_url(_FOLDER.joinpath("dashboard/index.html").read_bytes()), _HTML, _HEADERS
+)
 
 
 async def get_dashboard(request: web.Request) -> web.Response:
     """Return the dashboard, a page that shows a fleet."""
-    return _DASHBOARD.answer(request)
+    is_below_base_url = "fleet" in request.match_info
+    return (_DASHBOARD_OF_FLEET if is_below_base_url else _DASHBOARD).answer(request)
 
 
 async def get_docs(request: web.Request) -> web.Response:
@@ -121,7 +134,13 @@ async def prepare_pages(app: web.Application) -> AsyncIterator[None]:
 
 def prepare(make_document: Callable[[], Mapping[str, Any]]) -> None:
     """Make the document and compress all pages."""
-    for content in (_DASHBOARD, _DOCS, *_CONTENTS.values(), _document(make_document)):
+    for content in (
+        _DASHBOARD,
+        _DASHBOARD_OF_FLEET,
+        _DOCS,
+        *_CONTENTS.values(),
+        _document(make_document),
+    ):
         content.compress()
 
 

@@ -20,6 +20,7 @@ from pisync.model.account import (
     ADMIN,
     DEVICES,
 )
+from pisync.model.fleet import DEFAULT_FLEET
 from pisync.web.contract.answers import (
     EVENT_STREAM,
     JSON,
@@ -38,6 +39,7 @@ from pisync.web.openapi.docstrings import docstring
 from pisync.web.openapi.examples import BODIES
 from pisync.web.openapi.json_schema import ENUMS, Plugin
 from pisync.web.openapi.links import LINKS
+from pisync.web.pipeline import base_url
 from pisync.web.routes import ROUTES, Route
 
 Json = dict[str, Any]
@@ -61,7 +63,21 @@ history.
 - A body may have up to 64 KiB, unless the call says otherwise. It may be compressed with gzip or
   deflate; answers to calls are not compressed, which is a proxy's job.
 - Every GET works as HEAD, too.
+- A call acts on the fleet `default`, or on the one that the header `Pisync-Fleet`, the base URL or
+  the token's claim `fleet` names.
 """
+
+_SERVERS = [
+    {"url": ".", "description": "Everything; a header may name the fleet."},
+    {
+        "url": f".{base_url.TEMPLATE}",
+        "description": (
+            "The base URL of a fleet, for clients that can set nothing else: for `/` and for the"
+            " calls tagged `accounts`, `devices`, `error_logs` and `stream`."
+        ),
+        "variables": {"fleet": {"default": DEFAULT_FLEET, "description": "The name of the fleet."}},
+    },
+]
 
 _SCOPES = {
     DEVICES: "devices and their syncs; every registered user has it",
@@ -82,7 +98,7 @@ def document() -> Json:
             "contact": {"name": "The PiSync authors"},
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        servers=[{"url": "."}],
+        servers=_SERVERS,
         tags=list(_tags(documented)),
     )
     _add_components(spec.components)

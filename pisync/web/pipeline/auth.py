@@ -26,6 +26,7 @@ from pisync.web.contract.problems import (
     Problem,
     unauthorized,
 )
+from pisync.web.pipeline.addressed_fleet import addressed_fleet
 
 _BEARER: Final = "Bearer "
 _LEN_BEARER: Final = len(_BEARER)
@@ -101,10 +102,14 @@ def guarding(guard: Guard, access: Mapping[Handler, str | None]) -> Middleware:
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
         # By what the router has found, not by the path: a path can be written in many ways.
-        scope = access.get(request.match_info.route.handler, ANY_TOKEN)
+        found = request.match_info
+        scope = access.get(found.route.handler, ANY_TOKEN)
+        bound = None
         if scope is not None:
             request_id = request.get(keys.REQUEST_ID)
-            request[keys.CLAIMS] = await guard.admit(request.headers, scope, request_id)
+            claims = await guard.admit(request.headers, scope, request_id)
+            request[keys.CLAIMS], bound = claims, claims.fleet
+        request[keys.FLEET] = addressed_fleet(request.headers, found.get("fleet"), bound, scope)
         return await handler(request)
 
     return guarded

@@ -26,6 +26,7 @@ from pisync.telemetry.metrics import Metrics
 from pisync.web.contract import problems
 from pisync.web.contract.caching import cache_headers
 from pisync.web.contract.problems import Problem
+from pisync.web.pipeline.base_url import call_of
 from pisync.web.transport.aiohttp_internals import answer_has_begun
 
 UNMATCHED: Final = "unmatched"
@@ -59,9 +60,9 @@ def request_id_of(headers: Mapping[str, str]) -> str:
 
 
 def route_of(request: web.Request) -> str:
-    """Return the template of a request's path: of those there are few, whatever is asked for."""
+    """Return the template of a call's path: of those there are few, whatever is asked for."""
     resource = request.match_info.route.resource
-    return UNMATCHED if resource is None else resource.canonical
+    return UNMATCHED if resource is None else call_of(resource.canonical)
 
 
 class RequestObserver:

@@ -20,12 +20,12 @@ from pisync.keys import DRAINING, RequestHandler
 from pisync.model.account import DEVICES
 from pisync.web.contract.problems import Problem
 from pisync.web.contract.rendering import Rendered
-from pisync.web.contract.request import fleet_of
 from pisync.web.contract.schemas import DEVICE_ID
 from pisync.web.handlers import (
     devices,
     error_logs,
 )
+from pisync.web.pipeline.addressed_fleet import addressed_fleet
 from pisync.web.pipeline.auth import GUARD
 from pisync.web.pipeline.middleware import (
     CLIENT_GONE,
@@ -84,7 +84,11 @@ class FastPath:
             return self._ordinary(request)
         if isinstance(decision, Problem):
             return self._refuse(request, call, decision, began, request_id)
-        return self._answer(request, call, argument, began, request_id)
+        try:
+            fleet = addressed_fleet(request.headers, None, decision.fleet, SCOPE)
+        except Problem as problem:
+            return self._refuse(request, call, problem, began, request_id)
+        return self._answer(request, call, fleet, argument, began, request_id)
 
     async def _refuse(
         self, request: web.BaseRequest, call: Call, problem: Problem, began: float, request_id: str
@@ -95,11 +99,17 @@ class FastPath:
         )
 
     async def _answer(
-        self, request: web.BaseRequest, call: Call, argument: Any, began: float, request_id: str
+        self,
+        request: web.BaseRequest,
+        call: Call,
+        fleet: str,
+        argument: Any,
+        began: float,
+        request_id: str,
     ) -> web.StreamResponse:
         status = CLIENT_GONE
         try:
-            rendered = await call.answer(self._app, fleet_of(request), argument)
+            rendered = await call.answer(self._app, fleet, argument)
             status = rendered.status
         except asyncio.CancelledError:
             rendered = Rendered.problem(cancelled(request, self._draining))

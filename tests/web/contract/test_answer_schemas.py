@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pisync.model.clock import MAX_SPEED, ClockView
 from pisync.model.device import MAX_DEVICE_ID, Device, ErrorLog
-from pisync.model.fleet import MAX_DEVICES, FleetView, Ledger, Stats
+from pisync.model.fleet import FLEET_NAME, MAX_DEVICES, FleetView, Ledger, Stats
 from pisync.model.outcome import FAILURES, STATUS_CODES, SUCCEEDED, Outcome
 from pisync.model.plans.delay import MAX_DELAY, ConstantDelay, LognormalDelay, UniformDelay
 from pisync.model.plans.draw import Draw
@@ -19,7 +19,6 @@ from pisync.simulation.bulk import BulkResult
 from pisync.simulation.lateness import LatenessView
 from pisync.web.contract import answer_schemas as schemas
 from pisync.web.contract import rendering
-from pisync.web.contract.schemas import FLEET_NAME
 from tests.support.documented import faults
 
 counts = st.integers(0, 2**53)

@@ -1,5 +1,6 @@
 """The OpenAPI document: valid, complete, true to the schemas, and made when somebody asks."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from pisync.web.contract import fleet_schemas
 from pisync.web.handlers import pages
 from pisync.web.openapi.document import document
 from pisync.web.openapi.json_schema import name_of
+from pisync.web.pipeline.base_url import call_of
 from pisync.web.routes import ROUTES, Route
 from tests.conftest import Api
 from tests.support.documented import (
@@ -83,7 +85,7 @@ def test_every_call_but_a_pages_files_is_in_the_document() -> None:
 
 async def test_the_document_names_every_path_that_the_server_routes(api: Api) -> None:
     assert api.client.app
-    routed = {resource.canonical for resource in api.client.app.router.resources()}
+    routed = {call_of(resource.canonical) for resource in api.client.app.router.resources()}
     assert routed - set(pages.FILES) == set(DOCUMENT["paths"])
 
 
@@ -410,7 +412,24 @@ async def test_everyone_can_read_the_document(api: Api) -> None:
     assert answer.status == HTTPStatus.OK
     assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
     assert answer.json == document()
-    assert answer.json["servers"] == [{"url": "."}]
+
+
+def test_a_base_url_of_a_fleet_is_a_server_and_no_path_stands_twice() -> None:
+    everything, of_fleet = DOCUMENT["servers"]
+    assert everything["url"] == "."  # where generators and proxies expect all calls
+    assert of_fleet["url"] == "./fleets/{fleet}"
+    assert of_fleet["variables"]["fleet"]["default"] == "default"
+    assert [path for path in DOCUMENT["paths"] if path.startswith("/fleets/")] == []
+
+
+def test_the_server_of_a_fleet_names_the_tags_of_the_calls_that_it_has() -> None:
+    below = {route.handler.__name__ for route in ROUTES if route.is_below_base_urls}
+    tags = {
+        operation.said["tags"][0]
+        for operation in OPERATIONS.values()
+        if operation.said["operationId"] in below and operation.path != "/"
+    }
+    assert tags == set(re.findall(r"`(\w+)`", DOCUMENT["servers"][1]["description"]))
 
 
 async def test_a_known_document_is_not_sent_again(api: Api) -> None:

@@ -290,6 +290,10 @@ async def test_bytes_that_are_no_text_are_a_bad_token(client: Client, bad: bytes
 
 # Bad tokens
 
+NOT_FLEETS: tuple[object, ...] = (
+    *(None, True, 1, 1.5, [], ["suite"], {}, "", " suite", "suite\n", "Suite", "-suite"),
+    *("a_b", "a/b", "a, b", "sü", "*", "s" * 64),
+)
 BAD_PAYLOADS: Mapping[str, object] = {
     "no exp": {k: v for k, v in GOOD.items() if k != "exp"},
     "null exp": {**GOOD, "exp": None},
@@ -318,6 +322,7 @@ BAD_PAYLOADS: Mapping[str, object] = {
     "for nobody": {**GOOD, "aud": []},
     "for a nobody": {**GOOD, "aud": ""},
     "for null": {**GOOD, "aud": None},
+    **{f"bound to {fleet!r:.20}": {**GOOD, "fleet": fleet} for fleet in NOT_FLEETS},
     "long sub": {**GOOD, "sub": "x" * 257},
     "control character in sub": {**GOOD, "sub": "a\nb"},
     "lone surrogate in sub": {**GOOD, "sub": "a\ud800"},
@@ -429,6 +434,8 @@ async def test_a_token_of_a_service_that_holds_the_secret_is_good_and_its_key_id
     [
         {"exp": NOW + 3600.5},
         {"aud": "pisync"},
+        {"fleet": "suite-1"},
+        {"fleet": "s" * 63},
         {"aud": ["others", "pisync"]},
         {"jti": "7"},
         {"extra": 1},
@@ -520,6 +527,7 @@ async def test_tokens_of_either_secret_are_good(rotated: Client, secret: str) ->
         ({**GOOD, "nbf": NOW + 3600}, "nbf lies in the future"),
         ({**GOOD, "iss": "somebody"}, "iss is not pisync"),
         ({**GOOD, "aud": "others"}, "aud does not name pisync"),
+        ({**GOOD, "fleet": None}, "fleet is not the name of a fleet"),
     ],
 )
 async def test_the_other_secret_excuses_nothing_and_log_and_answer_say_what_is_wrong(
