@@ -4,6 +4,8 @@ import signal
 import sys
 from typing import NoReturn
 
+from pisync.cli.held_signals import STOP_SIGNALS, held_signals
+
 
 def main() -> None:
     """Run the command.
@@ -12,9 +14,10 @@ def main() -> None:
     they take a second on a slow machine, and nothing has begun before they are over.
     """
     if "serve" in sys.argv:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOP_SIGNALS:
             signal.signal(number, _leave)
-    from pisync.cli.main import main as run  # noqa: PLC0415 - as above
+    with held_signals():
+        from pisync.cli.main import main as run  # noqa: PLC0415 - as above
 
     run(prog_name="pisync")
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from pisync.cli.banner import Banner
+from pisync.cli.held_signals import held_signals
 from pisync.cli.options import EXIT_FAILURE, EXIT_USAGE, leave_with, set_options, setting_options
 from pisync.cli.ready_file import (
     CannotWriteReadyFile,
@@ -45,9 +46,10 @@ def serve(ready_file: Path | None, **options: str | None) -> None:
 
     Every option with a name in brackets is an environment variable, too; the option wins.
     """
-    from pisync.app import CannotStart, create_app
-    from pisync.telemetry import logs
-    from pisync.web.transport.serve import UncompiledParser
+    with held_signals():
+        from pisync.app import CannotStart, create_app
+        from pisync.telemetry import logs
+        from pisync.web.transport.serve import UncompiledParser
 
     _open_standard_streams()
     settings = _settings(options)
@@ -61,6 +63,7 @@ def serve(ready_file: Path | None, **options: str | None) -> None:
         app = create_app(settings)
         with (
             only_while_serving(ready_file),
+            held_signals(),
             asyncio.Runner(loop_factory=fastest_loop()) as runner,
         ):
             runner.run(_serve(app, settings, ready_file))

@@ -74,7 +74,7 @@ async def verdict(load: Load, url: str) -> list[str]:
     """Wait until nothing is pending, but not for ever, and return what the oracle finds wrong."""
     async with ClientSession(url, headers={"Authorization": f"Bearer {token()}"}) as client:
         with suppress(TimeoutError):
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(60):
                 # From here nothing can be seen but by asking.
                 while await _pending(client) > 0:  # noqa: ASYNC110
                     await asyncio.sleep(0.05)

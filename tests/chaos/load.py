@@ -10,6 +10,7 @@ from aiohttp import ClientConnectorError, ClientError, ClientSession, ClientTime
 
 from tests.chaos.oracle import Attempt, Journal
 from tests.chaos.replica import DEVICES, token
+from tests.support.stalls import Stalls
 
 RATE = 50
 """Syncs a second."""
@@ -30,7 +31,7 @@ class Load:
     ) -> None:
         self.journal = Journal()
         self.slowest = 0.0
-        """Seconds that an answer took at the most."""
+        """Seconds that an answer took at the most, less those in which this process was held up."""
         self._urls = urls
         self.rate = rate
         self._sure_of_503 = sure_of_503
@@ -42,6 +43,7 @@ class Load:
             timeout=ClientTimeout(total=PATIENCE),
             connector=TCPConnector(limit=0),
         )
+        self._stalls = await Stalls().__aenter__()
         self._running = asyncio.create_task(self._run())
         return self
 
@@ -49,6 +51,7 @@ class Load:
         self._running.cancel()
         with suppress(asyncio.CancelledError):
             await self._running
+        await self._stalls.__aexit__()
         await self._client.close()
 
     async def _run(self) -> None:
@@ -68,11 +71,12 @@ class Load:
 
     async def _ask(self, url: str, device_id: int) -> None:
         loop = asyncio.get_running_loop()
-        asked_at = loop.time()
+        asked_at, stalled = loop.time(), self._stalls.seconds
         try:
             async with self._client.post(f"{url}/devices/{device_id}/sync") as answer:
                 body = await answer.json()
-                self.slowest = max(self.slowest, loop.time() - asked_at)
+                seconds = loop.time() - asked_at - (self._stalls.seconds - stalled)
+                self.slowest = max(self.slowest, seconds)
                 if answer.status == 202:
                     attempt = Attempt(device_id, int(answer.headers["Pisync-Attempt"]))
                     self.journal.accept(attempt, body["last_attempt_at"])

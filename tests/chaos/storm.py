@@ -110,8 +110,8 @@ class Storm:
         self._paths = document()["paths"]
         self._is_over = False
 
-    async def blow(self, apis: Sequence[Api], clients: int, seconds: float) -> None:
-        """Let so many clients make calls."""
+    async def blow(self, apis: Sequence[Api], clients: int, seconds: float, answers: int) -> None:
+        """Let so many clients make calls, for so long and until there are so many answers."""
         seeds = [self.dice.random() for _ in range(clients)]
         callers = [
             self._call_on_and_on(apis[number % len(apis)], random.Random(seed))  # noqa: S311 - as above
@@ -120,6 +120,8 @@ class Storm:
 
         async def end() -> None:
             await asyncio.sleep(seconds)
+            while self.answers.total() <= answers:  # noqa: ASYNC110 - on a machine that is busy
+                await asyncio.sleep(0.1)
             self._is_over = True
 
         await asyncio.gather(end(), *callers)

@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Self
+from typing import Any, Self
 
 import pytest
 from aiohttp import ClientSession
@@ -14,7 +14,7 @@ from aiohttp import ClientSession
 from tests.chaos.conftest import MakeReplica, lack, short_or_long, verdict
 from tests.chaos.island import IsolatedNetwork
 from tests.chaos.load import Load
-from tests.chaos.oracle import Attempt
+from tests.chaos.oracle import Attempt, Journal
 from tests.chaos.replica import LONGEST_DELAY, Replica, token
 from tools.postgres import CARELESS, Postgres
 
@@ -22,8 +22,8 @@ pytestmark = pytest.mark.timeout(short_or_long(180, 3600))
 
 OVERDUE = short_or_long(3, 15)
 """Seconds after its due time in which a sync has to finish, whatever becomes of who began it."""
-BACK = 10
-"""Seconds in which replicas are back after their database is."""
+BACK = 60
+"""Seconds in which replicas are back after their database is, on a machine that is busy."""
 
 
 class Cluster:
@@ -83,9 +83,8 @@ class Overdue:
         headers = {"Authorization": f"Bearer {token()}"}
         async with ClientSession(self._url, headers=headers) as client:
             while True:
-                async with client.get("/devices?status=202&limit=1000") as answer:
-                    pending = await answer.json()
                 latest = time.time() - LONGEST_DELAY
+                pending = await read(client, "/devices?status=202&limit=1000")
                 overdue = (latest - moment(each["last_attempt_at"]) for each in pending)
                 self.seconds = max(self.seconds, *overdue, 0)
                 await asyncio.sleep(0.2)
@@ -295,8 +294,8 @@ async def test_the_oracle_sees_what_a_replica_loses_that_answers_before_it_is_cu
 
 # One has a clock of its own
 
-GIVE_UP = 2
-"""Seconds after which an end that is late is late enough."""
+WRONG = 10
+"""Seconds by which only a clock is wrong: a busy machine is late by less, that clock by more."""
 FAST = ("env", "FAKETIME_DONT_FAKE_MONOTONIC=1", "faketime", "-f", "+60s")
 
 
@@ -313,42 +312,63 @@ async def sync_with_a_fast_clock(
         client.headers["Authorization"] = f"Bearer {token()}"
         for n in range(short_or_long(12, 300)):
             url, seen_by = cluster.urls[n % 3], cluster.urls[(n + 1) % 3]
-            attempt, made_at, wrong = await begin(client, url, n % 100 + 1)
-            load.journal.accept(attempt, made_at)
+            attempt, made_at, wrong = await begin(client, url, n % 100 + 1, load.journal)
             worst = max(worst, wrong, await how_wrong(client, seen_by, attempt, made_at))
+            if worst > WRONG:
+                break
     return load, worst
 
 
-async def begin(client: ClientSession, url: str, device_id: int) -> tuple[Attempt, str, float]:
+async def begin(
+    client: ClientSession, url: str, device_id: int, journal: Journal
+) -> tuple[Attempt, str, float]:
     """Sync a device; return which attempt it is, when it was made, and how wrong that certainly is.
 
-    It may have joined one that was made up to a longest delay before.
+    It may have joined one that was made up to a longest delay before. On a busy machine the answer
+    may be to come back later.
     """
-    asked_at = time.time()
-    async with client.post(f"{url}/devices/{device_id}/sync") as answer:
-        device, number = await answer.json(), int(answer.headers["Pisync-Attempt"])
+    while True:
+        asked_at = time.time()
+        async with client.post(f"{url}/devices/{device_id}/sync") as answer:
+            device = await answer.json()
+            if answer.status == 202:
+                break
+            assert answer.status == 503, device
+            journal.lose(device_id, "503")
+            await asyncio.sleep(int(answer.headers["Retry-After"]))
+    attempt = Attempt(device_id, int(answer.headers["Pisync-Attempt"]))
+    journal.accept(attempt, device["last_attempt_at"])
     made_at = moment(device["last_attempt_at"])
     wrong = max(made_at - time.time(), asked_at - LONGEST_DELAY - made_at, 0)
-    return Attempt(device_id, number), device["last_attempt_at"], wrong
+    return attempt, device["last_attempt_at"], wrong
 
 
 async def how_wrong(client: ClientSession, url: str, attempt: Attempt, made_at: str) -> float:
     """Wait for the end of an attempt; return how many seconds too early or late it certainly is."""
     device_id, number = attempt
     path = f"/admin/fleets/default/forecast?device_id={device_id}&attempts=1&from={number}"
-    async with client.get(f"{url}{path}") as answer:
-        due = moment(made_at) + float((await answer.json())[0]["delay"])
+    (forecast,) = await read(client, f"{url}{path}")
+    due = moment(made_at) + float(forecast["delay"])
     pending = {"last_attempt_at": made_at, "sync_status_code": 202}
     late = 0.0
-    while late < GIVE_UP:
+    while late <= WRONG:
         await asyncio.sleep(0.01)
         asked_at = time.time()
-        async with client.get(f"{url}/devices/{device_id}") as answer:
-            device = await answer.json()
+        device = await read(client, f"{url}/devices/{device_id}")
         if not pending.items() <= device.items():
             return max(late, due - time.time())
         late = max(asked_at - due, 0)
     return late
+
+
+async def read(client: ClientSession, url: str) -> Any:
+    """Return what is at `url`, once the service is not too busy to say so."""
+    while True:
+        async with client.get(url) as answer:
+            if answer.status == 200:
+                return await answer.json()
+            assert answer.status == 503, await answer.text()
+            await asyncio.sleep(int(answer.headers["Retry-After"]))
 
 
 def moment(timestamp: str) -> float:
@@ -361,11 +381,11 @@ async def test_a_replicas_wrong_clock_matters_to_no_sync(
 ) -> None:
     load, wrong = await sync_with_a_fast_clock(cluster, make_replica)
     assert await verdict(load, cluster.urls[0]) == []
-    assert wrong < 1
+    assert wrong < WRONG
 
 
 async def test_it_is_seen_if_a_replica_goes_by_its_own_clock(
     cluster: Cluster, make_replica: MakeReplica
 ) -> None:
     _, wrong = await sync_with_a_fast_clock(cluster, make_replica, "goes_by_its_own_clock")
-    assert wrong > 1
+    assert wrong > WRONG

@@ -97,7 +97,7 @@ async def fill_and_clear(replica: Replica, disk: Disk) -> Load:
             came_of_it = no.status
         was_ready = await replica.is_ready()
         disk.clear()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await replica.ready()
         async with client.post("/register", json={"username": "bob", "password": "12345678"}) as ok:
             assert (came_of_it, ok.status, was_ready) in ((503, 201, False), (201, 409, True))

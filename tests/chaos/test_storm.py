@@ -51,7 +51,7 @@ async def test_every_call_against_every_other(replicas: list[Api]) -> None:
     storm = Storm(seed)
     readers = [StreamReader(api.on(fleet)) for api in replicas for fleet in FLEETS]
     following = [asyncio.create_task(reader.follow()) for reader in readers]
-    await storm.blow(replicas, CLIENTS, SECONDS)
+    await storm.blow(replicas, CLIENTS, SECONDS, answers=100)
 
     flaws = storm.flaws
     for fleet in FLEETS:
@@ -63,7 +63,6 @@ async def test_every_call_against_every_other(replicas: list[Api]) -> None:
     for reader in readers:
         flaws += reader.flaws
     assert not flaws, f"STORM_SEED={seed}: {len(flaws)} flaws, the first {flaws[:10]}"
-    assert storm.answers.total() > 100
     assert sum(reader.events for reader in readers) > 20
 
 

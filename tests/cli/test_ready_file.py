@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from pisync import __version__
+from tests.support.stalls import exit_status
 
 Process = subprocess.Popen[str]
 
@@ -58,7 +59,7 @@ def read_once_there(path: Path, process: Process) -> Any:
 def status_of(url: str) -> int:
     parts = urlsplit(url)
     assert parts.hostname is not None
-    with closing(HTTPConnection(parts.hostname, parts.port, timeout=10)) as connection:
+    with closing(HTTPConnection(parts.hostname, parts.port, timeout=60)) as connection:
         connection.request("GET", "/readyz")
         return connection.getresponse().status
 
@@ -77,7 +78,7 @@ def test_it_is_whole_once_the_server_accepts_connections_and_gone_when_it_has_st
             "version": __version__,
         }
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=8) == 0
+        assert exit_status(process) == 0
     assert list(tmp_path.iterdir()) == []
 
 
@@ -98,7 +99,7 @@ def test_the_file_of_a_server_that_took_the_path_over_stays(tmp_path: Path) -> N
         read_once_there(path, process)
         path.write_text(json.dumps({"pid": 1}))
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=8) == 0
+        assert exit_status(process) == 0
     assert json.loads(path.read_text()) == {"pid": 1}
 
 

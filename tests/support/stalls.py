@@ -1,8 +1,11 @@
 """How long this process could not run: what a busy machine takes is not what the service takes."""
 
 import asyncio
-from time import monotonic
-from typing import Self
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any, Self
 
 _TICK = 0.02
 _USUAL = 0.01
@@ -40,3 +43,32 @@ class Stalls:
             await asyncio.sleep(max(0.0, self._next - monotonic()))
             self._sum += self._late()
             self._next = monotonic() + _TICK
+
+
+STOP_SECONDS = 8
+"""In which a service is promised to end."""
+
+
+def exit_status(process: subprocess.Popen[Any], within: float = STOP_SECONDS) -> int:
+    """Wait for the end of a process; return its exit status.
+
+    It may take so many seconds, beside those in which it waited for a processor.
+    """
+    began, before = monotonic(), waited_for_processor(process.pid)
+    waited = before
+    while process.poll() is None:
+        waited = max(waited, waited_for_processor(process.pid))
+        if monotonic() - began - (waited - before) > within:
+            process.kill()
+            raise AssertionError(f"process {process.args!r} has not ended within {within} s")
+        sleep(0.01)
+    return process.returncode
+
+
+def waited_for_processor(pid: int) -> float:
+    """Return for how many seconds all threads of a process could run and did not; Linux counts."""
+    seconds = 0.0
+    for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with suppress(OSError):  # a thread that has ended meanwhile
+            seconds += int(path.read_text().split()[1]) / 1e9
+    return seconds

@@ -146,6 +146,8 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
 def _on_signal(stop: Callable[[], None]) -> Iterator[None]:
     """Call `stop` for each SIGTERM and SIGINT, where there are any to be had.
 
+    Also for one that came before and was blocked. Whoever had them blocked has them so again after.
+
     Not on Windows, where Ctrl+C cancels the task that awaits `serve`, and not outside the main
     thread, where whoever started it sets `DRAINING` to stop it.
     """
@@ -156,9 +158,11 @@ def _on_signal(stop: Callable[[], None]) -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     for number in before:
         loop.add_signal_handler(number, stop)
+    blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, before)
     try:
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         for number, handler in before.items():
             loop.remove_signal_handler(number)
             signal.signal(number, handler)
