@@ -80,6 +80,8 @@ class FleetView(NamedTuple):
     devices: int
     profile: Profile
     clock: ClockView
+    journal: int = 0
+    """How many requests its journal keeps."""
 
 
 class FleetPage(NamedTuple):
@@ -119,6 +121,8 @@ REFUSED = Count("refused")
 SUCCEEDED = Count("succeeded")
 LOGGED = Count("logged")
 """Error logs written."""
+FAULTS = {"before": "fault before", "after": "fault after"}
+"""The words under which faults are counted, with their kind beside them."""
 
 
 class Ledger(NamedTuple):
@@ -137,6 +141,8 @@ class Ledger(NamedTuple):
     pending: int
     held: int
     error_logs: int
+    faults: Mapping[str, Mapping[str, int]]
+    """Faults of HTTP that requests met, before or after the call did what it does, by kind."""
 
     @classmethod
     def of(cls, counts: Mapping[Count, int], pending: int, held: int) -> "Ledger":
@@ -154,6 +160,10 @@ class Ledger(NamedTuple):
             pending=pending,
             held=held,
             error_logs=counts.get(LOGGED, 0),
+            faults={
+                when: {kind: n for (word, kind), n in counts.items() if word == counted}
+                for when, counted in FAULTS.items()
+            },
         )
 
     @property

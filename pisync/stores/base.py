@@ -19,6 +19,9 @@ from pisync.model.fleet import FirstData, FleetPage, FleetView, Ledger, Stats
 from pisync.model.outcome import Outcome
 from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script
+from pisync.model.requests.fault import FaultRule
+from pisync.model.requests.fault_draw import CallOfUser, MetFault
+from pisync.model.requests.journal import Journal, JournalEntry, JournalPage, RequestFilter
 from pisync.model.sync import Change, ClockAdvance, FinishedSync, SyncResult
 
 BATCH = 256
@@ -184,17 +187,21 @@ class Queries(Protocol):
 class FleetWriter(Protocol):
     """Fleets come and go, and what their attempts come to is changed."""
 
-    async def put(self, name: str, first: FirstData, profile: Profile) -> tuple[FleetView, bool]:
+    async def put(
+        self, name: str, first: FirstData, profile: Profile, *, journal: int | None = None
+    ) -> tuple[FleetView, bool]:
         """Make or replace a fleet; return it, and whether it is new.
 
-        Its time is real, from the wall clock.
+        Its time is real, from the wall clock. Its journal keeps `journal` requests; None for the
+        store's default.
         """
 
     async def reset(self, name: str) -> None:
         """Take a fleet back to its first data, on a real clock, and its counts back to nothing.
 
-        Pending syncs and scripts are gone; the profile stays. Nothing that was pending finishes or
-        is told to the observer after this has been committed.
+        Pending syncs and scripts are gone; the profile, the rules for faults and the size of the
+        journal stay, but faults are counted anew and the journal is empty. Nothing that was pending
+        finishes or is told to the observer after this has been committed.
         """
 
     async def delete(self, name: str) -> None:
@@ -274,6 +281,43 @@ class SyncFinisher(Protocol):
         """
 
 
+class RequestStore(Protocol):
+    """What requests of clients meet in a fleet, and what they leave behind: faults, the journal."""
+
+    def is_watched(self, fleet: str) -> bool:
+        """Return whether requests may meet faults, or are to be written to a journal: at no cost.
+
+        False for a fleet that is not there.
+        """
+
+    def journal_in_memory(self, fleet: str) -> Journal | None:
+        """Return the journal of a fleet where it is kept in memory, and keeps anything."""
+
+    async def set_faults(self, fleet: str, rules: tuple[FaultRule, ...]) -> None:
+        """Set the rules for faults; requests are counted anew from here."""
+
+    async def faults(self, fleet: str) -> Sequence[tuple[FaultRule, int]]:
+        """Return the rules for faults, and how many requests each has hit."""
+
+    async def meet_fault(self, fleet: str, call: CallOfUser) -> MetFault | None:
+        """Count a request that would be answered with 2xx or 304; return the fault that it meets.
+
+        Beyond `MAX_REQUEST_COUNTERS` users, calls and devices those that come later meet none.
+        """
+
+    async def set_journal(self, fleet: str, size: int) -> None:
+        """Let a fleet's journal keep so many requests; 0 for none."""
+
+    async def record(self, fleet: str, entry: JournalEntry) -> None:
+        """Keep a request in a fleet's journal, if the fleet is there and has one."""
+
+    async def journal(self, fleet: str, which: RequestFilter, limit: int) -> JournalPage:
+        """Return requests, newest first."""
+
+    async def clear_journal(self, fleet: str) -> None:
+        """Forget all requests of a fleet; their numbers go on."""
+
+
 class AccountStore(Protocol):
     """Accounts, and which tokens in their names are refused."""
 
@@ -338,6 +382,8 @@ class Store(Protocol):
     def starter(self) -> SyncStarter: ...
     @property
     def finisher(self) -> SyncFinisher: ...
+    @property
+    def requests(self) -> RequestStore: ...
     @property
     def accounts(self) -> AccountStore: ...
     @property

@@ -11,6 +11,7 @@ from pisync.model.fleet import ACCEPTED, JOINED, LOGGED, REFUSED, SUCCEEDED, Cou
 from pisync.model.outcome import SUCCESS, Outcome
 from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script, plan
+from pisync.model.requests.fault import FaultRule
 from pisync.model.sync import FinishedSync, SyncDecision, SyncResult
 from pisync.model.timestamp import SECOND
 from pisync.stores.base import NothingHeld
@@ -81,6 +82,10 @@ class FleetChanges(Generic[_Fleet]):
         self.scripts: dict[int, Script | None] = {}
         self.error_logs: list[ErrorLog] = []
         self.counts: defaultdict[Count, int] = defaultdict(int)
+        self.fault_rules: tuple[FaultRule, ...] | None = None
+        """New rules for faults; what was counted for the old ones is forgotten."""
+        self.request_counts: dict[int, int] = {}
+        self.journal_size: int | None = None
         self._newly_pending = 0
 
     def begin(self, device_ids: Iterable[int], now: int) -> list[SyncResult]:

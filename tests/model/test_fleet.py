@@ -72,11 +72,12 @@ class TestLedger:
         pending=2,
         held=1,
         error_logs=4,
+        faults={"before": {"reset": 3}, "after": {}},
     )
 
     def test_balances_when_every_sync_and_every_failure_is_accounted_for(self) -> None:
         assert self.BALANCED.balanced
-        assert Ledger(0, 0, 0, 0, {}, 0, 0, 0).balanced
+        assert Ledger(0, 0, 0, 0, {}, 0, 0, 0, {}).balanced
 
     @pytest.mark.parametrize(
         "change",

@@ -105,6 +105,21 @@ class LognormalDelaySchema(Schema):
         return LognormalDelay(data["median"], data["sigma"], data["max"])
 
 
+def delay_field(description: str, **kwargs: Any) -> OneOf:
+    """Return a field for a distribution of delays."""
+    return OneOf(
+        "Delay",
+        "distribution",
+        {
+            "constant": ConstantDelaySchema,
+            "uniform": UniformDelaySchema,
+            "lognormal": LognormalDelaySchema,
+        },
+        metadata={"description": description},
+        **kwargs,
+    )
+
+
 class ProfileSchema(Schema):
     """The rules for a fleet's attempts.
 
@@ -118,16 +133,7 @@ class ProfileSchema(Schema):
         },
     )
     outcomes = ListOf(fields.Nested(WeightedOutcomeSchema), validate.Length(1, MAX_OUTCOMES))
-    delay = OneOf(
-        "Delay",
-        "distribution",
-        {
-            "constant": ConstantDelaySchema,
-            "uniform": UniformDelaySchema,
-            "lognormal": LognormalDelaySchema,
-        },
-        metadata={"description": "How long attempts take: one of three distributions."},
-    )
+    delay = delay_field("How long attempts take: one of three distributions.")
     when_pending = Text(
         validate=validate.OneOf(("join", "refuse")),
         metadata={"description": "Whether a sync of a pending device joins or is refused."},

@@ -25,6 +25,7 @@ from pisync.stores.base import NoSuchDevice
 from pisync.stores.changes import Due, FleetChanges
 from pisync.stores.embedded.device_table import DeviceTable
 from pisync.stores.embedded.error_history import ErrorHistory
+from pisync.stores.embedded.requests.state import RequestState
 
 _POSITION_BITS = 23
 """Enough for the positions of the largest fleet."""
@@ -68,6 +69,7 @@ class FleetState:
         # syncs have none: a release finishes them at once.
         self._queue: list[int] = []
         self.counts: Counter[Count] = Counter()
+        self.requests = RequestState()
 
     def restore(
         self,
@@ -93,6 +95,7 @@ class FleetState:
             len(self.devices),
             self.profile,
             self.clock.view(real_time),
+            self.requests.journal.size,
         )
 
     def stats(self) -> Stats:
@@ -190,6 +193,7 @@ class FleetState:
                 self.scripts[device_id] = script
         for log in changes.error_logs:
             self.errors.append(log)
+        self.requests.apply(changes)
         # Not `update`, which takes five times as long for so few.
         for what, count in changes.counts.items():
             self.counts[what] += count

@@ -19,8 +19,12 @@ class EmbeddedFleetWriter:
         self._registry = registry
         self._writer = writer
 
-    async def put(self, name: str, first: FirstData, profile: Profile) -> tuple[FleetView, bool]:
+    async def put(
+        self, name: str, first: FirstData, profile: Profile, *, journal: int | None = None
+    ) -> tuple[FleetView, bool]:
         fleet = await self._registry.make(name, first, profile)
+        if journal is not None:
+            fleet.requests.journal.resize(journal)
 
         def mutation(transaction: Transaction) -> bool:
             try:
@@ -47,7 +51,9 @@ class EmbeddedFleetWriter:
         def mutation(transaction: Transaction) -> bool:
             if transaction.fleet(name) is not old:
                 return False
-            new.profile = transaction.changes_of(old).profile
+            changes = transaction.changes_of(old)
+            new.profile = changes.profile
+            new.requests.take_settings(old.requests, changes)
             self._registry.replace(transaction, name, new)
             return True
 

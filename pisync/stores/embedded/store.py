@@ -9,6 +9,7 @@ from pisync.stores.embedded.fleet_registry import FleetRegistry
 from pisync.stores.embedded.fleet_writer import EmbeddedFleetWriter
 from pisync.stores.embedded.login_attempts import EmbeddedLoginAttempts
 from pisync.stores.embedded.queries import EmbeddedQueries
+from pisync.stores.embedded.requests.store import EmbeddedRequests
 from pisync.stores.embedded.syncs import EmbeddedFinisher, EmbeddedStarter
 from pisync.stores.embedded.writers import ImmediateWriter, Writer
 
@@ -37,6 +38,7 @@ class EmbeddedStore:
         self.fleets = EmbeddedFleetWriter(self._registry, self._writer)
         self.starter = EmbeddedStarter(self._registry, self._writer)
         self.finisher = EmbeddedFinisher(self._registry, self._writer)
+        self.requests = EmbeddedRequests(self._registry, self._writer)
         self.accounts = EmbeddedAccounts(self._writer)
         self.login_attempts = EmbeddedLoginAttempts(self._writer, clocks)
 

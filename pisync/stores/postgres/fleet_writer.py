@@ -10,7 +10,9 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from asyncpg import Record
 
 from pisync.model.clock import ClockView
 from pisync.model.fleet import DEFAULT_FLEET, FirstData, FleetView, Generated, Listed
@@ -28,6 +30,7 @@ from pisync.stores.postgres.commit import apply
 from pisync.stores.postgres.connection.connect import Connection
 from pisync.stores.postgres.database import ChunkSize, Database, Turns
 from pisync.stores.postgres.queries import PostgresQueries
+from pisync.stores.postgres.requests.settings import keep_settings
 from pisync.stores.postgres.snapshot import load_fleet, readable
 from pisync.stores.schema import codec
 from pisync.stores.schema.rows import device_row
@@ -51,6 +54,8 @@ _GENERATE = """
     )
     SELECT $1, device_id, $2, $3, $2, 0 FROM generate_series($4::bigint, $5::bigint) AS device_id"""
 _REPLACE = "SELECT * FROM replace_fleet($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+_LOCK_NAME = "SELECT pg_advisory_xact_lock(hashtextextended($1, 1))"
+_SETTINGS = "SELECT journal, rules FROM request_settings WHERE fleet_id = $1 FOR UPDATE"
 _OLD = "SELECT fleet_id, first_data, made_at FROM fleets WHERE name = $1"
 # Both raise the version: what was planned without the script must be planned anew.
 _TURN = """
@@ -101,13 +106,15 @@ class PostgresFleetWriter:
         self._changing = Turns(database)
         self._has_tombstones = asyncio.Event()
 
-    async def put(self, name: str, first: FirstData, profile: Profile) -> tuple[FleetView, bool]:
-        made = None
+    async def put(
+        self, name: str, first: FirstData, profile: Profile, *, journal: int | None = None
+    ) -> tuple[FleetView, bool]:
+        made, size = None, journal or 0
         while made is None:
-            made = await self._replace(name, first, codec.write_profile(profile), None)
+            made = await self._replace(name, first, codec.write_profile(profile), None, size)
         await self._catch_up()
         clock = ClockView("real", 1.0, made.present)
-        return FleetView(name, made.fleet_id, made.devices, profile, clock), made.is_new
+        return FleetView(name, made.fleet_id, made.devices, profile, clock, size), made.is_new
 
     async def reset(self, name: str) -> None:
         made = None
@@ -179,7 +186,12 @@ class PostgresFleetWriter:
             await asyncio.sleep(_PAUSE)
 
     async def _replace(
-        self, name: str, first: FirstData, profile: str | None, old: _Old | None
+        self,
+        name: str,
+        first: FirstData,
+        profile: str | None,
+        old: _Old | None,
+        journal: int = 0,
     ) -> _Made | None:
         """Make a fleet and put it into its place; None if that has changed meanwhile."""
         text = old.first_data if old else await asyncio.to_thread(codec.write_first, first)
@@ -191,8 +203,7 @@ class PostgresFleetWriter:
         else:
             await self._write(fleet_id, first, made_at)
             counts = Counter(spec.sync_status_code for spec in first.devices)
-        row = await self._database.fetchrow(
-            _REPLACE,
+        arguments = (
             name,
             old.fleet_id if old else None,
             fleet_id,
@@ -203,6 +214,7 @@ class PostgresFleetWriter:
             STATUS_CODES,
             [counts[code] for code in STATUS_CODES],
         )
+        row = await self._database.call(partial(_put_in_place, arguments, journal))
         self._has_tombstones.set()
         if row is None or row["is_new"] is None:
             return None
@@ -252,3 +264,21 @@ async def _announce(connection: Connection) -> tuple[int, int]:
     row = await connection.fetchrow(_ANNOUNCE, _TIME_TO_MAKE)
     assert row is not None  # noqa: S101 - an INSERT returns its row
     return row["fleet_id"], row["wall_now"]
+
+
+async def _put_in_place(
+    arguments: tuple[Any, ...], journal: int, connection: Connection
+) -> Record | None:
+    """Call `replace_fleet`; a fleet that is reset keeps its settings for requests."""
+    name, old_id, new_id, *_ = arguments
+    async with connection.transaction():
+        rules = "[]"
+        if old_id is not None:
+            # What `replace_fleet` waits for itself, before it takes the settings away.
+            await connection.fetchval(_LOCK_NAME, name)
+            kept = await connection.fetchrow(_SETTINGS, old_id)
+            journal, rules = kept or (journal, rules)
+        row = await connection.fetchrow(_REPLACE, *arguments)
+        if row is not None and row["is_new"] is not None:
+            await keep_settings(connection, new_id, journal, rules)
+    return row

@@ -79,7 +79,7 @@ class Listener:
         if notice in self._marks:
             self._marks[notice].set()
         else:
-            notifications.tell(self._holder.observer, str(notice))
+            notifications.tell(self._holder, str(notice))
 
     async def _listen(self, connection: OwnConnection) -> None:
         while True:
@@ -87,13 +87,14 @@ class Listener:
                 await self._keep_alive(connection)
             except FAILURES as exc:
                 self._lost.failed(reason(exc))
+                self._holder.settings.lost()
                 if isinstance(exc, asyncpg.ReadOnlySQLTransactionError):
                     await self._database.leave_server()
             finally:
                 connection.terminate()
             connection = await self._reconnect()
             self._lost.succeeded()
-            self._holder.observer.missed()
+            self._holder.missed()
             # Nobody here knows when what began meanwhile falls due.
             self._holder.observer.due_in(0)
 

@@ -13,6 +13,7 @@ import orjson
 from pisync.model.device import Device, ErrorLog
 from pisync.model.sync import Change
 from pisync.stores.base import StoreObserver
+from pisync.stores.postgres.requests.settings import KnownSettings
 from pisync.stores.schema.rows import (
     device_row,
     read_device,
@@ -27,12 +28,22 @@ _LONGEST = 7900
 _CHANGED, _DUE, _MARK = "changed", "due", "mark"
 _REPLACED = "replaced"
 """Written by the functions that put a fleet into its place or delete it."""
+_REQUESTS = "requests"
+"""A fleet's settings for requests have changed."""
 
 
 class ObserverHolder:
-    """Holds who observes the store; that is set when the store is opened."""
+    """Holds who observes the store, which is set when the store is opened, and what it knows."""
 
     observer: StoreObserver
+
+    def __init__(self, settings: KnownSettings) -> None:
+        self.settings = settings
+
+    def missed(self) -> None:
+        """Tell that changes may have been missed."""
+        self.settings.missed()
+        self.observer.missed()
 
 
 def changed(
@@ -70,15 +81,19 @@ def mark() -> str:
     return orjson.dumps([0, _MARK, token_hex(8)]).decode()
 
 
-def tell(observer: StoreObserver, notice: str) -> None:
+def tell(holder: ObserverHolder, notice: str) -> None:
     """Tell an observer what is in a notice."""
     newest_error, kind, *rest = orjson.loads(notice)
+    observer = holder.observer
     if kind == _CHANGED:
         due_in, name, fleet_id, *entries = rest
         observer.changed(name, [_change(fleet_id, newest_error, each) for each in entries])
         if due_in is not None:
             observer.due_in(due_in)
+    elif kind == _REQUESTS:
+        holder.settings.changed(*rest)
     elif kind == _REPLACED:
+        holder.settings.changed(*rest)
         observer.replaced(*rest)
     elif kind == _DUE:
         observer.due_in(*rest)

@@ -19,6 +19,7 @@ from pisync.stores.schema.rows import read_device
 _FLEET = """
     SELECT
         fleet_id, name, profile, fleet_time, wall_time, speed, steady_now(),
+        (SELECT journal FROM request_settings AS one WHERE one.fleet_id = fleets.fleet_id),
         (SELECT sum(n)::bigint FROM status_counts WHERE status_counts.fleet_id = fleets.fleet_id)
     FROM fleets"""
 _FLEETS = f"""
@@ -110,9 +111,9 @@ class PostgresQueries:
         return self._view((await self._of_fleet(f"{_FLEET} WHERE name = $1", name))[0])
 
     def _view(self, row: Iterable[Any]) -> FleetView:
-        fleet_id, name, profile, fleet_time, wall_time, speed, now, devices = row
+        fleet_id, name, profile, fleet_time, wall_time, speed, now, journal, devices = row
         clock = Clock(fleet_time, wall_time, speed).view(self._database.real_time(now))
-        return FleetView(name, fleet_id, devices, codec.read_profile(profile), clock)
+        return FleetView(name, fleet_id, devices, codec.read_profile(profile), clock, journal or 0)
 
     async def device(self, fleet: str, device_id: int) -> Device:
         (row,) = await self._of_fleet(_DEVICE, fleet, device_id)

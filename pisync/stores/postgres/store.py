@@ -18,6 +18,8 @@ from pisync.stores.postgres.listener import Listener
 from pisync.stores.postgres.migrate import alone, migrate
 from pisync.stores.postgres.notifications import ObserverHolder
 from pisync.stores.postgres.queries import PostgresQueries
+from pisync.stores.postgres.requests.settings import KnownSettings
+from pisync.stores.postgres.requests.store import PostgresRequests
 
 
 class PostgresStore:
@@ -29,8 +31,9 @@ class PostgresStore:
         """Take the database at `url`: `postgresql://user:password@host/database`."""
         self._first = first
         self._profile = profile
-        self._holder = holder = ObserverHolder()
         self._database = database = Database(Address.parse(url))
+        self._settings = settings = KnownSettings(database)
+        self._holder = holder = ObserverHolder(settings)
         self._listener = Listener(database, holder)
         self.queries = PostgresQueries(database)
         self.fleets = PostgresFleetWriter(
@@ -38,6 +41,7 @@ class PostgresStore:
         )
         self.starter = BeginQueue(database, holder, max_error_logs)
         self.finisher = PostgresFinisher(database, holder, max_error_logs)
+        self.requests = PostgresRequests(database, settings, self._listener.catch_up)
         self.accounts = PostgresAccounts(database)
         self.login_attempts = PostgresLoginAttempts(database)
 
@@ -58,6 +62,7 @@ class PostgresStore:
             opened.push_async_callback(self._database.close)
             await self._listener.open()
             opened.push_async_callback(self._listener.close)
+            await self._settings.load()
             try:
                 await self.queries.fleet(DEFAULT_FLEET)
             except NoSuchFleet:

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Float,
+    ForeignKey,
     Index,
     Integer,
     LargeBinary,
@@ -90,6 +91,49 @@ ledger_counts = Table(
     Column("n", BigInteger, nullable=False),
 )
 
+request_settings = Table(
+    "request_settings",
+    metadata,
+    # What a fleet's requests meet and leave behind; no row where that is what each fleet begins
+    # with. With the row goes all that belongs to it.
+    Column(
+        "fleet_id",
+        BigInteger,
+        ForeignKey("fleets.fleet_id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    # How many requests the journal keeps.
+    Column("journal", Integer, nullable=False),
+    # The rules for faults, as clients send them.
+    Column("rules", Text, nullable=False),
+    # The rest is for replicas: a number that rises with each change of the rules, how many rows of
+    # `request_counts` there are, and the number of the newest request in the journal.
+    Column("version", BigInteger, nullable=False),
+    Column("counters", Integer, nullable=False),
+    Column("newest_request", BigInteger, nullable=False),
+)
+
+
+def _fleet_with_settings() -> Column[int]:
+    return Column(
+        "fleet_id",
+        BigInteger,
+        ForeignKey(request_settings.c.fleet_id, ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    )
+
+
+request_counts = Table(
+    "request_counts",
+    metadata,
+    _fleet_with_settings(),
+    # Requests of a user on a device, by a digest; and by the place of a rule, those that it hit.
+    Column("counter", BigInteger, primary_key=True, autoincrement=False),
+    Column("n", BigInteger, nullable=False),
+)
+
 accounts = Table(
     "accounts",
     metadata,
@@ -152,6 +196,26 @@ tombstones = Table(
     # they left or never came to use may be deleted.
     Column("fleet_id", BigInteger, primary_key=True, autoincrement=False),
     Column("not_before", BigInteger, nullable=False),
+)
+
+requests = Table(
+    "requests",
+    shared,
+    # The journal.
+    _fleet_with_settings(),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("request_id", Text, nullable=False),
+    Column("received_at", BigInteger, nullable=False),  # wall clock, microseconds since 1970
+    Column("call", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("device_id", BigInteger),
+    Column("user_name", Text, nullable=False),
+    Column("user_agent", Text),
+    Column("status", SmallInteger),
+    Column("fault", Text),
+    Column("attempt", BigInteger),
+    Column("seconds", Float(53), nullable=False),
 )
 
 permits = Table(

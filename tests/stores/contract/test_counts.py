@@ -94,7 +94,7 @@ class TestLedger:
         store = await make_store(first_fleet())
         ledger = await store.queries.ledger(F)
         assert ledger.balanced
-        assert ledger == (0, 0, 0, 0, {}, 0, 0, 0)
+        assert ledger == (0, 0, 0, 0, {}, 0, 0, 0, {"before": {}, "after": {}})
 
     async def test_counts_what_became_of_every_request(self, make_store: MakeStore) -> None:
         store = await make_store(profile=replace(PROFILE, max_pending=4))

@@ -21,12 +21,14 @@ from pisync.model.account import (
 from pisync.model.clock import Clock
 from pisync.model.device import Device, ErrorLog
 from pisync.model.fleet import Count
+from pisync.model.parsing.faults import read_rules, write_rules
 from pisync.model.timestamp import SECOND, from_seconds
 from pisync.stores.base import (
     StoreUnavailable,
 )
 from pisync.stores.changes import FleetChanges
 from pisync.stores.embedded.fleet_state import FleetState
+from pisync.stores.embedded.requests.state import RequestState
 from pisync.stores.embedded.sqlite.opening import OpenFile
 from pisync.stores.embedded.transaction import Transaction
 from pisync.stores.embedded.writers import Contents
@@ -149,6 +151,8 @@ class SqliteFile:
         for made in transaction.replaced.values():
             if made is not None:
                 yield _UPSERT["fleets"], [self._fleet_row(made, made.clock, made)]
+                if made.requests.has_settings:
+                    yield _UPSERT["request_settings"], [_settings_row(made)]
         for changes in transaction.changes.values():
             if not transaction.has_ended(changes.fleet):
                 yield from self._statements_of(changes)
@@ -194,6 +198,7 @@ class SqliteFile:
                 if script is not None
             ],
         )
+        yield from _statements_of_requests(changes)
         if changes.error_logs:
             yield _UPSERT["error_logs"], [(fleet_id, *log) for log in changes.error_logs]
             oldest = changes.error_logs[-1].error_id - self._max_error_logs
@@ -296,6 +301,9 @@ class SqliteFile:
             [ErrorLog(*row) for row in self._rows("error_logs", fleet_id)],
             {Count(what, text): n for what, text, n in self._rows("tallies", fleet_id)},
         )
+        for journal, rules, *_ in self._rows("request_settings", fleet_id):
+            counts = dict(self._rows("request_counts", fleet_id))
+            fleet.requests.restore(read_rules(rules), journal, counts)
         return fleet
 
     def _rows(self, table: str, fleet_id: int | None = None) -> list[Any]:
@@ -307,6 +315,27 @@ class SqliteFile:
             (fleet_id,),
         )
         return [row[1:] for row in rows]
+
+
+def _settings_row(
+    fleet: FleetState, changes: FleetChanges[FleetState] | None = None
+) -> tuple[Any, ...]:
+    """Return the row of a fleet's settings for requests, as changes leave them."""
+    settings = RequestState()
+    settings.take_settings(fleet.requests, changes or FleetChanges(fleet))
+    return fleet.generation, settings.journal.size, write_rules(settings.rules), 0, 0, 0
+
+
+def _statements_of_requests(changes: FleetChanges[FleetState]) -> Iterator[Statement]:
+    fleet_id = changes.fleet.generation
+    if changes.fault_rules is not None:
+        yield "DELETE FROM request_counts WHERE fleet_id = ?", [(fleet_id,)]
+    if changes.fault_rules is not None or changes.journal_size is not None:
+        yield _UPSERT["request_settings"], [_settings_row(changes.fleet, changes)]
+    yield (
+        _UPSERT["request_counts"],
+        [(fleet_id, counter, n) for counter, n in changes.request_counts.items()],
+    )
 
 
 def _latest_attempt(fleet: FleetState, devices: Iterable[Device]) -> int:

@@ -1,0 +1,117 @@
+"""The journal: a fleet's newest requests, each as one value."""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count, islice
+from typing import Final, NamedTuple
+
+MAX_JOURNAL = 100_000
+DEFAULT_JOURNAL: Final = 1_000
+"""How many requests a fleet in memory keeps unless it is told otherwise."""
+MAX_AGENT = 200
+"""Characters of a `User-Agent` that are kept."""
+MAX_PATH = 200
+"""Characters of a path that are kept: those of all calls are shorter."""
+
+
+class JournalEntry(NamedTuple):
+    """A request as it arrived, before it has a number.
+
+    `received_at` is by the wall clock, in microseconds since 1970. Without a `status` there was no
+    answer.
+    """
+
+    request_id: str
+    received_at: int
+    call: str
+    method: str
+    path: str
+    device_id: int | None
+    user: str
+    user_agent: str | None
+    status: int | None
+    fault: str | None
+    attempt: int | None
+    seconds: float
+
+
+class JournaledRequest(NamedTuple):
+    """A request in a journal. Numbers grow; each fleet counts its own from 1."""
+
+    number: int
+    entry: JournalEntry
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFilter:
+    """Which requests are meant: those that have all that is not None, of several one of them."""
+
+    calls: frozenset[str] | None = None
+    device_id: int | None = None
+    user: str | None = None
+    statuses: frozenset[int] | None = None
+    faults: frozenset[str] | None = None
+    since: int | None = None
+    """Wall clock, in microseconds; inclusive."""
+    before: int | None = None
+    """A number; exclusive."""
+
+    def lets_through(self, request: JournaledRequest) -> bool:
+        """Return whether a request is one of those that are meant."""
+        number, entry = request
+        return (
+            (self.before is None or number < self.before)
+            and (self.calls is None or entry.call in self.calls)
+            and (self.device_id is None or entry.device_id == self.device_id)
+            and (self.user is None or entry.user == self.user)
+            and (self.statuses is None or entry.status in self.statuses)
+            and (self.faults is None or entry.fault in self.faults)
+            and (self.since is None or entry.received_at >= self.since)
+        )
+
+
+class JournalPage(NamedTuple):
+    """Requests, newest first, and whether a page follows."""
+
+    requests: Sequence[JournaledRequest]
+    more: bool
+
+
+class Journal:
+    """The newest requests of one fleet, in memory."""
+
+    __slots__ = ("_count", "_entries")
+
+    def __init__(self, size: int) -> None:
+        """Keep `size` requests at most."""
+        self._count = 0
+        self._entries: deque[JournalEntry] = deque(maxlen=size)
+
+    @property
+    def size(self) -> int:
+        """How many requests it keeps at most."""
+        return self._entries.maxlen or 0
+
+    def append(self, entry: JournalEntry) -> None:
+        """Keep a request; the oldest goes where there is no room."""
+        self._count += 1
+        self._entries.append(entry)
+
+    def resize(self, size: int) -> None:
+        """Keep so many requests from now on."""
+        self._entries = deque(self._entries, maxlen=size)
+
+    def clear(self) -> None:
+        """Forget all requests; the numbers go on."""
+        self._entries.clear()
+
+    def requests(self) -> list[JournaledRequest]:
+        """Return all requests, newest first."""
+        return list(map(JournaledRequest, count(self._count, -1), reversed(self._entries)))
+
+    def page(self, which: RequestFilter, limit: int) -> JournalPage:
+        """Return the newest requests that a filter lets through, `limit` at most."""
+        newest = map(JournaledRequest, count(self._count, -1), reversed(self._entries))
+        found = list(islice(filter(which.lets_through, newest), limit + 1))
+        return JournalPage(found[:limit], len(found) > limit)

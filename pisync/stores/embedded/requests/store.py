@@ -1,0 +1,87 @@
+"""Faults and journals of the fleets in memory."""
+
+from collections.abc import Sequence
+
+from pisync.model.fleet import FAULTS, Count
+from pisync.model.requests.fault import MAX_REQUEST_COUNTERS, FaultRule
+from pisync.model.requests.fault_draw import CallOfUser, MetFault, draw_fault
+from pisync.model.requests.journal import Journal, JournalEntry, JournalPage, RequestFilter
+from pisync.stores.changes import FleetChanges
+from pisync.stores.embedded.fleet_registry import FleetRegistry
+from pisync.stores.embedded.fleet_state import FleetState
+from pisync.stores.embedded.transaction import Transaction
+from pisync.stores.embedded.writers import Writer
+
+
+class EmbeddedRequests:
+    """What the methods promise is written in pisync.stores.base."""
+
+    def __init__(self, registry: FleetRegistry, writer: Writer) -> None:
+        self._registry = registry
+        self._writer = writer
+
+    def is_watched(self, fleet: str) -> bool:
+        chosen = self._registry.fleets.get(fleet)
+        return chosen is not None and bool(chosen.requests.rules)
+
+    def journal_in_memory(self, fleet: str) -> Journal | None:
+        chosen = self._registry.fleets.get(fleet)
+        if chosen is None or not chosen.requests.journal.size:
+            return None
+        return chosen.requests.journal
+
+    async def set_faults(self, fleet: str, rules: tuple[FaultRule, ...]) -> None:
+        def mutation(transaction: Transaction) -> None:
+            changes = transaction.changes_of(transaction.fleet(fleet))
+            changes.fault_rules = rules
+            changes.request_counts.clear()
+
+        await self._writer.write(mutation)
+
+    async def faults(self, fleet: str) -> Sequence[tuple[FaultRule, int]]:
+        requests = self._registry.fleet(fleet).requests
+        return [(rule, requests.counts.get(place, 0)) for place, rule in enumerate(requests.rules)]
+
+    async def meet_fault(self, fleet: str, call: CallOfUser) -> MetFault | None:
+        def mutation(transaction: Transaction) -> MetFault | None:
+            return _meet_fault(transaction.changes_of(transaction.fleet(fleet)), call)
+
+        return await self._writer.write(mutation)
+
+    async def set_journal(self, fleet: str, size: int) -> None:
+        def mutation(transaction: Transaction) -> None:
+            transaction.changes_of(transaction.fleet(fleet)).journal_size = size
+
+        await self._writer.write(mutation)
+
+    async def record(self, fleet: str, entry: JournalEntry) -> None:
+        journal = self.journal_in_memory(fleet)
+        if journal is not None:
+            journal.append(entry)
+
+    async def journal(self, fleet: str, which: RequestFilter, limit: int) -> JournalPage:
+        return self._registry.fleet(fleet).requests.journal.page(which, limit)
+
+    async def clear_journal(self, fleet: str) -> None:
+        self._registry.fleet(fleet).requests.journal.clear()
+
+
+def _meet_fault(changes: FleetChanges[FleetState], call: CallOfUser) -> MetFault | None:
+    is_new = changes.fault_rules is not None
+    rules = changes.fleet.requests.rules if changes.fault_rules is None else changes.fault_rules
+    if not any(rule.is_about(call.call, call.device_id) for rule in rules):
+        return None
+    kept = {} if is_new else changes.fleet.requests.counts
+    counts, counter = changes.request_counts, call.counter
+    earlier = counts.get(counter, kept.get(counter))
+    if earlier is None:
+        if len(kept) + len(counts) >= MAX_REQUEST_COUNTERS:
+            return None
+        earlier = 0
+    counts[counter] = earlier + 1
+    met = draw_fault(changes.profile.seed, rules, call, earlier)
+    if met is not None:
+        counts[met.rule] = counts.get(met.rule, kept.get(met.rule, 0)) + 1
+        when = "after" if met.is_after else "before"
+        changes.counts[Count(FAULTS[when], met.fault.kind)] += 1
+    return met

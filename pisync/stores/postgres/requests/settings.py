@@ -1,0 +1,111 @@
+"""What this process knows of each fleet's settings for requests, so that most ask nobody."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from pisync.model.parsing.faults import read_rules
+from pisync.model.requests.fault import FaultRule
+from pisync.stores.postgres.connection.connect import Connection
+from pisync.stores.postgres.database import Database
+
+_MAX_CHANGES = 10_000
+"""Fleets that are remembered to have changed; beyond that, all are read again."""
+_SETTINGS = """
+    SELECT name, fleet_id, request_settings.version, journal, rules
+    FROM fleets JOIN request_settings USING (fleet_id)"""
+
+
+class RequestSettings(NamedTuple):
+    """A fleet's settings: what its requests meet, and whether they are kept."""
+
+    fleet_id: int
+    version: int
+    journal: int
+    rules: tuple[FaultRule, ...]
+
+
+class KnownSettings:
+    """Settings by the name of the fleet: of those that have any.
+
+    Replicas tell each other which have changed; those are read again when a request needs them.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._known: dict[str, RequestSettings] = {}
+        self._changes: dict[str, object] = {}
+        """By fleet, the last change that was heard of, until the settings are read again."""
+        self._gap: object | None = object()
+        """The last time that changes may have been missed, until all are read again."""
+        self._is_heard = True
+        """Whether other replicas can be heard."""
+
+    def may_have(self, fleet: str) -> bool:
+        """Return whether a fleet may have settings."""
+        return self._gap is not None or fleet in self._known or fleet in self._changes
+
+    async def of(self, fleet: str) -> RequestSettings | None:
+        """Return a fleet's settings, or None if it has none.
+
+        Raises:
+            StoreUnavailable: The database can't be reached.
+        """
+        if self._gap is not None:
+            await self.load()
+        if fleet in self._changes:
+            await self._load(fleet)
+        return self._known.get(fleet)
+
+    async def load(self) -> None:
+        """Read all settings.
+
+        Raises:
+            StoreUnavailable: The database can't be reached.
+        """
+        gap = self._gap
+        self._known = dict(map(_read, await self._database.fetch(_SETTINGS)))
+        if self._is_heard and self._gap is gap:
+            self._gap = None
+
+    async def _load(self, fleet: str) -> None:
+        change = self._changes[fleet]
+        row = await self._database.fetchrow(f"{_SETTINGS} WHERE name = $1", fleet)
+        if row is None:
+            self._known.pop(fleet, None)
+        else:
+            self._known.update([_read(row)])
+        # What changes meanwhile is read again.
+        if self._changes.get(fleet) is change:
+            del self._changes[fleet]
+
+    def changed(self, fleet: str) -> None:
+        """Take note that a fleet's settings, or the fleet, are no longer the same."""
+        self._changes[fleet] = object()
+        if len(self._changes) > _MAX_CHANGES:
+            self._changes.clear()
+            self._gap = object()
+
+    def lost(self) -> None:
+        """Take note that other replicas can't be heard: each request has to ask."""
+        self._is_heard = False
+        self._gap = object()
+
+    def missed(self) -> None:
+        """Take note that they are heard again, and that changes may have been missed."""
+        self._is_heard = True
+        self._gap = object()
+
+
+def _read(row: Iterable[Any]) -> tuple[str, RequestSettings]:
+    name, fleet_id, version, journal, rules = row
+    return name, RequestSettings(fleet_id, version, journal, read_rules(rules))
+
+
+async def keep_settings(
+    connection: Connection, fleet_id: int, journal: int, rules: str = "[]"
+) -> None:
+    """Give a new fleet its settings, if they are more than each fleet begins with."""
+    if journal or rules != "[]":
+        await connection.execute(
+            "INSERT INTO request_settings VALUES ($1, $2, $3, 1, 0, 0)", fleet_id, journal, rules
+        )
