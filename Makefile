@@ -145,7 +145,7 @@ down: ## Stop it, and remove what it kept
 
 .PHONY: clean
 clean: ## Remove everything that these commands made here
-	rm -rf $(VENV) $(BENCH) bench/peers/node/node_modules clients/typescript/node_modules clients/typescript/dist clients/typescript/test-results $(PAGES)/node_modules dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .schemathesis
+	rm -rf $(VENV) $(BENCH) bench/peers/node/node_modules clients/typescript/node_modules clients/typescript/dist clients/typescript/test-results $(PAGES)/node_modules tools/interop/node_modules dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .schemathesis
 	find pisync tests bench tools -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:

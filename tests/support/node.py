@@ -1,4 +1,4 @@
-"""Node, and what the TypeScript client needs of it."""
+"""Node, what the TypeScript client needs of it, and tools that npm has."""
 
 import fcntl
 import os
@@ -15,6 +15,8 @@ import pytest
 from tests.support.paths import ROOT
 
 FOLDER = ROOT / "clients/typescript"
+INTEROP = ROOT / "tools/interop"
+"""Other people's linters, generators and proxies: one installation for all tests."""
 OLDEST_NODE = 20
 ADDRESS = "http://127.0.0.1:8080"
 """What documents write for the server's address."""
@@ -62,14 +64,27 @@ def run(*command: str, cwd: Path = FOLDER, **variables: str) -> str:
 
 
 @contextmanager
-def client_folder() -> Iterator[None]:
-    """Have the client's folder to oneself, with its packages: other workers wait until the end."""
+def alone_in(folder: Path) -> Iterator[None]:
+    """Have a folder to oneself, with its packages: other workers wait until the end."""
     need_node()
-    with (FOLDER / ".lock").open("w") as lock:
+    with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not is_newer(FOLDER / "node_modules/.package-lock.json", FOLDER / "package-lock.json"):
-            run("npm", "ci")
+        if not is_newer(folder / "node_modules/.package-lock.json", folder / "package-lock.json"):
+            run("npm", "ci", cwd=folder)
         yield
+
+
+@contextmanager
+def client_folder() -> Iterator[None]:
+    """Have the TypeScript client's folder to oneself, with its packages."""
+    with alone_in(FOLDER):
+        yield
+
+
+def interop_tool(name: str) -> str:
+    """Return the path of one of `tools/interop`'s programs, installed if it was not."""
+    with alone_in(INTEROP):
+        return str(INTEROP / "node_modules/.bin" / name)
 
 
 @contextmanager

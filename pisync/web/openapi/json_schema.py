@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from math import inf
+from types import MappingProxyType
 from typing import Any
 
 from apispec.ext.marshmallow import MarshmallowPlugin
@@ -67,25 +68,33 @@ _SENT_TIMESTAMP: Json = {
 _WITHOUT_NUL = r"^[^\u0000]*$"
 
 
-def _codes(codes: Sequence[int]) -> Json:
-    names = {SUCCESS: "SUCCESS", PENDING: "PENDING"}
+def _codes(
+    codes: Sequence[int], prefix: str, names: Mapping[int, str] = MappingProxyType({})
+) -> Json:
+    """The schema of an enum.
+
+    Args:
+        codes: What it may be.
+        prefix: What the names of codes begin with. No two enums share one: Go has one room for all.
+        names: Codes that have a name of their own.
+    """
     return {
         "type": "integer",
         "enum": list(codes),
-        "x-enum-varnames": [names.get(code, f"FAILED_{code}") for code in codes],
+        "x-enum-varnames": [names.get(code, f"{prefix}_{code}") for code in codes],
     }
 
 
 ENUMS: Mapping[str, Json] = {
     "StatusCode": {
         "description": "A device's status: 200 success, 202 pending, 400, 404 and 500 failed.",
-        **_codes(STATUS_CODES),
+        **_codes(STATUS_CODES, "FAILED", {SUCCESS: "SUCCESS", PENDING: "PENDING"}),
     },
     "OutcomeCode": {
         "description": "How an attempt ends: 200 success, 400, 404 and 500 failed.",
-        **_codes(OUTCOME_CODES),
+        **_codes(OUTCOME_CODES, "OUTCOME"),
     },
-    "FailureCode": {"description": "How a failed attempt ends.", **_codes(FAILURES)},
+    "FailureCode": {"description": "How a failed attempt ends.", **_codes(FAILURES, "FAILURE")},
 }
 """Schemas of the status codes, by name, so that generated code has one type for each."""
 

@@ -1,16 +1,10 @@
-"""Other people's tools read the OpenAPI document: it validates, and what they generate works."""
+"""What generators of Python make of the OpenAPI document works."""
 
-import os
-import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
-import orjson
-import pytest
-
-from pisync.in_process import SETTINGS, running_server
-from tests.support.documented import DOCUMENT
+from tests.support.generators import generate, python_tool, use
+from tests.support.node import run
 
 GENERATED_BY_OPENAPI_GENERATOR = """
 import sys
@@ -31,7 +25,7 @@ with ApiClient(configuration) as client:
     accepted = devices.sync_device_with_http_info(first.device_id)
     assert accepted.data.sync_status_code is StatusCode.PENDING
     assert accepted.headers["Pisync-Attempt"] == "1"
-    status = [FailureCode.FAILED_400]
+    status = [FailureCode.FAILURE_400]
     logs = ErrorLogsApi(client).list_errors(since=first.last_attempt_at, status=status)
     assert first.device_id in [log.device_id for log in logs]
     assert devices.sync_devices(SyncBody(device_ids=[2, 999])).not_found == [999]
@@ -42,7 +36,7 @@ with ApiClient(configuration) as client:
 with ApiClient(Configuration(host=url, access_token=admin)) as client:
     fleets = FleetsApi(client)
     delay = Delay(UniformDelay(distribution="uniform", min=0.5, max=2))
-    failure = {"sync_status_code": OutcomeCode.FAILED_500, "error_message": "No"}
+    failure = {"sync_status_code": OutcomeCode.OUTCOME_500, "error_message": "No"}
     outcomes = [WeightedOutcome(**failure, weight=1)]
     profile = PartialProfile(seed=2**53 - 1, outcomes=outcomes, delay=delay)
     fleet = fleets.put_fleet("mine", FleetBody(devices=FirstData(3), profile=profile))
@@ -70,14 +64,15 @@ status = [StatusCode.FAILED_400, StatusCode.FAILED_500]
 (first, *_) = list_devices.sync(client=client, status=status)
 assert get_device.sync(first.device_id, client=client) == first
 assert sync_device.sync(first.device_id, client=client).sync_status_code is StatusCode.PENDING
-logs = list_errors.sync(client=client, since=first.last_attempt_at, status=[FailureCode.FAILED_400])
+since = first.last_attempt_at
+logs = list_errors.sync(client=client, since=since, status=[FailureCode.FAILURE_400])
 assert first.device_id in [log.device_id for log in logs]
 assert isinstance(get_device.sync(999, client=client), Problem)
 client = AuthenticatedClient(url, admin)
-outcome = WeightedOutcome(OutcomeCode.FAILED_500, error_message="No", weight=1)
+outcome = WeightedOutcome(OutcomeCode.OUTCOME_500, error_message="No", weight=1)
 fleet = put_fleet.sync("mine", client=client, body=FleetBody(3, PartialProfile(outcomes=[outcome])))
 (step,) = get_forecast.sync("mine", client=client, device_id=1, attempts=1)
-assert (step.attempt, step.sync_status_code, step.delay > 0) == (1, OutcomeCode.FAILED_500, True)
+assert (step.attempt, step.sync_status_code, step.delay > 0) == (1, OutcomeCode.OUTCOME_500, True)
 """
 
 GENERATED_BY_DATAMODEL_CODE_GENERATOR = """
@@ -93,91 +88,26 @@ assert FirstData(3).root == 3 and FirstData([{"device_id": 1}]).root[0].device_i
 """
 
 
-def program(name: str, module: str) -> str:
-    """Return the path of a tool; without it, the test is skipped, or fails where nothing may be."""
-    if find_spec(module) is None:
-        missing = f"{name} is not installed: pip install -r requirements-dev.txt"
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return str(Path(sys.executable).with_name(name))
-
-
-def run(*command: str, cwd: Path) -> str:
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    done = subprocess.run(
-        command,
-        check=False,
-        cwd=cwd,
-        env={**os.environ, "PATH": path},
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    output = done.stdout + done.stderr
-    assert done.returncode == 0, output
-    return output
-
-
-def use(script: str, folder: Path) -> None:
-    """Run a script that uses what was generated into a folder, against a server."""
-    with running_server(SETTINGS) as server:
-        admin = server.token("devices", "admin", name="admin")
-        run(sys.executable, "-c", script, server.url, admin, cwd=folder)
-
-
-@pytest.fixture
-def document(tmp_path: Path) -> Path:
-    path = tmp_path / "openapi.json"
-    path.write_bytes(orjson.dumps(DOCUMENT))
-    return path
-
-
-@pytest.fixture
-def openapi_generator() -> str:
-    return program("openapi-generator-cli", "openapi_generator_cli")
-
-
-def test_openapi_generator_finds_nothing_wrong(openapi_generator: str, document: Path) -> None:
-    output = run(openapi_generator, "validate", "-i", str(document), cwd=document.parent)
-    assert "No validation issues detected." in output
-
-
-@pytest.mark.parametrize("language", ["go", "java", "typescript-fetch"])
-def test_openapi_generator_makes_a_client_with_sensible_names(
-    openapi_generator: str, document: Path, language: str, tmp_path: Path
-) -> None:
-    run(openapi_generator, "generate", "-i", str(document), "-g", language, "-o", ".", cwd=tmp_path)
-    names = {path.stem.lower().replace("_", "") for path in tmp_path.rglob("*") if path.is_file()}
-    schemas = {name.lower() for name in DOCUMENT["components"]["schemas"]} - {"scriptbody"}
-    assert {name for name in schemas if not names & {name, f"model{name}"}} == set()
-    odd = [name for name in names if any(part in name for part in ("anyof", "oneof", "inline"))]
-    assert odd == []
-    assert not names & {"modelerror", "error"}
-
-
-def test_openapi_generators_python_client_makes_the_calls(
-    openapi_generator: str, document: Path, tmp_path: Path
-) -> None:
-    run(openapi_generator, "generate", "-i", str(document), "-g", "python", "-o", ".", cwd=tmp_path)
-    use(GENERATED_BY_OPENAPI_GENERATOR, tmp_path)
+def test_openapi_generators_client_makes_the_calls(document: Path, tmp_path: Path) -> None:
+    generate(document, "python", tmp_path)
+    use(sys.executable, "-c", GENERATED_BY_OPENAPI_GENERATOR, cwd=tmp_path)
 
 
 def test_openapi_python_client_makes_the_calls(document: Path, tmp_path: Path) -> None:
-    generate = program("openapi-python-client", "openapi_python_client")
+    program = python_tool("openapi-python-client", "openapi_python_client")
     run(
-        *(generate, "generate", "--path", str(document), "--meta", "none"),
+        *(program, "generate", "--path", str(document), "--meta", "none"),
         *("--output-path", "pi_sync_client", "--fail-on-warning"),
         cwd=tmp_path,
     )
-    use(GENERATED_BY_OPENAPI_PYTHON_CLIENT, tmp_path)
+    use(sys.executable, "-c", GENERATED_BY_OPENAPI_PYTHON_CLIENT, cwd=tmp_path)
 
 
 def test_datamodel_code_generator_loses_no_field(document: Path, tmp_path: Path) -> None:
-    generate = program("datamodel-codegen", "datamodel_code_generator")
+    program = python_tool("datamodel-codegen", "datamodel_code_generator")
     run(
-        *(generate, "--input", str(document), "--input-file-type", "openapi"),
+        *(program, "--input", str(document), "--input-file-type", "openapi"),
         *("--output", "models.py", "--output-model-type", "pydantic_v2.BaseModel"),
         cwd=tmp_path,
     )
-    use(GENERATED_BY_DATAMODEL_CODE_GENERATOR, tmp_path)
+    run(sys.executable, "-c", GENERATED_BY_DATAMODEL_CODE_GENERATOR, cwd=tmp_path)
