@@ -4,7 +4,6 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
-from functools import partial
 from typing import NamedTuple
 
 from aiohttp import web
@@ -55,7 +54,7 @@ from pisync.web.pipeline.middleware import (
     observe,
 )
 from pisync.web.routes import add_routes
-from pisync.web.transport.fast_path import FastPath
+from pisync.web.transport.fast_path import FAST_PATH, FastPath
 
 _DRAIN_SECONDS = 1.0
 """How long calls that nobody waits for any more may go on when the server stops."""
@@ -118,9 +117,9 @@ def create_app(settings: Settings, *, clocks: MachineClocks = SYSTEM_CLOCKS) -> 
     hosts = allowed_hosts(settings.allowed_hosts, settings.host)
     if hosts:
         app[ALLOWED_HOSTS] = hosts
-    if cors is None and settings.otlp_endpoint is None:  # the hot path knows neither
-        front: keys.Front = partial(FastPath, app, observer)
-        app[keys.FRONT] = front
+    if settings.otlp_endpoint is None:  # the fast path leaves no traces
+        # Drivers of databases use timeouts, for which they need a task from the start.
+        app[FAST_PATH] = FastPath(app, at_once=not settings.store_is_shared)
     app.on_shutdown.append(_end_streams)
     app.cleanup_ctx.extend((_open_store, _resolve, _accounts, event_loop_lag, prepare_pages))
     return app

@@ -19,8 +19,6 @@ from pisync.stores.base import Store
 from pisync.telemetry.metrics import Metrics
 
 RequestHandler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-Front = Callable[[RequestHandler], RequestHandler]
-"""Returns a handler that handles some requests itself, and hands the others on."""
 
 SETTINGS = web.AppKey("SETTINGS", Settings)
 CLOCKS: web.AppKey[MachineClocks] = web.AppKey("CLOCKS")
@@ -34,9 +32,6 @@ METRICS = web.AppKey("METRICS", Metrics)
 DRAINING = web.AppKey("DRAINING", asyncio.Event)
 """Set when the server is about to stop: it still answers, but wants no new callers."""
 DRAWN_ADMIN_PASSWORD: web.AppKey[str | None] = web.AppKey("DRAWN_ADMIN_PASSWORD")
-
-FRONT: web.AppKey[Front] = web.AppKey("FRONT")
-"""What a server puts in front of the application, if anything."""
 
 CLAIMS = web.RequestKey("CLAIMS", Claims)
 FLEET = web.RequestKey("FLEET", str)

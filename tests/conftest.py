@@ -24,6 +24,7 @@ from pisync.stores.postgres import (
 )
 from pisync.stores.postgres.connection import connect
 from pisync.web.transport.admission import NORMAL
+from pisync.web.transport.fast_path import FAST_PATH
 from pisync.web.transport.server import make_runner
 from pisync.web.transport.timeouts import Timeouts
 from tests.support import reaper
@@ -145,7 +146,7 @@ class Api:
         assert self.client.app is not None
         tokens = self.client.app[keys.TOKENS]
         token = tokens.issue(name, scopes, fleet=fleet)
-        # As if it had been seen before: the hot path takes no other.
+        # As if it had been seen before: the fast path takes no other.
         tokens.accept(token, jwt.decode(token, options={"verify_signature": False}))
         return replace(self, token=token)
 
@@ -185,23 +186,23 @@ MakeApi = Callable[..., Awaitable[Api]]
 
 
 class ShippedServer(TestServer):
-    """Serves as PiSync does: with the hot path in front of the application."""
+    """Serves as PiSync does: with the fast path in front of the application."""
 
     async def _make_runner(self, **_: Any) -> BaseRunner:
         return make_runner(self.app, asyncio.Event(), Timeouts(grace=0.0, under_way=0.5), NORMAL)
 
 
 class OrdinaryServer(ShippedServer):
-    """Serves without the fast path, as PiSync does where pages of other origins may call."""
+    """Serves without the fast path, as PiSync does where traces are wanted."""
 
     async def _make_runner(self, **options: Any) -> BaseRunner:
-        self.app._state.pop(keys.FRONT, None)  # noqa: SLF001 - applications let no key go
+        self.app._state.pop(FAST_PATH, None)  # noqa: SLF001 - applications let no key go
         return await super()._make_runner(**options)
 
 
 @pytest.fixture(params=[ShippedServer, OrdinaryServer], ids=["hot", "ordinary"])
 def server_type(request: pytest.FixtureRequest) -> type[TestServer]:
-    """What serves: every test of an application is run on its hot path and on its ordinary one."""
+    """What serves: every test of an application is run on its fast path and on its ordinary one."""
     served: type[TestServer] = request.param
     return served
 

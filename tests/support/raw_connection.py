@@ -105,6 +105,15 @@ class RawConnection:
             except ConnectionResetError:
                 return b""
 
+    async def parts(self) -> bytes:
+        """Read until the server closes, or resets the connection; return what came until then."""
+        received = b""
+        async with asyncio.timeout(SOON):
+            with suppress(ConnectionError):
+                while data := await self._reader.read(65536):
+                    received += data
+        return received
+
     async def seconds_until_closed(self) -> float:
         """Read until the server closes, and say how long that took."""
         began = monotonic()

@@ -53,10 +53,10 @@ class Guard:
         """
         sent: Sequence[str] = headers.getall(hdrs.AUTHORIZATION, ())
         # What nearly all send; what follows means the same by it.
-        claims = self._tokens.remembered(sent[0][_LEN_BEARER:]) if len(sent) == 1 else None
-        if claims is not None and scope in claims.scopes and sent[0].startswith(_BEARER):
+        claims = self.remembered(sent[0][_LEN_BEARER:], scope) if len(sent) == 1 else None
+        if claims is not None and sent[0].startswith(_BEARER):
             return claims
-        token = _bearer_token(headers)
+        token = bearer_token(headers)
         if isinstance(token, Problem):
             return token
         claims = self._tokens.remembered(token)
@@ -64,6 +64,11 @@ class Guard:
             return _with_scope(claims, scope)
         flaw = self._tokens.flaw(token)
         return None if flaw is None else self._invalid(flaw, request_id)
+
+    def remembered(self, token: str, scope: str) -> Claims | None:
+        """Return the claims of a token with this scope that was seen lately, and is still good."""
+        claims = self._tokens.remembered(token)
+        return claims if claims is not None and scope in claims.scopes else None
 
     async def admit(self, headers: Headers, scope: str, request_id: str | None) -> Claims:
         """Return the claims of a request that may be made.
@@ -74,7 +79,7 @@ class Guard:
         decision = self.decide(headers, scope, request_id)
         if decision is None:
             try:
-                claims = await self._verifier.verify(str(_bearer_token(headers)))
+                claims = await self._verifier.verify(str(bearer_token(headers)))
             except InvalidToken as refusal:
                 raise self._invalid(refusal.flaw, request_id) from None
             decision = _with_scope(claims, scope)
@@ -115,7 +120,7 @@ def guarding(guard: Guard, access: Mapping[Handler, str | None]) -> Middleware:
     return guarded
 
 
-def _bearer_token(headers: Headers) -> str | Problem:
+def bearer_token(headers: Headers) -> str | Problem:
     """Return the token in a request's headers, or the answer to a request that has none."""
     sent = headers.getall(hdrs.AUTHORIZATION, ())
     if len(sent) > 1:

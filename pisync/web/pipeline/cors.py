@@ -70,6 +70,11 @@ class Cors:
             headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = _EXPOSED
         return headers
 
+    def lines(self, origin: str | None) -> bytes:
+        """Return these headers as the lines of an answer's head."""
+        headers = self.headers(origin).items()
+        return "".join(f"{name}: {value}\r\n" for name, value in headers).encode()
+
     def _allowed(self, origin: str | None) -> str | None:
         """Return what Access-Control-Allow-Origin is to say; None if the page is not allowed."""
         if origin is None:

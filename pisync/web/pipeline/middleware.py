@@ -79,24 +79,33 @@ class RequestObserver:
         self, route: str, request: web.BaseRequest, status: int, began: float, request_id: str
     ) -> None:
         """Count, and log, a request that began at `began` (of `perf_counter`)."""
+        path = request.rel_url.raw_path
+        self.answered_call(route, request.method, path, status, began, request_id)
+
+    def answered_call(
+        self, route: str, method: str, path: str, status: int, began: float, request_id: str
+    ) -> None:
+        """Do so for a request of which only this is known."""
         seconds = perf_counter() - began
-        self._metrics.request(route, request.method, status, seconds)
+        self._metrics.request(route, method, status, seconds)
         if self._log_access is not None:
             self._log_access(
-                method=request.method,
-                path=request.rel_url.raw_path,
+                method=method,
+                path=path,
                 status=status,
                 seconds=round(seconds, 6),
                 request_id=request_id,
             )
 
-    def problem_of(self, exc: BaseException, request: web.BaseRequest, request_id: str) -> Problem:
+    def problem_of(
+        self, exc: BaseException, transport: asyncio.Transport | None, request_id: str
+    ) -> Problem:
         """Return the answer to a request that `exc` ended; log `exc` unless it was meant.
 
         Raises:
             ConnectionError: Nobody is there any more to be answered.
         """
-        if request.transport is None or request.transport.is_closing():
+        if transport is None or transport.is_closing():
             raise ConnectionError from exc
         if isinstance(exc, Problem):
             return exc
@@ -130,11 +139,12 @@ def observe(observer: RequestObserver, *, preflight: Preflight | None = None) ->
             status = exc.status
             raise
         except asyncio.CancelledError:
-            problem = cancelled(request, request.app[DRAINING])
+            transport = None if answer_has_begun(request) else request.transport
+            problem = cancelled(transport, request.app[DRAINING])
             status = problem.status
             response = problem.response()
         except Exception as exc:
-            problem = observer.problem_of(exc, request, request_id)
+            problem = observer.problem_of(exc, request.transport, request_id)
             status = problem.status
             if answer_has_begun(request):
                 # A part of another answer has been sent: its client sees it cut off.
@@ -147,14 +157,16 @@ def observe(observer: RequestObserver, *, preflight: Preflight | None = None) ->
     return middleware
 
 
-def cancelled(request: web.BaseRequest, draining: asyncio.Event) -> Problem:
+def cancelled(transport: asyncio.Transport | None, draining: asyncio.Event) -> Problem:
     """Return the answer to a request that is cancelled because the server can't wait any longer.
+
+    `transport` is None if it can't be answered any more.
 
     Raises:
         CancelledError: It was for another reason, or can't be answered any more.
     """
-    transport, task = request.transport, asyncio.current_task()
-    is_gone = transport is None or transport.is_closing() or answer_has_begun(request)
+    task = asyncio.current_task()
+    is_gone = transport is None or transport.is_closing()
     if is_gone or task is None or not draining.is_set():
         raise asyncio.CancelledError
     task.uncancel()  # or whatever waits in sending the answer would give up, too

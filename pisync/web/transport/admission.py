@@ -10,7 +10,7 @@ import asyncio
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 from typing import NamedTuple
@@ -182,7 +182,7 @@ def _answer(
 ) -> bytes:
     more = b"" if keep else _CLOSE
     if cors is not None:
-        more += _lines(cors.headers(origin))
+        more += cors.lines(origin)
     head = _ANSWER % (request_id, more)
     return head + _MESSAGE if with_body else head
 
@@ -215,10 +215,6 @@ def _origin(head: bytes) -> str:
     # Of a request that has not arrived nobody knows; where any page may read it, it may.
     found = _ORIGIN.search(head + b"\r\n")
     return found[1].decode() if found else ""
-
-
-def _lines(headers: Mapping[str, str]) -> bytes:
-    return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
 
 
 def connections_possible(wanted: int) -> int:

@@ -28,9 +28,11 @@ INTERNALS: Final[Mapping[type | ModuleType, tuple[str, ...]]] = {
     web.Server: ("__call__", "pre_shutdown", "request_factory", "request_handler"),
     web.RequestHandler: (
         *("_current_request", "_messages", "_request_count", "_request_in_progress"),
-        *("_buffer_paused", "_task_handler", "_upgraded", "_waiter"),
+        *("_buffer_paused", "_task_handler", "_upgraded", "_waiter", "_handler_waiter"),
+        *("_close", "_force_close", "_loop", "_drain_helper", "_paused"),
+        *("_keepalive_handle", "_next_keepalive_close_time", "_process_keepalive"),
         *("close", "data_received", "eof_received", "finish_response", "force_close"),
-        *("handle_error", "keep_alive", "log_exception"),
+        *("handle_error", "keep_alive", "keepalive_timeout", "log_exception", "shutdown"),
     ),
     web.BaseRequest: ("_cache", "_headers", "_rel_url", "protocol", "writer"),
     AbstractStreamWriter: ("output_size",),
@@ -47,6 +49,8 @@ RequestHandler = Callable[[web.BaseRequest], Coroutine[Any, Any, web.StreamRespo
 _END_OF_HEAD: Final = b"\r\n\r\n"
 _LAST_CHUNK: Final = b"\r\n0\r\n\r\n"
 _LAST_LOOK_SECONDS: Final = 1.0
+MAX_PACKET: Final = 8 * 1024
+"""Bytes of a request that are kept until it is handled."""
 
 Finished = Coroutine[Any, Any, tuple[web.StreamResponse, bool]]
 """Ends with the answer sent, and whether the client was gone before its end."""
@@ -57,9 +61,10 @@ def parser_is_compiled() -> bool:
     return http_parser.HttpRequestParser is not http_parser.HttpRequestParserPy
 
 
-def writer_of(request: web.BaseRequest) -> AbstractStreamWriter:
-    """Return the writer of the answer to a request."""
-    return request.writer
+def connection_of(request: web.BaseRequest) -> "Protocol":
+    """Return the connection, one of our server's, that a request has arrived on."""
+    connection: Protocol = request.protocol  # type: ignore[assignment] # our server has no others
+    return connection
 
 
 def answer_has_begun(request: web.BaseRequest) -> bool:
@@ -171,13 +176,29 @@ class Server(web.Server):
 class Protocol(web.RequestHandler):
     """A connection, in terms of requests and answers. A subclass decides about both."""
 
-    __slots__ = ("_client_ended", "_last_body", "answer_is_endless", "is_turned_away")
+    __slots__ = (
+        "_answering",
+        "_client_ended",
+        "_last_body",
+        "_packet",
+        "_parked_waiter",
+        "answer_is_endless",
+        "is_between_requests",
+        "is_turned_away",
+    )
 
     def __init__(self, server: web.Server, **options: Any) -> None:
         super().__init__(server, **options)
         self._client_ended = False
         self._last_body: StreamReader = EMPTY_PAYLOAD
+        self._packet = b""
+        self._answering: asyncio.Task[None] | None = None
+        """Writes the answer to a request that aiohttp knows nothing of."""
+        self._parked_waiter: asyncio.Future[None] | None = None
+        """What aiohttp waits for meanwhile."""
         self.answer_is_endless = False
+        self.is_between_requests = True
+        """Whether the parser is sure to have read requests to their ends, and nothing more."""
         self.is_turned_away = False
 
     # What a subclass decides.
@@ -221,17 +242,31 @@ class Protocol(web.RequestHandler):
 
     def parse(self, data: bytes) -> bool:
         """Parse what has arrived; return whether it completes the head of a request."""
-        count = self._request_count
+        count, waiter = self._request_count, self._waiter
+        is_alone = waiter is not None and not waiter.done()
         _parse(self, data)
         arrived = self._request_count - count
+        was_between, self.is_between_requests = self.is_between_requests, False
+        self._packet = b""
         if not arrived:
             return False
         message, self._last_body = self._messages[-1]
         if type(message) is not RawRequest:
             self.not_parsed(data)
-        elif message.upgrade and not self._upgraded:
-            self._parse_dropped(data, arrived)
+        elif message.upgrade:
+            if not self._upgraded:
+                self._parse_dropped(data, arrived)
+        elif arrived == 1 and self._last_body is EMPTY_PAYLOAD and data.endswith(_END_OF_HEAD):
+            self.is_between_requests = not self._buffer_paused
+            # With another under way, that would be taken for the one which these bytes are.
+            if is_alone and was_between and len(data) <= MAX_PACKET:
+                self._packet = data
         return True
+
+    def take_packet(self) -> bytes:
+        """Return the bytes of the request under way if they came alone, and as a whole; once."""
+        packet, self._packet = self._packet, b""
+        return packet
 
     def _parse_dropped(self, data: bytes, arrived: int) -> None:
         """Parse what follows a request with an `Upgrade` that aiohttp does not know.
@@ -260,8 +295,71 @@ class Protocol(web.RequestHandler):
 
     def cancel_request(self) -> None:
         """Cancel the request under way."""
-        if self._task_handler is not None:
-            self._task_handler.cancel()
+        task = self._answering or self._task_handler
+        if task is not None:
+            task.cancel()
+
+    def write(self, data: bytes | memoryview) -> bool:
+        """Write a part of an answer; return whether to wait, by `drain`, before the next.
+
+        Raises:
+            ConnectionError: The client has gone.
+        """
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError
+        transport.write(data)
+        return self._paused
+
+    async def drain(self) -> None:
+        """Wait until the client has taken what was written.
+
+        Raises:
+            ConnectionError: The client has gone.
+        """
+        await self._drain_helper()
+
+    # For requests that are answered in front of aiohttp, which takes the connection for idle.
+
+    def answered_in_front(self, *, keep: bool) -> None:
+        """Wait for the next request, or `keep` the connection no longer."""
+        has_ended = self._client_ended and not self._messages
+        if not keep or has_ended or self._close or self._force_close:
+            self.force_close()  # what has been written is sent all the same
+            return
+        end = self._loop.time() + self.keepalive_timeout
+        self._next_keepalive_close_time = end
+        if self._keepalive_handle is None:
+            self._keepalive_handle = self._loop.call_at(end, self._process_keepalive)
+
+    def answer_in_front(self, answering: Coroutine[Any, Any, bool]) -> None:
+        """Let a coroutine write an answer; it returns whether to keep the connection.
+
+        Until then the connection looks to aiohttp as one with a request under way: what arrives is
+        parsed and waits, as ever.
+        """
+        self._parked_waiter, self._waiter = self._waiter, None
+        self._request_in_progress = True
+        self._answering = self._loop.create_task(self._answer_in_front(answering))
+
+    async def _answer_in_front(self, answering: Coroutine[Any, Any, bool]) -> None:
+        keep = False
+        try:
+            keep = await answering
+            if self._messages:
+                await self.give_way()
+        except ConnectionError:
+            keep = False
+        finally:
+            self._answering = None
+            self._request_in_progress = False
+            if self._handler_waiter is not None:
+                self._handler_waiter.set_result(None)
+            waiter = self._waiter = self._parked_waiter
+            self._parked_waiter = None
+            self.answered_in_front(keep=keep)
+            if self._messages and waiter is not None and not waiter.done():
+                waiter.set_result(None)
 
     # What aiohttp calls.
 
@@ -293,6 +391,12 @@ class Protocol(web.RequestHandler):
         if self._waiter is not None and not self._waiter.done():
             self.force_close()
 
+    async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109 - aiohttp's
+        """Close the connection; what is not answered within `timeout` seconds is cancelled."""
+        await super().shutdown(timeout)
+        if self._answering is not None:
+            self._answering.cancel()
+
     def connection_lost(self, exc: BaseException | None) -> None:
         """Cancel the rest of an answer that has begun: a stream has lost its only reader.
 
@@ -308,6 +412,7 @@ class Protocol(web.RequestHandler):
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> Finished:
         """Send an answer."""
+        self._packet = b""
         response = self.answer_ready(request, resp)
         if self._client_ended and not self._messages:
             self.close()

@@ -72,7 +72,7 @@ class Connection(Protocol):
             self._turn_away(b"")
 
     def request_arrived(self, data: bytes) -> None:
-        """Parse what has arrived, unless it begins a request and there are too many."""
+        """Answer or parse what has arrived, unless it begins a request and there are too many."""
         if self._discards:
             return
         if self._refusal is not None:
@@ -81,7 +81,8 @@ class Connection(Protocol):
         elif self._head_begun:
             self._continue_head(data)
         elif self._server.admission.lets_in() or self._server.admission.lets_in_probe(data):
-            if not self.parse(data):
+            front = self._server.front
+            if not (front and front.answer(self, data)) and not self.parse(data):
                 self._begin_head(data)
         else:
             self._turn_away(data)
@@ -189,6 +190,11 @@ class Connection(Protocol):
             response.force_close()
         return response
 
+    def answered_in_front(self, *, keep: bool) -> None:
+        """Wait for the next request, or `keep` the connection no longer."""
+        self._server.admission.answered()
+        super().answered_in_front(keep=keep)
+
     def pause_writing(self) -> None:
         """Wait until the client takes what was written for it; cut off one that takes nothing."""
         super().pause_writing()
@@ -229,7 +235,7 @@ class Connection(Protocol):
             problem = problem_of(exc, self._head)
             origin = request.headers.get(hdrs.ORIGIN) or origin_of(self._head)
         else:
-            problem = observer.problem_of(exc or TimeoutError(), request, request_id)
+            problem = observer.problem_of(exc or TimeoutError(), request.transport, request_id)
             origin = request.headers.get(hdrs.ORIGIN)
         observer.answered(UNMATCHED, request, problem.status, perf_counter(), request_id)
         close = not isinstance(exc, web.HTTPException | Problem)

@@ -1,18 +1,25 @@
-"""The calls that load is made of, answered in one function in front of the application.
+"""The calls that load is made of, answered in front of aiohttp and of the application.
 
-A third of a request's time is aiohttp's router, its middlewares, and a response that is put
-together header by header. Here a request for one of five calls, if nothing about it is unusual,
-goes by all that: the same functions that its handler calls make the answer, and it is written as
-bytes. Of `GET /devices` that costs 24 µs, and by the application 52. Whatever is unusual goes the
-ordinary way, and may take its time: another call, a token that was not seen before, an
-`If-None-Match`, HTTP/1.0, a server that is about to stop.
+Most of a request's time goes into aiohttp's parser, its request, its router and its response. But a
+client sends the same header lines with every request. So the bytes of header lines that aiohttp has
+parsed, and that passed all checks, are remembered with what they mean. Where a packet is one whole
+request for one of five calls, and its header lines are remembered ones, byte for byte, nothing is
+parsed again: the functions that the application's handlers call make the answer, and it is written
+as bytes. That holds no second opinion of what HTTP is: equal bytes mean equal things.
+
+Where aiohttp's parser was needed, a request for one of the five still goes by router, middlewares
+and response, if nothing about it is unusual. All else is left to the application: another call, a
+token that was not seen before, an `If-None-Match`, HTTP/1.0, a server that is about to stop.
 """
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from functools import partial
 from time import perf_counter
-from typing import Any, Final, NamedTuple
+from types import coroutine
+from typing import Any, Final, NamedTuple, TypeVar
 
 from aiohttp import HttpVersion11, hdrs, web
 
@@ -26,101 +33,268 @@ from pisync.web.handlers import (
     error_logs,
 )
 from pisync.web.pipeline.addressed_fleet import addressed_fleet
-from pisync.web.pipeline.auth import GUARD
+from pisync.web.pipeline.auth import GUARD, bearer_token
+from pisync.web.pipeline.cors import CORS
 from pisync.web.pipeline.middleware import (
     CLIENT_GONE,
-    RequestObserver,
+    REQUEST_OBSERVER,
     cancelled,
+    new_request_id,
     request_id_of,
 )
-from pisync.web.transport.raw_response import write
+from pisync.web.transport.aiohttp_internals import Protocol, connection_of
+from pisync.web.transport.raw_response import WRITTEN, WRITTEN_LAST, write
 
 SCOPE: Final = DEVICES
 """What a token must have for each of these calls."""
+MAX_BYTES: Final = 8 * 1024 * 1024
+"""Bytes of header lines that are remembered, and as many of request lines."""
+_OVERHEAD: Final = 512
+"""Bytes that each takes besides, about."""
+_MAX_SEEN: Final = 10_000
+"""Of how many header lines it is known that they came once."""
 
-_device_path = re.compile(rf"/devices/({DEVICE_ID})(/sync)?").fullmatch
+_END_OF_LINE: Final = b"\r\n"
+_END_OF_HEAD: Final = b"\r\n\r\n"
+_UNUSUAL: Final = (
+    hdrs.IF_NONE_MATCH,
+    hdrs.UPGRADE,
+    hdrs.EXPECT,
+    hdrs.TRANSFER_ENCODING,
+    hdrs.X_REQUEST_ID,
+)
+"""Headers that say something of one request, and not of all of a client's."""
+
+_Value = TypeVar("_Value")
 
 
 class Call(NamedTuple):
-    """A call: its route, and what answers it, given application, fleet and an argument.
+    """A call: its method, its route, and what answers it, given application, fleet and an argument.
 
     The argument is the query of a list, or the id of a device.
     """
 
+    method: str
     route: str
     answer: Callable[[web.Application, str, Any], Awaitable[Rendered]]
 
 
 LISTS: Final = {
-    "/devices": Call("/devices", devices.page_of),
-    "/errors": Call("/errors", error_logs.page_of),
-    "/stats": Call("/stats", devices.stats_of),
+    "/devices": Call("GET", "/devices", devices.page_of),
+    "/errors": Call("GET", "/errors", error_logs.page_of),
+    "/stats": Call("GET", "/stats", devices.stats_of),
 }
-GET_DEVICE: Final = Call("/devices/{device_id}", devices.device_at)
-SYNC_DEVICE: Final = Call("/devices/{device_id}/sync", devices.start_sync)
+GET_DEVICE: Final = Call("GET", "/devices/{device_id}", devices.device_at)
+SYNC_DEVICE: Final = Call("POST", "/devices/{device_id}/sync", devices.start_sync)
+
+_ID: Final = DEVICE_ID.encode()
+_device_line = re.compile(
+    rb"(?:GET (/devices/(%b))|POST (/devices/(%b)/sync)) HTTP/1\.1" % (_ID, _ID)
+).fullmatch
+
+
+class Target(NamedTuple):
+    """What a request line asks for: a call, its argument, and the path as it was sent."""
+
+    call: Call
+    argument: Any
+    path: str
+
+
+class Head(NamedTuple):
+    """What the header lines of a request mean."""
+
+    token: str
+    fleet: str
+    cors: bytes
+    """Lines for the answer's head, so that pages of the request's origin may read it."""
+
+
+class _Remembered(OrderedDict[bytes, _Value]):
+    """What bytes mean; the oldest goes when there are too many."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._size = 0
+
+    def keep(self, key: bytes, value: _Value) -> None:
+        if key not in self:
+            self[key] = value
+            self._size += len(key) + _OVERHEAD
+        while self._size > MAX_BYTES:
+            self._size -= len(self.popitem(last=False)[0]) + _OVERHEAD
 
 
 class FastPath:
-    """Answers what is usual, and hands everything else to `ordinary`."""
+    """Answers what is usual, and leaves everything else to the application.
 
-    def __init__(
-        self, app: web.Application, observer: RequestObserver, ordinary: RequestHandler
-    ) -> None:
+    `at_once` says that answers begin without a task: what makes them must not need one.
+    """
+
+    def __init__(self, app: web.Application, *, at_once: bool) -> None:
         self._app = app
-        self._observer = observer
-        self._ordinary = ordinary
+        self._at_once = at_once
+        self._observer = app[REQUEST_OBSERVER]
         self._draining = app[DRAINING]
         self._guard = app[GUARD]
+        self._cors = app.get(CORS)
+        self._heads = _Remembered[Head]()
+        self._lines = _Remembered[Target]()
+        self._seen: set[int] = set()
+        """Hashes of header lines that came once: what comes again is worth its place."""
 
-    def __call__(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
-        """Handle a request."""
+    # In front of aiohttp
+
+    def answer(self, connection: Protocol, packet: bytes) -> bool:
+        """Answer what has arrived on an idle connection; return whether it could be answered."""
         began = perf_counter()
-        call, argument = _called(request)
-        if call is None or _is_unusual(request) or self._draining.is_set():
-            return self._ordinary(request)
-        request_id = request_id_of(request.headers)
-        decision = self._guard.decide(request.headers, SCOPE, request_id)
-        if decision is None:
-            return self._ordinary(request)
-        if isinstance(decision, Problem):
-            return self._refuse(request, call, decision, began, request_id)
+        end = packet.find(_END_OF_LINE)
+        head = self._heads.get(packet[end:])
+        if head is None or not connection.is_between_requests or self._draining.is_set():
+            return False
+        line = packet[:end]
+        target = self._lines.get(line) or _device_target(line)
+        if target is None or self._guard.remembered(head.token, SCOPE) is None:
+            return False
+        answering = self._answer(connection, target, head, new_request_id(), began)
+        if not self._at_once:
+            connection.answer_in_front(answering)
+            return True
         try:
-            fleet = addressed_fleet(request.headers, None, decision.fleet, SCOPE)
-        except Problem as problem:
-            return self._refuse(request, call, problem, began, request_id)
-        return self._answer(request, call, fleet, argument, began, request_id)
+            waits_for = answering.send(None)
+        except StopIteration as done:
+            connection.answered_in_front(keep=done.value)
+        except ConnectionError:
+            connection.answered_in_front(keep=False)
+        else:
+            connection.answer_in_front(_resumed(answering, waits_for))
+        return True
+
+    def _remember(self, request: web.BaseRequest, target: Target, head: Head) -> None:
+        """Remember what the bytes of a request mean, if they may mean it of another, too."""
+        packet = connection_of(request).take_packet()
+        end = packet.find(_END_OF_LINE)
+        lines = packet[end:]
+        if not packet or self._is_new(hash(lines)):
+            return
+        headers = request.headers
+        line = _line(request.method, target.path, request.rel_url.raw_query_string)
+        is_usual = (
+            packet[:end] == line
+            and lines.find(_END_OF_HEAD) == len(lines) - len(_END_OF_HEAD)
+            and not any(name in headers for name in _UNUSUAL)
+            and {*map(str.lower, headers.getall(hdrs.CONNECTION, ()))} <= {"keep-alive"}
+            and headers.get(hdrs.CONTENT_LENGTH, "0") == "0"
+        )
+        if is_usual:
+            self._heads.keep(lines, head)
+            if target.path in LISTS:
+                self._lines.keep(line, target)
+
+    def _is_new(self, head_hash: int) -> bool:
+        """Note header lines; return whether they came for the first time."""
+        if head_hash in self._seen:
+            return False
+        if len(self._seen) >= _MAX_SEEN:
+            self._seen.clear()
+        self._seen.add(head_hash)
+        return True
+
+    # In front of the application
+
+    def handler(self, ordinary: RequestHandler) -> RequestHandler:
+        """Return what handles requests that were parsed; `ordinary` is the application's own."""
+
+        def handle(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+            began = perf_counter()
+            target = _target_of(request)
+            if target is None or _is_unusual(request) or self._draining.is_set():
+                return ordinary(request)
+            request_id = request_id_of(request.headers)
+            decision = self._guard.decide(request.headers, SCOPE, request_id)
+            if decision is None:
+                return ordinary(request)
+            cors = self._cors.lines(request.headers.get(hdrs.ORIGIN)) if self._cors else b""
+            if isinstance(decision, Problem):
+                return self._refuse(request, target, decision, cors, request_id, began)
+            try:
+                fleet = addressed_fleet(request.headers, None, decision.fleet, SCOPE)
+            except Problem as problem:
+                return self._refuse(request, target, problem, cors, request_id, began)
+            head = Head(str(bearer_token(request.headers)), fleet, cors)
+            self._remember(request, target, head)
+            return self._answer_parsed(request, target, head, request_id, began)
+
+        return handle
 
     async def _refuse(
-        self, request: web.BaseRequest, call: Call, problem: Problem, began: float, request_id: str
-    ) -> web.StreamResponse:
-        self._observer.answered(call.route, request, problem.status, began, request_id)
-        return await write(
-            request, Rendered.problem(problem), request_id, close=False, private=False
-        )
-
-    async def _answer(
         self,
         request: web.BaseRequest,
-        call: Call,
-        fleet: str,
-        argument: Any,
-        began: float,
+        target: Target,
+        problem: Problem,
+        cors: bytes,
         request_id: str,
+        began: float,
     ) -> web.StreamResponse:
+        self._observer.answered(target.call.route, request, problem.status, began, request_id)
+        connection, rendered = connection_of(request), Rendered.problem(problem)
+        await write(connection, rendered, request_id, close=False, private=False, more=cors)
+        return WRITTEN
+
+    async def _answer_parsed(
+        self, request: web.BaseRequest, target: Target, head: Head, request_id: str, began: float
+    ) -> web.StreamResponse:
+        keep = await self._answer(connection_of(request), target, head, request_id, began)
+        return WRITTEN if keep else WRITTEN_LAST
+
+    # In either place
+
+    async def _answer(
+        self, connection: Protocol, target: Target, head: Head, request_id: str, began: float
+    ) -> bool:
+        """Answer a request; return whether to keep the connection.
+
+        Raises:
+            ConnectionError: The client has gone.
+        """
+        call, fleet = target.call, head.fleet
         status = CLIENT_GONE
         try:
-            rendered = await call.answer(self._app, fleet, argument)
+            rendered = await call.answer(self._app, fleet, target.argument)
             status = rendered.status
         except asyncio.CancelledError:
-            rendered = Rendered.problem(cancelled(request, self._draining))
+            rendered = Rendered.problem(cancelled(connection.transport, self._draining))
             status = rendered.status
         except Exception as exc:  # noqa: BLE001 - whatever it was, it gets an answer
-            rendered = Rendered.problem(self._observer.problem_of(exc, request, request_id))
+            problem = self._observer.problem_of(exc, connection.transport, request_id)
+            rendered = Rendered.problem(problem)
             status = rendered.status
         finally:
-            self._observer.answered(call.route, request, status, began, request_id)
+            self._observer.answered_call(
+                call.route, call.method, target.path, status, began, request_id
+            )
         close = self._draining.is_set()
-        return await write(request, rendered, request_id, close=close, private=True)
+        await write(connection, rendered, request_id, close=close, private=True, more=head.cors)
+        return not close
+
+
+FAST_PATH = web.AppKey("FAST_PATH", FastPath)
+"""What stands in front of the application, if anything."""
+
+
+@coroutine
+def _resumed(answering: Coroutine[Any, Any, bool], waits_for: Any) -> Generator[Any, None, bool]:
+    """Go on, in a task, with a coroutine that waits for something already."""
+    while True:
+        resume: Callable[[], Any] = partial(answering.send, None)
+        try:
+            yield waits_for
+        except BaseException as exc:  # noqa: BLE001 - it is the coroutine's
+            resume = partial(answering.throw, exc)
+        try:
+            waits_for = resume()
+        except StopIteration as done:
+            return bool(done.value)
 
 
 def _is_unusual(request: web.BaseRequest) -> bool:
@@ -133,17 +307,26 @@ def _is_unusual(request: web.BaseRequest) -> bool:
     )
 
 
-def _called(request: web.BaseRequest) -> tuple[Call | None, Any]:
-    """Return the call that a request makes, and its argument; None if it is none of these."""
+def _target_of(request: web.BaseRequest) -> Target | None:
+    """Return what a request asks for; None if it is none of the five calls."""
     method, url = request.method, request.rel_url
     path, query = url.raw_path, url.raw_query_string
     if method == hdrs.METH_GET and path in LISTS:
-        return LISTS[path], query
-    found = None if query else _device_path(path)
+        return Target(LISTS[path], query, path)
+    return None if query else _device_target(_line(method, path, query))
+
+
+def _line(method: str, path: str, query: str) -> bytes:
+    target = f"{path}?{query}" if query else path
+    return f"{method} {target} HTTP/1.1".encode("utf-8", "surrogateescape")
+
+
+def _device_target(line: bytes) -> Target | None:
+    """Return what a request line asks of one device; None if it does not."""
+    found = _device_line(line)
     if found is None:
-        return None, None
-    if method == hdrs.METH_GET and found[2] is None:
-        return GET_DEVICE, int(found[1])
-    if method == hdrs.METH_POST and found[2] is not None:
-        return SYNC_DEVICE, int(found[1])
-    return None, None
+        return None
+    path, device_id, sync_path, synced_id = found.groups()
+    if path is not None:
+        return Target(GET_DEVICE, int(device_id), path.decode())
+    return Target(SYNC_DEVICE, int(synced_id), sync_path.decode())

@@ -11,7 +11,7 @@ from aiohttp.abc import AbstractStreamWriter
 
 from pisync.web.contract.caching import cache_headers
 from pisync.web.contract.rendering import Rendered
-from pisync.web.transport.aiohttp_internals import writer_of
+from pisync.web.transport.aiohttp_internals import Protocol, connection_of
 
 PIECE: Final = 128 * 1024
 """Bytes of a body that are written at once: the rest waits until the client has taken them."""
@@ -22,7 +22,7 @@ def _last_lines(*, tagged: bool, private: bool, close: bool) -> bytes:
     lines = ["", *(["Connection: close"] if close else []), "X-Content-Type-Options: nosniff"]
     headers = cache_headers(tagged=tagged, private=private)
     lines += [f"{name}: {value}" for name, value in headers.items()]
-    return "\r\n".join((*lines, "", "")).encode()
+    return "\r\n".join((*lines, "")).encode()
 
 
 _LAST_LINES: Final = {
@@ -44,43 +44,52 @@ class WrittenResponse(web.StreamResponse):
         return self._keeps_alive
 
 
-_WRITTEN: Final = WrittenResponse(keep_alive=True)
-_WRITTEN_LAST: Final = WrittenResponse(keep_alive=False)
+WRITTEN: Final = WrittenResponse(keep_alive=True)
+WRITTEN_LAST: Final = WrittenResponse(keep_alive=False)
 
 
 async def write(
-    request: web.BaseRequest, rendered: Rendered, request_id: str, *, close: bool, private: bool
-) -> WrittenResponse:
+    connection: Protocol,
+    rendered: Rendered,
+    request_id: str,
+    *,
+    close: bool,
+    private: bool,
+    more: bytes = b"",
+) -> None:
     """Write an answer; wait while the client does not keep up.
 
     Args:
-        request: What it is the answer to.
+        connection: Where to write it.
         rendered: The answer.
         request_id: The request's id.
         close: Whether the connection is closed behind it.
         private: Whether a token bought it.
+        more: More lines of its head.
 
     Raises:
         ConnectionError: The client has gone.
     """
-    writer = writer_of(request)
-    head = head_of(rendered, request_id, close=close, private=private)
+    head = head_of(rendered, request_id, close=close, private=private, more=more)
     if len(rendered.body) <= PIECE:
         # To copy it costs less than a second call.
-        await writer.write_eof(head + rendered.body)
-    else:
-        body = memoryview(rendered.body)
-        await writer.write(b"".join((head, body[:PIECE])))
-        for start in range(PIECE, len(body), PIECE):
-            await writer.write(body[start : start + PIECE])
-        await writer.write_eof()
-    return _WRITTEN_LAST if close else _WRITTEN
+        if connection.write(head + rendered.body):
+            await connection.drain()
+        return
+    body = memoryview(rendered.body)
+    if connection.write(b"".join((head, body[:PIECE]))):
+        await connection.drain()
+    for start in range(PIECE, len(body), PIECE):
+        if connection.write(body[start : start + PIECE]):
+            await connection.drain()
 
 
-def head_of(rendered: Rendered, request_id: str, *, close: bool, private: bool) -> bytes:
+def head_of(
+    rendered: Rendered, request_id: str, *, close: bool, private: bool, more: bytes = b""
+) -> bytes:
     """Return the head of an answer."""
     last = _LAST_LINES[rendered.tag is not None, private, close]
-    return b"".join((rendered.head, _date(int(time())), request_id.encode(), last))
+    return b"".join((rendered.head, _date(int(time())), request_id.encode(), last, more, b"\r\n"))
 
 
 @lru_cache(maxsize=2)
@@ -111,9 +120,10 @@ class ErrorResponse(web.StreamResponse):
         rendered = self._rendered
         if request.method == hdrs.METH_HEAD:
             head = head_of(rendered, self._request_id, close=self._closes, private=False)
-            await writer_of(request).write_eof(head)
+            connection_of(request).write(head)
         else:
-            await write(request, rendered, self._request_id, close=self._closes, private=False)
+            connection = connection_of(request)
+            await write(connection, rendered, self._request_id, close=self._closes, private=False)
         return None
 
     async def write_eof(self, _data: bytes = b"") -> None:

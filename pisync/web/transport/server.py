@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from aiohttp import web
 
-from pisync.keys import DRAINING, FRONT, METRICS
+from pisync.keys import DRAINING, METRICS
 from pisync.web.pipeline.allowed_hosts import ALLOWED_HOSTS
 from pisync.web.pipeline.cors import CORS
 from pisync.web.pipeline.middleware import REQUEST_OBSERVER
@@ -14,6 +14,7 @@ from pisync.web.transport.admission import AdmissionControl, Limits, connections
 from pisync.web.transport.aiohttp_internals import Protocol, Runner
 from pisync.web.transport.checks import checking, rooted
 from pisync.web.transport.connection import Connection
+from pisync.web.transport.fast_path import FAST_PATH
 from pisync.web.transport.parse_errors import MAX_HEADER, MAX_REQUEST_LINE
 from pisync.web.transport.timeouts import Timeouts
 
@@ -42,7 +43,8 @@ class Server(aiohttp_internals.Server):
         limits: Limits,
     ) -> None:
         ordinary = rooted(other.request_handler)
-        usual = app[FRONT](ordinary) if FRONT in app else ordinary
+        self.front = app.get(FAST_PATH)
+        usual = self.front.handler(ordinary) if self.front else ordinary
         super().__init__(
             checking(usual, ordinary, app.get(ALLOWED_HOSTS)),
             other,

@@ -19,7 +19,9 @@ from tests.support.paths import ROOT
 FENCE = Path(aiohttp_internals.__file__)
 OWNERS = [owner for owner in INTERNALS if isclass(owner)]
 PUBLIC_MODULES = {"aiohttp", "aiohttp.abc", "aiohttp.hdrs", "aiohttp.typedefs", "aiohttp.web"}
-PUBLIC_ELSEWHERE = {"close", "data_received", "eof_received", "force_close", "keep_alive"}
+PUBLIC_ELSEWHERE = {
+    *("close", "data_received", "eof_received", "force_close", "keep_alive", "shutdown"),
+}
 """Undocumented where they are used, but public members of asyncio's protocols and transports, or of
 aiohttp's requests and responses, have the same names."""
 HOLDERS = {"request", "message", "self", "response", "connection", "server"}

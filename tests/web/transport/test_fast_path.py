@@ -1,8 +1,8 @@
-"""The hot path: the same bytes as the application's own, and what it leaves to that."""
+"""The fast path, where requests were parsed: the application's own bytes, and what it leaves."""
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import NoReturn
@@ -15,10 +15,12 @@ from pisync.app import create_app
 from pisync.auth.tokens import Flaw
 from pisync.web.routes import ROUTES
 from pisync.web.transport.fast_path import (
+    FAST_PATH,
     GET_DEVICE,
     LISTS,
     SCOPE,
     SYNC_DEVICE,
+    FastPath,
 )
 from tests.conftest import SETTINGS, ManualTime
 from tests.support.raw_connection import (
@@ -66,21 +68,29 @@ UNUSUAL = (
 )
 
 
-def an_app(*, with_hot_path: bool) -> web.Application:
+def an_app(*, with_fast_path: bool) -> web.Application:
     app = create_app(SETTINGS, clocks=ManualTime())
-    if not with_hot_path:
-        del app._state[keys.FRONT]  # noqa: SLF001 - applications let no key go
+    return app if with_fast_path else without_fast_path(app)
+
+
+def without_fast_path(app: web.Application) -> web.Application:
+    del app._state[FAST_PATH]  # noqa: SLF001 - applications let no key go
     return app
 
 
+class Alone(FastPath):
+    """A fast path on its own: what it hands on fails."""
+
+    def handler(self, _: keys.RequestHandler) -> keys.RequestHandler:
+        def ordinary(_: web.BaseRequest) -> NoReturn:
+            raise AssertionError("handed on")
+
+        return super().handler(ordinary)
+
+
 def alone(app: web.Application) -> web.Application:
-    """Leave the hot path on its own: what it hands on fails."""
-    front: Callable[[keys.RequestHandler], keys.RequestHandler] = app[keys.FRONT]
-
-    def ordinary(_: web.BaseRequest) -> NoReturn:
-        raise AssertionError("handed on")
-
-    app[keys.FRONT] = lambda _: front(ordinary)
+    """Leave the fast path of an application on its own."""
+    app[FAST_PATH] = Alone(app, at_once=True)
     return app
 
 
@@ -105,7 +115,7 @@ async def raw_answer(connection: RawConnection, request: str, headers: str, toke
 
 
 async def test_both_paths_write_the_same_bytes() -> None:
-    hot, ordinary = alone(an_app(with_hot_path=True)), an_app(with_hot_path=False)
+    fast, ordinary = alone(an_app(with_fast_path=True)), an_app(with_fast_path=False)
     sent = [
         *((request, TOKEN) for request in USUAL),
         *(("GET /devices", headers) for headers in REFUSED),
@@ -115,9 +125,9 @@ async def test_both_paths_write_the_same_bytes() -> None:
             await stack.enter_async_context(
                 raw_connection((await stack.enter_async_context(serving(app))).port)
             )
-            for app in (hot, ordinary)
+            for app in (fast, ordinary)
         ]
-        tokens = [a_token(app, "devices") for app in (hot, ordinary)]
+        tokens = [a_token(app, "devices") for app in (fast, ordinary)]
         for request, headers in sent:
             one, other = [
                 await raw_answer(each, request, headers, token)
@@ -125,7 +135,7 @@ async def test_both_paths_write_the_same_bytes() -> None:
             ]
             assert one == other
             assert b"handed on" not in one
-    counted = [_requests_counted(app) for app in (hot, ordinary)]
+    counted = [_requests_counted(app) for app in (fast, ordinary)]
     assert counted[0] == counted[1]
     assert sum(counted[0].values()) == len(sent)
 
@@ -138,21 +148,21 @@ def _requests_counted(app: web.Application) -> dict[str, float]:
 
 @pytest.mark.parametrize(("request_line", "headers"), UNUSUAL)
 async def test_what_is_unusual_is_left_to_the_application(request_line: str, headers: str) -> None:
-    hot, ordinary = an_app(with_hot_path=True), an_app(with_hot_path=False)
+    fast, ordinary = an_app(with_fast_path=True), an_app(with_fast_path=False)
     answers = []
     handed_on = 0
 
-    def counting(handle: keys.RequestHandler) -> keys.RequestHandler:
-        def count(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
-            nonlocal handed_on
-            handed_on += 1
-            return handle(request)
+    class Counting(FastPath):
+        def handler(self, ordinary: keys.RequestHandler) -> keys.RequestHandler:
+            def count(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+                nonlocal handed_on
+                handed_on += 1
+                return ordinary(request)
 
-        return front(count)
+            return super().handler(count)
 
-    front: Callable[[keys.RequestHandler], keys.RequestHandler] = hot[keys.FRONT]
-    hot[keys.FRONT] = counting
-    for app in (hot, ordinary):
+    fast[FAST_PATH] = Counting(fast, at_once=True)
+    for app in (fast, ordinary):
         async with serving(app) as running, raw_connection(running.port) as connection:
             token = a_token(app, "devices")
             answers.append(await raw_answer(connection, request_line, headers, token))
@@ -161,7 +171,7 @@ async def test_what_is_unusual_is_left_to_the_application(request_line: str, hea
 
 
 async def test_a_token_without_the_scope_is_left_to_the_application() -> None:
-    app = an_app(with_hot_path=True)
+    app = an_app(with_fast_path=True)
     async with serving(app) as running, raw_connection(running.port) as connection:
         answer = await raw_answer(connection, "GET /devices", TOKEN, a_token(app, "admin"))
     assert answer.startswith(b"403")
@@ -169,7 +179,7 @@ async def test_a_token_without_the_scope_is_left_to_the_application() -> None:
 
 async def test_a_token_that_was_refused_before_is_refused_on_both_paths_alike() -> None:
     answers = []
-    for app in (alone(an_app(with_hot_path=True)), an_app(with_hot_path=False)):
+    for app in (alone(an_app(with_fast_path=True)), an_app(with_fast_path=False)):
         app[keys.TOKENS].refuse("a.bad.token", Flaw("signed by a stranger"))
         async with serving(app) as running, raw_connection(running.port) as connection:
             with capture_logs() as logged:
@@ -192,7 +202,7 @@ async def test_an_unexpected_error_is_answered_in_the_one_shape(
     async def broken(*_: object) -> NoReturn:
         raise ValueError("oops")
 
-    app = alone(an_app(with_hot_path=True))
+    app = alone(an_app(with_fast_path=True))
     monkeypatch.setitem(LISTS, "/stats", LISTS["/stats"]._replace(answer=broken))
     async with serving(app) as running, raw_connection(running.port) as connection:
         answer = await raw_answer(connection, "GET /stats", TOKEN, a_token(app, "devices"))
@@ -201,7 +211,7 @@ async def test_an_unexpected_error_is_answered_in_the_one_shape(
 
 
 async def test_while_it_drains_connections_are_told_to_close() -> None:
-    app = an_app(with_hot_path=True)
+    app = an_app(with_fast_path=True)
     async with serving(app) as running, raw_connection(running.port) as connection:
         token = a_token(app, "devices")
         await raw_answer(connection, "GET /devices", TOKEN, token)
@@ -220,7 +230,7 @@ async def test_what_is_not_done_when_the_server_stops_is_told_so(
         await asyncio.Event().wait()
         raise AssertionError
 
-    app = alone(an_app(with_hot_path=True))
+    app = alone(an_app(with_fast_path=True))
     monkeypatch.setitem(LISTS, "/stats", LISTS["/stats"]._replace(answer=stuck))
     async with (
         serving(app, replace(HASTE, under_way=0.05)) as running,
@@ -238,14 +248,30 @@ async def test_what_is_not_done_when_the_server_stops_is_told_so(
     assert sum(_requests_counted(app).values()) == 1
 
 
-async def test_there_is_none_where_pages_of_other_origins_may_call() -> None:
-    app = create_app(replace(SETTINGS, cors_origins=("https://a.example",)))
-    assert keys.FRONT not in app
+async def test_pages_of_other_origins_read_its_answers() -> None:
+    origin, stranger = "Origin: https://a.example\r\n", "Origin: https://b.example\r\n"
+    sent = [("GET /devices", headers) for headers in (TOKEN, TOKEN + origin, TOKEN + stranger)]
+    sent += [("GET /devices/99", TOKEN + origin), ("GET /devices", TOKEN + TOKEN + origin)]
+    answers = []
+    for with_fast_path in (True, False):
+        app = create_app(
+            replace(SETTINGS, cors_origins=("https://a.example",)), clocks=ManualTime()
+        )
+        app = alone(app) if with_fast_path else without_fast_path(app)
+        async with serving(app) as running, raw_connection(running.port) as connection:
+            token = a_token(app, "devices")
+            answers.append(
+                [await raw_answer(connection, *request, token=token) for request in sent]
+            )
+    assert answers[0] == answers[1]
+    assert [b"Access-Control-Allow-Origin" in answer for answer in answers[0]] == [
+        *(False, True, False, True, True)
+    ]
 
 
 def test_its_routes_and_its_scope_are_those_of_the_table() -> None:
     routes = {re.sub(r"\{(\w+):.*?\}(?=/|$)", r"{\1}", each.path): each for each in ROUTES}
     for path, call in LISTS.items():
-        assert (path, routes[path].scope) == (call.route, SCOPE)
+        assert (path, routes[path].scope, routes[path].method) == (call.route, SCOPE, call.method)
     for call in (GET_DEVICE, SYNC_DEVICE):
-        assert routes[call.route].scope == SCOPE
+        assert (routes[call.route].scope, routes[call.route].method) == (SCOPE, call.method)

@@ -10,6 +10,7 @@ import pytest
 
 from pisync import keys
 from pisync.app import create_app
+from pisync.web.transport.fast_path import FAST_PATH
 from pisync.web.transport.timeouts import Timeouts
 from tests.conftest import SETTINGS
 from tests.support.raw_connection import (
@@ -477,7 +478,7 @@ async def test_who_sends_no_more_gets_the_answers(
 ) -> None:
     app = create_app(SETTINGS)
     if not fast:
-        del app._state[keys.FRONT]  # noqa: SLF001 - applications let no key go
+        del app._state[FAST_PATH]  # noqa: SLF001 - applications let no key go
     token = app[keys.TOKENS].issue("tester", ["devices"])
     request_ = request_.replace(b"{token}", f"Authorization: Bearer {token}\r\n".encode())
     async with serving(app) as running, raw_connection(running.port) as connection:

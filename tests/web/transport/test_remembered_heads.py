@@ -1,0 +1,539 @@
+"""The fast path in front of the parser: what it takes, what it leaves, and that nobody notices."""
+
+import asyncio
+import random
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from pisync import keys
+from pisync.app import create_app
+from pisync.model.account import TokenRevocation
+from pisync.web.contract.rendering import Rendered
+from pisync.web.transport import fast_path
+from pisync.web.transport.aiohttp_internals import Protocol
+from pisync.web.transport.fast_path import FAST_PATH, LISTS, FastPath
+from tests.conftest import SETTINGS, ManualTime
+from tests.support.raw_connection import (
+    HASTE,
+    RawConnection,
+    raw_connection,
+    serving,
+    settle,
+)
+from tests.support.waiting import eventually
+from tests.web.transport.test_protocol import BROKEN, ODD, SMUGGLING
+
+TOKEN = "a.known.token"
+HEAD = b"Host: a\r\nAuthorization: Bearer a.known.token\r\n\r\n"
+LIST = b"GET /devices HTTP/1.1\r\n" + HEAD
+LIVE = b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"
+"""Sent first: the first data of a connection is parsed, whatever it is."""
+STATS = b"GET /stats HTTP/1.1\r\n" + HEAD
+SYNC = b"POST /devices/3/sync HTTP/1.1\r\n" + HEAD
+KNOWN = (
+    *(LIST, b"GET /devices?limit=3 HTTP/1.1\r\n" + HEAD, STATS, SYNC),
+    *(b"GET /errors HTTP/1.1\r\n" + HEAD, b"GET /devices/3 HTTP/1.1\r\n" + HEAD),
+    *(b"GET /devices?limit=0 HTTP/1.1\r\n" + HEAD, b"GET /devices/99 HTTP/1.1\r\n" + HEAD),
+)
+
+
+class Watched(FastPath):
+    """Notes of each packet on an idle connection whether it was answered in front of the parser."""
+
+    def __init__(self, app: web.Application) -> None:
+        super().__init__(app, at_once=True)
+        self.taken: list[bool] = []
+
+    def answer(self, connection: Protocol, packet: bytes) -> bool:
+        self.taken.append(super().answer(connection, packet))
+        return self.taken[-1]
+
+
+@dataclass(frozen=True)
+class Warm:
+    """A server that has answered all of `KNOWN` often enough to know them."""
+
+    app: web.Application
+    port: int
+    front: Watched
+    time: ManualTime
+
+
+def an_app(**settings: Any) -> tuple[web.Application, ManualTime]:
+    time = ManualTime()
+    app = create_app(replace(SETTINGS, **settings), clocks=time)
+    know(app)
+    return app, time
+
+
+def know(app: web.Application, token: str = TOKEN, **more: object) -> None:
+    """Have a token remembered, as if it had been seen before."""
+    claims = {"iss": "pisync", "sub": "tester", "scopes": ["devices"], "exp": 1_763_800_100}
+    app[keys.TOKENS].accept(token, claims | more)
+
+
+@asynccontextmanager
+async def warm_server(**settings: Any) -> AsyncIterator[Warm]:
+    app, time = an_app(**settings)
+    front = app[FAST_PATH] = Watched(app)
+    async with serving(app, replace(HASTE, under_way=0.05)) as running:
+        async with raw_connection(running.port) as connection:
+            for request in KNOWN * 3:
+                await connection.send(request)
+                await connection.answer()
+        assert front.taken[-len(KNOWN) :] == [True] * len(KNOWN)
+        front.taken.clear()
+        yield Warm(app, running.port, front, time)
+
+
+@asynccontextmanager
+async def plain_server() -> AsyncIterator[int]:
+    """Serves the same without a fast path, and has answered the same."""
+    app, _ = an_app()
+    del app._state[FAST_PATH]  # noqa: SLF001 - applications let no key go
+    async with serving(app) as running, raw_connection(running.port) as connection:
+        for request in KNOWN * 3:
+            await connection.send(request)
+            await connection.answer()
+        yield running.port
+
+
+async def ask(connection: RawConnection, request: bytes) -> int:
+    await connection.send(request)
+    return (await connection.answer()).status
+
+
+async def all_answers(port: int, *pieces: bytes) -> bytes:
+    """What a connection answers to some pieces, until it is closed, but for dates and ids."""
+    async with raw_connection(port) as connection:
+        reading = asyncio.create_task(connection.parts())
+        for piece in (LIVE, *pieces):
+            if not reading.done():
+                with suppress(ConnectionError):
+                    await connection.send(piece)
+                await asyncio.sleep(0.004)
+        connection.end()
+        return re.sub(rb"(Date|X-Request-ID): [^\r]*", rb"\1", await reading)
+
+
+async def assert_answered_alike(warm: Warm, plain: int, *pieces: bytes) -> None:
+    answers = await asyncio.gather(all_answers(warm.port, *pieces), all_answers(plain, *pieces))
+    assert answers[0] == answers[1], pieces
+
+
+async def test_what_is_known_is_answered_with_the_same_bytes() -> None:
+    async with warm_server() as warm, plain_server() as plain:
+        for request in KNOWN:
+            await assert_answered_alike(warm, plain, request)
+        assert warm.front.taken.count(True) == len(KNOWN)
+
+
+async def test_requests_are_counted_and_logged_wherever_they_are_answered() -> None:
+    async with warm_server() as warm:
+        counted = warm.app[keys.METRICS].render().decode()
+    assert f'route="/devices/{{device_id}}/sync",status="202"}} {3.0}' in counted
+    assert f'route="/devices",status="422"}} {3.0}' in counted
+
+
+DIFFERENT = {
+    "a request in two pieces": (LIST[:30], LIST[30:]),
+    "two requests in one piece": (LIST + STATS,),
+    "a byte more": (LIST + b"G",),
+    "a line more": (LIST + b"\r\n",),
+    "a byte less": (LIST[:-1],),
+    "a header that differs in one byte": (LIST.replace(b"Host: a", b"Host: b"),),
+    "a header in other case": (LIST.replace(b"Host: a", b"host: a"),),
+    "headers in another order": (
+        b"GET /devices HTTP/1.1\r\nAuthorization: Bearer a.known.token\r\nHost: a\r\n\r\n",
+    ),
+    "a header more": (LIST.replace(b"\r\n\r\n", b"\r\nX: y\r\n\r\n"),),
+    "bare line feeds": (LIST.replace(b"\r\n", b"\n"),),
+    "a bare line feed behind the request line": (LIST.replace(b"1.1\r\n", b"1.1\n"),),
+    "a NUL": (LIST.replace(b"Host: a", b"Host: a\x00"),),
+    "a folded header": (LIST.replace(b"\r\n\r\n", b"\r\n folded\r\n\r\n"),),
+    "HTTP/1.0": (LIST.replace(b"HTTP/1.1", b"HTTP/1.0"),),
+    "HTTP/1.2": (LIST.replace(b"HTTP/1.1", b"HTTP/1.2"),),
+    "lines before": (b"\r\n" + LIST,),
+    "two spaces": (LIST.replace(b"GET ", b"GET  "),),
+    "HEAD": (LIST.replace(b"GET", b"HEAD"),),
+    "a method in lower case": (LIST.replace(b"GET", b"get"),),
+    "a leading zero": (b"GET /devices/03 HTTP/1.1\r\n" + HEAD,),
+    "POST where GET is": (b"POST /devices/3 HTTP/1.1\r\n" + HEAD,),
+    "a query of one device": (b"GET /devices/3?x=1 HTTP/1.1\r\n" + HEAD,),
+    "headers that follow what looks like a whole request": (
+        b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\nGET /livez HTTP/1.1\r\nX: ",
+        LIST,
+    ),
+    "a body that looks like a request": (
+        b"POST /devices/3/sync HTTP/1.1\r\nContent-Length: %d\r\n" % len(LIST) + HEAD,
+        LIST,
+    ),
+    "a chunk that looks like a request": (
+        b"POST /devices/3/sync HTTP/1.1\r\nTransfer-Encoding: chunked\r\n" + HEAD,
+        LIST,
+    ),
+    "what follows an upgrade": (
+        b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n" + LIST[:20],
+        LIST,
+    ),
+}
+
+
+async def test_what_differs_goes_the_ordinary_way() -> None:
+    async with warm_server() as warm, plain_server() as plain:
+        for name, pieces in DIFFERENT.items():
+            await assert_answered_alike(warm, plain, *pieces)
+            assert True not in warm.front.taken, name
+
+
+HEADERS_OF_ONE_REQUEST = (
+    *(b"Connection: close", b"Connection: Upgrade", b"Expect: 100-continue", b"Upgrade: x"),
+    *(b"If-None-Match: *", b"X-Request-ID: mine", b"Transfer-Encoding: chunked"),
+    *(b"Content-Length: 1", b"Authorization: Bearer a.known.token"),
+)
+
+
+async def test_what_is_unusual_is_not_remembered() -> None:
+    async with warm_server() as warm, plain_server() as plain:
+        for line in HEADERS_OF_ONE_REQUEST:
+            request = SYNC.replace(b"\r\n\r\n", b"\r\n" + line + b"\r\n\r\n")
+            for _ in range(4):
+                await assert_answered_alike(warm, plain, request)
+            assert True not in warm.front.taken, line
+
+
+@pytest.mark.parametrize("line", [b"Content-Length: 0", b"Connection: keep-alive", b"X: y"])
+async def test_what_all_of_a_clients_requests_say_is_remembered(line: bytes) -> None:
+    request = SYNC.replace(b"\r\n\r\n", b"\r\n" + line + b"\r\n\r\n")
+    async with warm_server() as warm, raw_connection(warm.port) as connection:
+        assert [await ask(connection, request) for _ in range(4)] == [202] * 4
+        assert warm.front.taken[-1]
+
+
+async def test_a_request_that_waits_for_its_turn_is_not_taken_for_the_one_before() -> None:
+    """Its bytes arrive while another request, with another token, has not been handled yet."""
+    async with warm_server() as warm:
+        know(warm.app, "another.known.token")
+        other = STATS.replace(b"a.known", b"another.known")
+        for _ in range(20):
+            async with raw_connection(warm.port) as connection:
+                await connection.send(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
+                await connection.answer()
+                for request in (STATS.replace(b"Host: a", b"host: a"), other):
+                    await connection.send(request)
+                await connection.answer()
+                await connection.answer()
+        meanings = warm.front._heads  # noqa: SLF001 - what it must not know
+    for lines, head in meanings.items():
+        assert lines.count(head.token.encode()) == 1
+
+
+async def test_attacks_are_answered_alike_once_their_headers_were_tried() -> None:
+    """Their header lines come first in requests that are known but for these lines."""
+    attacks = [*SMUGGLING.values(), *BROKEN.values(), *(request for request, _ in ODD.values())]
+    token = b"\r\nAuthorization: Bearer a.known.token\r\n"
+    async with warm_server() as warm, plain_server() as plain:
+
+        async def assert_harmless(attack: bytes) -> None:
+            signed = attack.replace(b"\r\n", token, 1)
+            asked = b"GET /stats HTTP/1.1\r\n" + signed.partition(b"\r\n")[2]
+            for pieces in ((asked,), (asked,), (asked, signed), (signed, LIST), (LIST, signed)):
+                await assert_answered_alike(warm, plain, *pieces)
+
+        await asyncio.gather(*map(assert_harmless, attacks))
+
+
+def mutated(draw: random.Random) -> list[bytes]:
+    """Good requests with something wrong, in pieces."""
+    data = bytearray(b"".join(draw.choices((*KNOWN, b"GET /livez HTTP/1.1\r\n" + HEAD), k=2)))
+    for _ in range(draw.randrange(3)):
+        at = draw.randrange(len(data))
+        match draw.randrange(5):
+            case 0:
+                data[at] = draw.randrange(256)
+            case 1:
+                del data[at : at + draw.randrange(1, 30)]
+            case 2:
+                data[at:at] = draw.choice((b"\r\n", b"\n", b"\0", b" ", b"\r\n\r\n", HEAD, LIST))
+            case 3:
+                end = at + draw.randrange(1, 60)
+                data[at:at] = data[at:end]
+            case 4:
+                data[at:at] = draw.choice(HEADERS_OF_ONE_REQUEST) + b"\r\n"
+    cuts = sorted(
+        {
+            0,
+            len(data),
+            *(match.end() for match in re.finditer(rb"\r\n\r\n", data) if draw.random() < 0.8),
+            *(draw.randrange(len(data)) for _ in range(draw.randrange(2)) if data),
+        }
+    )
+    return [bytes(data[start:end]) for start, end in pairwise(cuts)]
+
+
+async def test_whatever_is_sent_is_answered_as_by_a_server_that_remembers_nothing() -> None:
+    draw = random.Random(1)  # noqa: S311 - the same ones each time
+    async with warm_server() as warm, plain_server() as plain:
+        for _ in range(150):
+            await assert_answered_alike(warm, plain, *mutated(draw))
+        assert warm.front.taken.count(True) > 20
+
+
+# What changes between two equal requests
+
+
+async def status_after(change: Callable[[Warm], Awaitable[None]]) -> int:
+    """The status of a known request after something has changed, on a connection in use."""
+    async with warm_server() as warm, raw_connection(warm.port) as connection:
+        assert [await ask(connection, LIST), await ask(connection, LIST)] == [200, 200]
+        assert warm.front.taken[-1]
+        await change(warm)
+        return await ask(connection, LIST)
+
+
+async def test_a_token_that_has_expired_is_refused() -> None:
+    async def expire(warm: Warm) -> None:
+        warm.time.pass_seconds(200)
+
+    assert await status_after(expire) == 401
+
+
+@pytest.mark.parametrize("disabled", [True, False])
+async def test_a_token_that_was_revoked_is_refused(disabled: bool) -> None:
+    async def revoke(warm: Warm) -> None:
+        since = 0 if disabled else 2**60
+        revocation = TokenRevocation("tester", tokens_since=since, disabled=disabled)
+        warm.app[keys.TOKENS].revoke([revocation])
+
+    assert await status_after(revoke) == 401
+
+
+async def test_a_fleet_that_was_deleted_is_404() -> None:
+    profile = await _fleet_profile()
+    request = LIST.replace(b"\r\n\r\n", b"\r\nPisync-Fleet: suite\r\n\r\n")
+    async with warm_server() as warm, raw_connection(warm.port) as connection:
+        fleets = warm.app[keys.SIMULATOR].fleets
+        await fleets.put("suite", *profile)
+        assert [await ask(connection, request) for _ in range(4)] == [200] * 4
+        assert warm.front.taken[-1]
+        await fleets.delete("suite")
+        assert await ask(connection, request) == 404
+        assert warm.front.taken[-1]
+
+
+async def _fleet_profile() -> Any:
+    from pisync.model.first_fleet import first_fleet  # noqa: PLC0415
+
+    app, _ = an_app()
+    async with serving(app):
+        view = await app[keys.SIMULATOR].queries.fleet("default")
+    return first_fleet(), view.profile
+
+
+async def test_while_it_drains_the_connection_is_told_to_close() -> None:
+    async with warm_server() as warm, raw_connection(warm.port) as connection:
+        assert [await ask(connection, LIST), await ask(connection, LIST)] == [200, 200]
+        warm.app[keys.DRAINING].set()
+        await connection.send(LIST)
+        assert (await connection.answer()).headers["Connection"] == "close"
+
+
+async def test_connections_in_use_are_kept_and_idle_ones_closed() -> None:
+    app, _ = an_app()
+    app[FAST_PATH] = front = Watched(app)
+    async with (
+        serving(app, replace(HASTE, idle=0.4)) as running,
+        raw_connection(running.port) as connection,
+    ):
+        for _ in range(12):
+            assert await ask(connection, LIST) == 200
+            await asyncio.sleep(0.1)
+        assert front.taken[-1]
+        assert 0.1 < await connection.seconds_until_closed() < 5
+
+
+async def test_the_table_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast_path, "MAX_BYTES", 20_000)
+    monkeypatch.setattr(fast_path, "_MAX_SEEN", 50)
+    async with warm_server() as warm, raw_connection(warm.port) as connection:
+        for number in range(120):
+            line = b"\r\nX: %d\r\n\r\n" % (number // 2)
+            query = b"/devices?limit=%d " % (number // 2 + 1)
+            request = LIST.replace(b"\r\n\r\n", line).replace(b"/devices ", query)
+            assert await ask(connection, request) == 200
+        front = warm.front
+        for remembered in (front._heads, front._lines):  # noqa: SLF001 - they must not grow
+            assert 10 < len(remembered) < 40
+        assert len(front._seen) <= 50  # noqa: SLF001
+
+
+# Answers that wait
+
+
+@dataclass
+class Gate:
+    """Holds the answers to `GET /stats` until it is opened."""
+
+    entered: asyncio.Event
+    opened: asyncio.Event
+    answered: int = 0
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
+    gate = Gate(asyncio.Event(), asyncio.Event())
+    gate.opened.set()
+
+    async def held(*_: object) -> Rendered:
+        gate.entered.set()
+        await gate.opened.wait()
+        gate.answered += 1
+        return Rendered.of({})
+
+    monkeypatch.setitem(LISTS, "/stats", LISTS["/stats"]._replace(answer=held))
+    return gate
+
+
+@asynccontextmanager
+async def held_answer(gate: Gate, warm: Warm) -> AsyncIterator[RawConnection]:
+    """A connection on which an answer waits, after it was begun in front of the parser."""
+    async with raw_connection(warm.port) as connection:
+        assert await ask(connection, LIST) == 200
+        gate.entered.clear()
+        gate.opened.clear()
+        await connection.send(STATS)
+        await gate.entered.wait()
+        assert warm.front.taken[-1]
+        yield connection
+
+
+async def test_an_answer_that_waits_is_written_when_it_is_there(gate: Gate) -> None:
+    async with warm_server() as warm, held_answer(gate, warm) as connection:
+        await settle()
+        gate.opened.set()
+        assert (await connection.answer()).status == 200
+        assert [await ask(connection, request) for request in (LIST, STATS)] == [200, 200]
+        assert warm.front.taken[-2:] == [True, True]
+
+
+async def test_what_is_sent_meanwhile_is_answered_behind_it(gate: Gate) -> None:
+    async with warm_server() as warm, held_answer(gate, warm) as connection:
+        await connection.send(LIST.replace(b"/devices", b"/devices/99"))
+        await connection.send(LIST)
+        await settle()
+        gate.opened.set()
+        assert [(await connection.answer()).status for _ in range(3)] == [200, 404, 200]
+        assert await ask(connection, LIST) == 200
+
+
+async def test_who_sends_no_more_meanwhile_gets_the_answer(gate: Gate) -> None:
+    async with warm_server() as warm, held_answer(gate, warm) as connection:
+        connection.end()
+        await settle()
+        gate.opened.set()
+        assert (await connection.answer()).status == 200
+        assert await connection.rest() == b""
+
+
+async def test_what_a_client_that_has_gone_asked_for_is_done(gate: Gate) -> None:
+    async with warm_server() as warm:
+        before = gate.answered
+        async with held_answer(gate, warm) as connection:
+            connection.reset()
+            await settle()
+            gate.opened.set()
+            await eventually(lambda: gate.answered == before + 1)
+        await settle()
+        tasks = [task for task in asyncio.all_tasks() if "start" in repr(task.get_coro())]
+        assert tasks == []
+        async with raw_connection(warm.port) as another:
+            assert await ask(another, LIST) == 200
+
+
+async def test_an_answer_that_waits_keeps_an_idle_connection_open(gate: Gate) -> None:
+    app, _ = an_app()
+    app[FAST_PATH] = front = Watched(app)
+    async with serving(app, replace(HASTE, idle=0.2)) as running:
+        warm = Warm(app, running.port, front, ManualTime())
+        async with raw_connection(running.port) as connection:
+            for _ in range(3):
+                assert await ask(connection, STATS) == 200
+        async with held_answer(gate, warm) as connection:
+            await asyncio.sleep(0.5)
+            gate.opened.set()
+            assert (await connection.answer()).status == 200
+            assert 0.05 < await connection.seconds_until_closed() < 5
+
+
+async def test_when_the_server_stops_what_is_not_done_is_told_so(gate: Gate) -> None:
+    async with warm_server() as warm, held_answer(gate, warm) as connection:
+        warm.app[keys.DRAINING].set()
+        answer = await connection.answer()
+        answer.assert_problem(503)
+        assert answer.headers["Connection"] == "close"
+        assert await connection.rest() == b""
+
+
+async def test_when_the_server_stops_what_is_nearly_done_is_answered(gate: Gate) -> None:
+    async with warm_server() as warm, held_answer(gate, warm) as connection:
+        warm.app[keys.DRAINING].set()
+        gate.opened.set()
+        answer = await connection.answer()
+        assert (answer.status, answer.headers["Connection"]) == (200, "close")
+        assert await connection.rest() == b""
+
+
+async def test_a_mistake_is_answered_in_the_one_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    is_broken = False
+
+    async def broken(*_: object) -> Rendered:
+        if is_broken:
+            raise ValueError("oops")
+        return Rendered.of({})
+
+    monkeypatch.setitem(LISTS, "/stats", LISTS["/stats"]._replace(answer=broken))
+    async with warm_server() as warm, raw_connection(warm.port) as connection:
+        assert await ask(connection, LIST) == 200
+        is_broken = True
+        await connection.send(STATS)
+        (await connection.answer()).assert_problem(500)
+        assert warm.front.taken[-1]
+        assert await ask(connection, LIST) == 200
+
+
+async def test_one_who_reads_slowly_gets_it_all_and_the_next_answer_behind_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    size = 20_000_000
+
+    async def large(*_: object) -> Rendered:
+        return Rendered(bytes(size))
+
+    monkeypatch.setitem(LISTS, "/stats", LISTS["/stats"]._replace(answer=large))
+    async with warm_server() as warm, raw_connection(warm.port) as connection:
+        assert await ask(connection, LIST) == 200
+        await connection.send(STATS)
+        await settle()
+        assert warm.front.taken[-1]
+        await connection.send(LIST)
+        assert len((await connection.answer()).body) == size
+        assert (await connection.answer()).status == 200
+
+
+async def test_on_sqlite_a_sync_is_answered_after_its_commit(tmp_path: Any) -> None:
+    async with warm_server(store=f"sqlite:///{tmp_path}/a.db") as warm:
+        async with raw_connection(warm.port) as connection:
+            assert await ask(connection, LIST) == 200
+            for number in (5, 6, 7):
+                request = SYNC.replace(b"/3/", b"/%d/" % number)
+                assert await ask(connection, request) == 202
+                assert warm.front.taken[-1]
+        stats = await warm.app[keys.SIMULATOR].queries.stats("default")
+        assert stats.pending == 4
