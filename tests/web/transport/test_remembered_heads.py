@@ -113,8 +113,9 @@ async def ask(connection: RawConnection, request: bytes) -> int:
 async def all_answers(port: int, *pieces: bytes) -> bytes:
     """What a connection answers to some pieces, until it is closed, but for dates and ids."""
     async with raw_connection(port) as connection:
+        await ask(connection, LIVE)
         reading = asyncio.create_task(connection.parts())
-        for piece in (LIVE, *pieces):
+        for piece in pieces:
             if not reading.done():
                 with suppress(ConnectionError):
                     await connection.send(piece)
