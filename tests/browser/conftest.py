@@ -4,7 +4,10 @@ import os
 import shutil
 from collections.abc import AsyncIterator
 
+import aiohttp
 import pytest
+from aiohttp import hdrs, web
+from aiohttp.test_utils import TestServer
 from playwright.async_api import (
     Browser,
     ConsoleMessage,
@@ -27,6 +30,8 @@ ARGUMENTS = (
     "--disable-sync",
     "--no-first-run",
 )
+PREFIX = "/tools/api/"
+HOP_BY_HOP = {hdrs.CONNECTION, hdrs.TRANSFER_ENCODING, hdrs.CONTENT_LENGTH, hdrs.HOST}
 PATIENCE = 20_000  # milliseconds; a busy machine renders slowly
 
 
@@ -125,3 +130,29 @@ async def page(unchecked_page: Page, errors_seen: list[str]) -> AsyncIterator[Pa
     """The same; at the end of the test there must be no errors."""
     yield unchecked_page
     assert errors_seen == []
+
+
+@pytest.fixture
+async def proxied(api: Api) -> AsyncIterator[URL]:
+    """Where a proxy serves the application; elsewhere on it there is nothing."""
+    upstream = api.client.make_url("/")
+
+    async def forward(request: web.Request) -> web.StreamResponse:
+        target = upstream.join(URL(request.raw_path.removeprefix(PREFIX), encoded=True))
+        headers = {name: value for name, value in request.headers.items() if name not in HOP_BY_HOP}
+        async with session.request(
+            request.method, target, headers=headers, data=await request.read()
+        ) as answer:
+            response = web.StreamResponse(status=answer.status)
+            for name, value in answer.headers.items():
+                if name not in HOP_BY_HOP:
+                    response.headers.add(name, value)
+            await response.prepare(request)
+            async for piece in answer.content.iter_any():
+                await response.write(piece)
+        return response
+
+    app = web.Application()
+    app.router.add_route("*", f"{PREFIX}{{path:.*}}", forward)
+    async with aiohttp.ClientSession(auto_decompress=False) as session, TestServer(app) as proxy:
+        yield proxy.make_url(PREFIX)

@@ -2,10 +2,7 @@
 
 from collections.abc import AsyncIterator
 
-import aiohttp
 import pytest
-from aiohttp import hdrs, web
-from aiohttp.test_utils import TestServer
 from playwright.async_api import Browser, Page, expect
 from yarl import URL
 
@@ -16,52 +13,23 @@ from tests.conftest import Api
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
-PREFIX = "/tools/api/"
-HOP_BY_HOP = {hdrs.CONNECTION, hdrs.TRANSFER_ENCODING, hdrs.CONTENT_LENGTH, hdrs.HOST}
-
 
 @pytest.fixture
-async def home(api: Api) -> AsyncIterator[URL]:
-    """Where a proxy serves the application; elsewhere on it there is nothing."""
-    upstream = api.client.make_url("/")
-
-    async def forward(request: web.Request) -> web.StreamResponse:
-        target = upstream.join(URL(request.raw_path.removeprefix(PREFIX), encoded=True))
-        headers = {name: value for name, value in request.headers.items() if name not in HOP_BY_HOP}
-        async with session.request(
-            request.method, target, headers=headers, data=await request.read()
-        ) as answer:
-            response = web.StreamResponse(status=answer.status)
-            for name, value in answer.headers.items():
-                if name not in HOP_BY_HOP:
-                    response.headers.add(name, value)
-            await response.prepare(request)
-            async for piece in answer.content.iter_any():
-                await response.write(piece)
-        return response
-
-    app = web.Application()
-    app.router.add_route("*", f"{PREFIX}{{path:.*}}", forward)
-    async with aiohttp.ClientSession(auto_decompress=False) as session, TestServer(app) as proxy:
-        yield proxy.make_url(PREFIX)
-
-
-@pytest.fixture
-async def page(browser: Browser, home: URL) -> AsyncIterator[Page]:
+async def page(browser: Browser, proxied: URL) -> AsyncIterator[Page]:
     """A page of the proxy's origin; in the end it must have done nothing that it should not."""
     expect.set_options(timeout=PATIENCE)
     context = await browser.new_context(viewport={"width": 1280, "height": 900})
     context.set_default_timeout(PATIENCE)
     page = await context.new_page()
-    errors_seen = collect_errors(page, home)
+    errors_seen = collect_errors(page, proxied)
     yield page
     await context.close()
     assert errors_seen == []
 
 
-async def test_the_dashboard_works(page: Page, home: URL, admin: Api) -> None:
+async def test_the_dashboard_works(page: Page, proxied: URL, admin: Api) -> None:
     board = Dashboard(page)
-    await visit(page, str(home))
+    await visit(page, str(proxied))
     await board.use_token(admin)
     await board.is_live()
     await expect(board.rows).to_have_count(10)
@@ -69,14 +37,14 @@ async def test_the_dashboard_works(page: Page, home: URL, admin: Api) -> None:
     await expect(board.notices).to_contain_text("Device 1")
     await page.get_by_role("link", name="Admin").click()
     await expect(board.card("Ledger")).to_contain_text("1 accepted = 1 finished + 0 pending")
-    await expect(board.card("Ledger")).to_contain_text(f"'{home}admin/fleets/default/ledger'")
+    await expect(board.card("Ledger")).to_contain_text(f"'{proxied}admin/fleets/default/ledger'")
     assert await page.locator("img").evaluate_all("all => all.every((one) => one.naturalWidth > 0)")
 
 
-async def test_the_documentation_works(page: Page, home: URL) -> None:
-    await visit(page, str(home))
+async def test_the_documentation_works(page: Page, proxied: URL) -> None:
+    await visit(page, str(proxied))
     await page.get_by_role("link", name="All calls").click()
     assert await executed(await opened(page, "register")) == "201"
     call = await opened(page, "sync_device")
     assert await executed(call) == "202"
-    await expect(call.locator(".curl-command")).to_contain_text(f"'{home}devices/7/sync'")
+    await expect(call.locator(".curl-command")).to_contain_text(f"'{proxied}devices/7/sync'")

@@ -7,6 +7,11 @@ export const DEFAULT_FLEET = "default";
 // Calls are found from where this file is: a proxy may serve all of PiSync under a path of its own.
 const ROOT = new URL("..", import.meta.url).href.replace(/\/$/, "");
 
+/** The fleet at whose base URL this page is, if it is at one: its calls stay below it. */
+export const BASE_FLEET = /^\/fleets\/([a-z0-9-]+)\/(?:[?#]|$)/.exec(
+  location.href.slice(ROOT.length),
+)?.[1];
+
 /** A call that was refused, or that failed: status 0 if no answer came. */
 export class ApiError extends Error {
   /**
@@ -24,10 +29,17 @@ export class ApiError extends Error {
 }
 
 /**
- * Return the URL of a path of the API.
+ * Return the URL of a path that does not depend on the fleet.
  * @param {string} path
  */
 export const urlOf = (path) => ROOT + path;
+
+/**
+ * Return the URL of a call: below the page's base URL, if the call can be made there.
+ * @param {string} path
+ */
+export const callUrl = (path) =>
+  urlOf(BASE_FLEET && !path.startsWith("/admin/") ? `/fleets/${BASE_FLEET}${path}` : path);
 
 /**
  * Return a path, with its values encoded, so that none of them adds a segment or a query.
@@ -46,7 +58,7 @@ export const pathOf = (strings, ...values) =>
 export async function call({ method = "GET", path, body, fleet, signal }) {
   let response;
   try {
-    response = await fetch(urlOf(path), {
+    response = await fetch(callUrl(path), {
       method,
       headers: headers(fleet, body),
       body: body === undefined ? undefined : JSON.stringify(body),
@@ -72,8 +84,18 @@ export function headers(fleet, body) {
   return {
     ...(token && { Authorization: `Bearer ${token}` }),
     ...(body !== undefined && { "Content-Type": "application/json" }),
-    ...(fleet && fleet !== DEFAULT_FLEET && { "Pisync-Fleet": fleet }),
+    ...(isNamedByHeader(fleet) && { "Pisync-Fleet": fleet }),
   };
+}
+
+/**
+ * Whether a request says which fleet it acts on by its header, and not by its URL or by saying nothing.
+ * @param {string | undefined} fleet
+ * @returns {fleet is string}
+ */
+function isNamedByHeader(fleet) {
+  if (!fleet || BASE_FLEET) return false;
+  return fleet !== (session.get()?.fleet ?? DEFAULT_FLEET);
 }
 
 /**
@@ -97,10 +119,10 @@ export async function problem(response) {
  */
 export function curl({ method = "GET", path, body, fleet }) {
   const parts = [
-    `curl ${method === "GET" ? "" : `-X ${method} `}${quoted(urlOf(path))}`,
+    `curl ${method === "GET" ? "" : `-X ${method} `}${quoted(callUrl(path))}`,
     '-H "Authorization: Bearer $TOKEN"',
   ];
-  if (fleet && fleet !== DEFAULT_FLEET) parts.push(`-H ${quoted(`Pisync-Fleet: ${fleet}`)}`);
+  if (isNamedByHeader(fleet)) parts.push(`-H ${quoted(`Pisync-Fleet: ${fleet}`)}`);
   if (body !== undefined) {
     parts.push("-H 'Content-Type: application/json'", `-d ${quoted(JSON.stringify(body))}`);
   }

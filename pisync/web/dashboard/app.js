@@ -35,7 +35,9 @@ function App() {
  */
 function AdminsFleet({ user, fleet }) {
   const path = pathOf`/admin/fleets/${fleet}`;
-  const fleets = useRead({ path: "/admin/fleets" });
+  const all = useRead({ path: user.fleet ? path : "/admin/fleets" });
+  // A bound token sees no list, but its own fleet.
+  const fleets = user.fleet ? { ...all, data: all.data && [all.data] } : all;
   const view = /** @type {Reading<FleetState>} */ (useRead({ path }));
   const ledger = useRead({ path: `${path}/ledger` });
   const onEvents = useThrottled(ledger.reload, LEDGER_INTERVAL);

@@ -1,16 +1,24 @@
 // Which page is shown: `#/device/7?fleet=suite-1`. The fleet is kept from page to page.
 /** @import { Route } from "./types.js" */
-import { DEFAULT_FLEET, withQuery } from "./api.js";
+import { BASE_FLEET, DEFAULT_FLEET, urlOf, withQuery } from "./api.js";
+import { session } from "./session.js";
 import { createStore } from "./store.js";
 
 export const route = createStore(parse());
 addEventListener("hashchange", () => route.set(parse()));
+session.watch(() => route.set(parse()));
+
+/** Return the fleet that is shown where the address names none behind its `#`. */
+function homeFleet() {
+  return BASE_FLEET ?? session.get()?.fleet ?? DEFAULT_FLEET;
+}
 
 /** @returns {Route} */
 function parse() {
   const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
   const [page = "", id = ""] = path.split("/");
-  const { fleet = DEFAULT_FLEET, ...values } = Object.fromEntries(new URLSearchParams(query));
+  const { fleet: named, ...values } = Object.fromEntries(new URLSearchParams(query));
+  const fleet = BASE_FLEET ?? named ?? homeFleet();
   return { page, id, fleet: isFleetName(fleet) ? fleet : null, values };
 }
 
@@ -36,8 +44,11 @@ export function isFleetName(text) {
  * @param {Record<string, string | number>} values
  */
 export function href(path, values = {}) {
-  const fleet = values.fleet ?? route.get().fleet ?? DEFAULT_FLEET;
-  return `#${withQuery(path, { ...values, fleet: fleet === DEFAULT_FLEET ? "" : fleet })}`;
+  const fleet = values.fleet ?? route.get().fleet ?? homeFleet();
+  const isElsewhere = BASE_FLEET !== undefined && fleet !== BASE_FLEET;
+  const page = isElsewhere ? urlOf(`/fleets/${fleet}/`) : "";
+  const isNamed = BASE_FLEET === undefined && fleet !== homeFleet();
+  return `${page}#${withQuery(path, { ...values, fleet: isNamed ? fleet : "" })}`;
 }
 
 /**
@@ -45,5 +56,5 @@ export function href(path, values = {}) {
  * @param {Record<string, string | number>} values
  */
 export function go(path, values) {
-  location.hash = href(path, values);
+  location.href = href(path, values);
 }

@@ -58,11 +58,12 @@ function decoded(token, isNew) {
     throw new Error("This is not a token.");
   }
   if (typeof claims?.exp !== "number") throw new Error("This is not a token.");
-  const { sub, scopes, exp, iat } = claims;
+  const { sub, scopes, exp, iat, fleet } = claims;
   return {
     token,
     name: String(sub),
     scopes: Array.isArray(scopes) ? scopes : [],
+    ...(typeof fleet === "string" && { fleet }),
     // However wrong this machine's clock is, a new token has its whole life before it.
     expiresAt: isNew ? Date.now() + (exp - iat) * 1000 : exp * 1000,
   };

@@ -1,6 +1,6 @@
 // One event stream, kept open: read with fetch, resumed where it broke off, retried with back-off.
 /** @import { Connection, FleetEvent } from "./types.js" */
-import { headers, problem, urlOf } from "./api.js";
+import { callUrl, headers, problem } from "./api.js";
 import { createParser } from "./eventsource-parser/parse.js";
 
 const MAX_SILENCE = 45_000; // ms; a comment comes every 15 s, so the connection is dead
@@ -54,7 +54,7 @@ export function openStream({ fleet, onEvents, onState, suspended = false }) {
     closed.signal.addEventListener("abort", disconnect);
     let silence = setTimeout(disconnect, MAX_SILENCE);
     try {
-      const response = await fetch(urlOf("/events"), {
+      const response = await fetch(callUrl("/events"), {
         headers: { ...headers(fleet), ...(lastId !== undefined && { "Last-Event-ID": lastId }) },
         cache: "no-store",
         signal: connection.signal,

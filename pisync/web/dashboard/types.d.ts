@@ -118,6 +118,8 @@ export interface Session {
   token: string;
   name: string;
   scopes: string[];
+  /** The fleet that the token is bound to, if it is to one. */
+  fleet?: string;
   /** In milliseconds of this machine's clock. */
   expiresAt: number;
 }
