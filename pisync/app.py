@@ -26,6 +26,7 @@ from pisync.model.parsing.profile import parse_profile
 from pisync.model.plans.profile import new_profile
 from pisync.simulation.device_limit import DeviceLimit
 from pisync.simulation.events import Broker
+from pisync.simulation.idle_fleets import IdleFleets
 from pisync.simulation.seeds import random_seed
 from pisync.simulation.simulator import Simulator
 from pisync.stores.base import CannotOpen, Store, StoreUnavailable
@@ -98,6 +99,9 @@ def create_app(settings: Settings, *, clocks: MachineClocks = SYSTEM_CLOCKS) -> 
     app[keys.BROKER] = broker = Broker(settings.max_streams)
     metrics.streams(lambda: broker.subscribers)
     app[keys.SIMULATOR] = Simulator(store, metrics, broker)
+    app[keys.IDLE_FLEETS] = idle_fleets = IdleFleets(
+        store.lifetimes, broker.followed, metrics, clocks
+    )
     app[keys.DEVICE_LIMIT] = DeviceLimit(store.queries, settings.max_devices)
     app[PAGES] = PageCache()
     app[OPENAPI] = _openapi_document
@@ -109,7 +113,7 @@ def create_app(settings: Settings, *, clocks: MachineClocks = SYSTEM_CLOCKS) -> 
     app[REQUEST_OBSERVER] = observer = RequestObserver(metrics, access_log=settings.access_log)
     app.middlewares.append(observe(observer, preflight=cors.preflight if cors else None))
     app[GUARD] = guard = Guard(tokens)
-    app.middlewares.append(guarding(guard, access))
+    app.middlewares.append(guarding(guard, access, idle_fleets.named))
     app.on_response_prepare.append(add_headers)
     if cors:
         app[CORS] = cors
@@ -121,7 +125,9 @@ def create_app(settings: Settings, *, clocks: MachineClocks = SYSTEM_CLOCKS) -> 
         # Drivers of databases use timeouts, for which they need a task from the start.
         app[FAST_PATH] = FastPath(app, at_once=not settings.store_is_shared)
     app.on_shutdown.append(_end_streams)
-    app.cleanup_ctx.extend((_open_store, _resolve, _accounts, event_loop_lag, prepare_pages))
+    app.cleanup_ctx.extend(
+        (_open_store, _resolve, _forget_fleets, _accounts, event_loop_lag, prepare_pages)
+    )
     return app
 
 
@@ -197,6 +203,16 @@ async def _resolve(app: web.Application) -> AsyncIterator[None]:
     resolver.cancel()
     with suppress(asyncio.CancelledError):
         await resolver
+
+
+async def _forget_fleets(app: web.Application) -> AsyncIterator[None]:
+    forgetting = asyncio.create_task(app[keys.IDLE_FLEETS].run())
+    yield
+    with suppress(StoreUnavailable):
+        await app[keys.IDLE_FLEETS].save()
+    forgetting.cancel()
+    with suppress(asyncio.CancelledError):
+        await forgetting
 
 
 async def _accounts(app: web.Application) -> AsyncIterator[None]:

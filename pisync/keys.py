@@ -14,6 +14,7 @@ from pisync.clocks import MachineClocks
 from pisync.config.settings import Settings
 from pisync.simulation.device_limit import DeviceLimit
 from pisync.simulation.events import Broker
+from pisync.simulation.idle_fleets import IdleFleets
 from pisync.simulation.simulator import Simulator
 from pisync.stores.base import Store
 from pisync.telemetry.metrics import Metrics
@@ -26,6 +27,7 @@ STORE: web.AppKey[Store] = web.AppKey("STORE", Store)
 BROKER = web.AppKey("BROKER", Broker)
 SIMULATOR = web.AppKey("SIMULATOR", Simulator)
 DEVICE_LIMIT = web.AppKey("DEVICE_LIMIT", DeviceLimit)
+IDLE_FLEETS = web.AppKey("IDLE_FLEETS", IdleFleets)
 ACCOUNTS = web.AppKey("ACCOUNTS", Accounts)
 TOKENS = web.AppKey("TOKENS", Tokens)
 METRICS = web.AppKey("METRICS", Metrics)

@@ -127,18 +127,30 @@ class FleetClient:
         return fleet_of(self._admin("GET", "").value)
 
     def replace(
-        self, devices: int | Sequence[Object] = 10, profile: Object | None = None
+        self,
+        devices: int | Sequence[Object] = 10,
+        profile: Object | None = None,
+        *,
+        ttl: int | None = None,
     ) -> FleetView:
         """Make the fleet, or make it anew; what `profile` leaves out has its default.
 
-        `devices` is a count, or a list of devices with at least their `device_id`.
+        Args:
+            devices: A count, or a list of devices with at least their `device_id`.
+            profile: What differs from the default profile.
+            ttl: Seconds without a request or an open stream after which the server deletes the
+                fleet, or None for never.
         """
-        body = {"devices": devices, "profile": profile or {}}
+        body = {"devices": devices, "profile": profile or {}, "ttl": ttl}
         return fleet_of(self._admin("PUT", "", body).value)
 
     def change_profile(self, profile: Object) -> FleetView:
         """Change what `profile` names, for attempts that begin from now on."""
         return fleet_of(self._admin("PATCH", "", {"profile": profile}).value)
+
+    def change_ttl(self, ttl: int | None) -> FleetView:
+        """Have the server delete the fleet after so many seconds without use, or (None) never."""
+        return fleet_of(self._admin("PATCH", "", {"ttl": ttl}).value)
 
     def delete(self) -> None:
         """Delete the fleet, its pending syncs with it."""

@@ -95,6 +95,10 @@ class FleetView:
     seed: int
     profile: Mapping[str, Any]
     clock: ClockView
+    ttl: int | None
+    """Seconds without a request or an open stream after which the fleet is deleted."""
+    expires_at: datetime | None
+    """When that is, if nobody uses the fleet before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +164,13 @@ def device_of(body: Mapping[str, Any]) -> Device:
 
 def fleet_of(body: Mapping[str, Any]) -> FleetView:
     """Return the fleet that a JSON object describes."""
-    return make(FleetView, body, clock=clock_of(body["clock"]))
+    expires_at = body["expires_at"]
+    return make(
+        FleetView,
+        body,
+        clock=clock_of(body["clock"]),
+        expires_at=None if expires_at is None else datetime_of(expires_at),
+    )
 
 
 def clock_of(body: Mapping[str, Any]) -> ClockView:

@@ -41,6 +41,8 @@ SEED: Final = 1
 _TIMEOUTS = Timeouts(grace=0)
 
 _STOP_SECONDS = 10.0
+TTL: Final = 3600
+"""Seconds after which a server forgets the fleet of a test run that has died."""
 _PAGE = 1000
 
 _Result = TypeVar("_Result")
@@ -87,11 +89,14 @@ class RunningServer:
 
     @contextmanager
     def new_fleet(
-        self, devices: int | Sequence[Object] = 10, profile: Object | None = None
+        self,
+        devices: int | Sequence[Object] = 10,
+        profile: Object | None = None,
+        ttl: int | None = TTL,
     ) -> Iterator[FleetClient]:
         """Make a fleet, as `FleetClient.replace` does, for as long as the `with` block runs."""
         client = self.client(f"test-{next(_fleet_numbers)}")
-        client.replace(devices, {"seed": SEED, **(profile or {})})
+        client.replace(devices, {"seed": SEED, **(profile or {})}, ttl=ttl)
         try:
             yield client
         finally:

@@ -8,11 +8,16 @@ from pisync.model.clock import ClockView
 from pisync.model.device import Device, ErrorLog
 from pisync.model.outcome import SUCCESS
 from pisync.model.plans.profile import Profile
+from pisync.model.timestamp import SECOND
 
 DEFAULT_FLEET = "default"
 FLEET_NAME = r"[a-z0-9][a-z0-9-]{0,62}"
 """The regular expression of a fleet's name."""
 MAX_DEVICES = 5_000_000
+MIN_TTL = 60
+"""Seconds."""
+MAX_TTL = 2_592_000
+"""Seconds: 30 days."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +77,30 @@ class Listed(NamedTuple):
 FirstData = Generated | Listed
 
 
+class Lifetime(NamedTuple):
+    """How long a fleet stays when nobody uses it: `ttl` seconds from `used_at` (real time)."""
+
+    ttl: int
+    used_at: int
+
+    @property
+    def expires_at(self) -> int:
+        """The real time at which it may be deleted, in microseconds."""
+        return self.used_at + self.ttl * SECOND
+
+
+class NewTtl(NamedTuple):
+    """A change of a fleet's ttl, in seconds; None: it stays for ever."""
+
+    seconds: int | None
+
+
 class FleetView(NamedTuple):
-    """A fleet at a moment. Its `generation` changes when it is reset, replaced or made anew."""
+    """A fleet at a moment. Its `generation` changes when it is reset, replaced or made anew.
+
+    One with a `ttl` (seconds) is deleted after `expires_at` (wall clock, microseconds), unless it
+    is used before.
+    """
 
     name: str
     generation: int
@@ -82,6 +109,12 @@ class FleetView(NamedTuple):
     clock: ClockView
     journal: int = 0
     """How many requests its journal keeps."""
+    ttl: int | None = None
+    expires_at: int | None = None
+
+    def used(self, wall: int) -> "FleetView":
+        """Return the fleet as it is when somebody uses it at a time of the wall clock."""
+        return self if self.ttl is None else self._replace(expires_at=wall + self.ttl * SECOND)
 
 
 class FleetPage(NamedTuple):

@@ -19,7 +19,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Make the marker known."""
     config.addinivalue_line(
         "markers",
-        "pisync(devices=10, profile={}): what the fleet of the fixture `pisync` is made of",
+        "pisync(devices=10, profile={}, ttl=3600): what the fixture `pisync`'s fleet is made of",
     )
 
 

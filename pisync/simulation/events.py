@@ -223,6 +223,10 @@ class Broker:
         """How many events are kept, of all fleets."""
         return self._size
 
+    def followed(self) -> list[str]:
+        """Return the names of the fleets that have subscribers."""
+        return [fleet for fleet, log in self._logs.items() if log.subscriptions]
+
     def subscribe(self, fleet: str, last_event_id: str | None = None) -> Subscription:
         """Return a subscription to what comes after an event, or from now on.
 

@@ -15,7 +15,7 @@ from typing import ClassVar, Protocol
 from pisync.model.account import Account, AccountPage, LoginPermit, TokenRevocations
 from pisync.model.clock import ClockView
 from pisync.model.device import Device, DevicePage, ErrorFilter, ErrorPage
-from pisync.model.fleet import FirstData, FleetPage, FleetView, Ledger, Stats
+from pisync.model.fleet import FirstData, FleetPage, FleetView, Ledger, NewTtl, Stats
 from pisync.model.outcome import Outcome
 from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script
@@ -188,12 +188,18 @@ class FleetWriter(Protocol):
     """Fleets come and go, and what their attempts come to is changed."""
 
     async def put(
-        self, name: str, first: FirstData, profile: Profile, *, journal: int | None = None
+        self,
+        name: str,
+        first: FirstData,
+        profile: Profile,
+        *,
+        journal: int | None = None,
+        ttl: int | None = None,
     ) -> tuple[FleetView, bool]:
         """Make or replace a fleet; return it, and whether it is new.
 
         Its time is real, from the wall clock. Its journal keeps `journal` requests; None for the
-        store's default.
+        store's default. With a `ttl` (seconds), `FleetLifetimes` ends it.
         """
 
     async def reset(self, name: str) -> None:
@@ -211,11 +217,35 @@ class FleetWriter(Protocol):
             DefaultFleetProtected: It is the default fleet.
         """
 
-    async def change_profile(self, name: str, change: Callable[[Profile], Profile]) -> FleetView:
-        """Apply a change to a fleet's profile, for attempts that begin from now on."""
+    async def change_profile(
+        self, name: str, change: Callable[[Profile], Profile], ttl: NewTtl | None = None
+    ) -> FleetView:
+        """Apply a change to a fleet's profile, for attempts that begin from now on.
+
+        The `ttl` changes with it, and counts from now; None leaves it as it is.
+        """
 
     async def set_script(self, fleet: str, device_id: int, script: Script | None) -> None:
         """Give a device a script for its next attempts, or (None) take it away."""
+
+
+class FleetLifetimes(Protocol):
+    """Fleets that have a ttl are deleted when nobody uses them any more."""
+
+    async def extend(self, names: Sequence[str]) -> None:
+        """Note that these fleets are used now; names of no fleet are passed over.
+
+        What was noted outlives the process; where the machine's clock has stepped back before the
+        next one starts, fleets stay longer, never shorter.
+        """
+
+    async def forget(self, limit: int, lead: float) -> Sequence[str]:
+        """Delete fleets whose ttl has passed since they were last used; return their names.
+
+        Args:
+            limit: How many fleets to delete, at most.
+            lead: Seconds that they stay beyond their ttl.
+        """
 
 
 class SyncStarter(Protocol):
@@ -378,6 +408,8 @@ class Store(Protocol):
     def queries(self) -> Queries: ...
     @property
     def fleets(self) -> FleetWriter: ...
+    @property
+    def lifetimes(self) -> FleetLifetimes: ...
     @property
     def starter(self) -> SyncStarter: ...
     @property

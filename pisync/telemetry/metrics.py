@@ -129,6 +129,9 @@ class Metrics:
         )
         self._streams = Gauge("pisync_event_streams", "Open event streams.", registry=registry)
 
+        self._forgotten = Counter(
+            "pisync_fleets_forgotten", "Fleets deleted after their ttl.", registry=registry
+        )
         logins = Counter("pisync_logins", "Logins.", ("outcome",), registry=registry)
         self._logins = {login: logins.labels(login.value) for login in Login}
         self._hash_queue = Gauge(
@@ -182,6 +185,10 @@ class Metrics:
     def streams(self, count: Callable[[], int]) -> None:
         """Ask `count` how many event streams are open, whenever somebody wants to know."""
         self._streams.set_function(count)
+
+    def forgot(self, fleets: int) -> None:
+        """Count fleets that were deleted after their ttl."""
+        self._forgotten.inc(fleets)
 
     def login(self, outcome: Login) -> None:
         """Count an attempt to log in."""

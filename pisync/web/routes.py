@@ -22,9 +22,9 @@ from pisync.web.contract.fleet_schemas import (
     AdvanceBody,
     ClockBody,
     FleetBody,
+    FleetChangesBody,
     FleetsQuery,
     ForecastQuery,
-    ProfileBody,
     ScriptBody,
 )
 from pisync.web.contract.request import read_query
@@ -108,7 +108,7 @@ ROUTES = (
     Route("GET", "/admin/fleets", fleets.list_fleets, ADMIN, answers.LIST_FLEETS, FleetsQuery),
     Route("GET", _FLEET, fleets.get_fleet, ADMIN, answers.GET_FLEET),
     Route("PUT", _FLEET, fleets.put_fleet, ADMIN, answers.PUT_FLEET, body=FleetBody),
-    Route("PATCH", _FLEET, fleets.patch_fleet, ADMIN, answers.PATCH_FLEET, body=ProfileBody),
+    Route("PATCH", _FLEET, fleets.patch_fleet, ADMIN, answers.PATCH_FLEET, body=FleetChangesBody),
     Route("DELETE", _FLEET, fleets.delete_fleet, ADMIN, answers.DELETE_FLEET),
     Route("POST", f"{_FLEET}/reset", fleets.reset_fleet, ADMIN, answers.RESET_FLEET),
     Route("PUT", f"{_FLEET}/clock", fleets.put_clock, ADMIN, answers.PUT_CLOCK, body=ClockBody),

@@ -23,8 +23,8 @@ from pisync.model.account import Account, LoginDecision, LoginPermit
 from pisync.model.first_fleet import first_fleet
 from pisync.model.plans.profile import Profile
 from pisync.stores.base import AdminProtected, NoSuchAccount, StoreUnavailable
-from pisync.stores.embedded.accounts import EmbeddedAccounts
-from pisync.stores.embedded.login_attempts import EmbeddedLoginAttempts
+from pisync.stores.embedded.accounts.accounts import EmbeddedAccounts
+from pisync.stores.embedded.accounts.login_attempts import EmbeddedLoginAttempts
 from pisync.stores.embedded.store import EmbeddedStore
 from pisync.stores.embedded.writers import Writer
 from tests.conftest import ManualTime

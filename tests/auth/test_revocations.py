@@ -12,7 +12,7 @@ from pisync.model.account import (
     TokenRevocations,
 )
 from pisync.stores.base import StoreUnavailable
-from pisync.stores.embedded.accounts import EmbeddedAccounts
+from pisync.stores.embedded.accounts.accounts import EmbeddedAccounts
 from pisync.stores.embedded.fleet_registry import FleetRegistry
 from pisync.stores.embedded.writers import ImmediateWriter
 from tests.conftest import ManualTime

@@ -32,8 +32,8 @@ from pisync.stores.postgres.commit import (
 )
 from pisync.stores.postgres.connection.address import Address
 from pisync.stores.postgres.connection.connect import FAILURES, SESSION, Connection, connect
+from pisync.stores.postgres.connection.migrate import migrate as get_ready
 from pisync.stores.postgres.database import Database
-from pisync.stores.postgres.migrate import migrate as get_ready
 from pisync.stores.postgres.snapshot import (
     FleetSnapshot,
     load_due,

@@ -8,7 +8,7 @@ from secrets import token_hex
 from pisync.clocks import MachineClocks
 from pisync.model.clock import Clock
 from pisync.model.device import Device, ErrorLog
-from pisync.model.fleet import FirstData
+from pisync.model.fleet import FirstData, FleetView
 from pisync.model.plans.profile import Profile
 from pisync.model.sync import Change, FinishedSync, SyncDecision, SyncResult
 from pisync.model.timestamp import SECOND
@@ -50,6 +50,10 @@ class FleetRegistry:
             return self.fleets[name]
         except KeyError:
             raise NoSuchFleet from None
+
+    def view(self, fleet: FleetState) -> FleetView:
+        """Return a view of a fleet now."""
+        return fleet.view(self.clocks.monotonic(), self.clocks.wall())
 
     async def make(
         self, name: str, first: FirstData, profile: Profile, made_at: int | None = None

@@ -15,6 +15,7 @@ from pisync.model.fleet import (
     FirstData,
     FleetView,
     Ledger,
+    Lifetime,
     Listed,
     Stats,
 )
@@ -59,6 +60,8 @@ class FleetState:
         self.made_at = made_at
         self.profile = profile
         self.clock = clock
+        self.lifetime: Lifetime | None = None
+        """Of a fleet with a ttl."""
         self.moving = asyncio.Lock()
         """Held while the clock is moved or its speed is changed."""
         self.scripts: dict[int, Script] = {}
@@ -87,8 +90,9 @@ class FleetState:
 
     # Reading
 
-    def view(self, real_time: int) -> FleetView:
-        """Return a view of the fleet at a real time."""
+    def view(self, real_time: int, wall: int) -> FleetView:
+        """Return a view of the fleet at a real time, and at that time of the wall clock."""
+        lifetime = self.lifetime
         return FleetView(
             self.name,
             self.generation,
@@ -96,6 +100,8 @@ class FleetState:
             self.profile,
             self.clock.view(real_time),
             self.requests.journal.size,
+            lifetime and lifetime.ttl,
+            lifetime and wall + lifetime.expires_at - real_time,
         )
 
     def stats(self) -> Stats:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from pisync.model.fleet import DEFAULT_FLEET, FirstData, FleetView
+from pisync.model.fleet import DEFAULT_FLEET, FirstData, FleetView, Lifetime, NewTtl
 from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script
 from pisync.stores.base import DefaultFleetProtected, NoSuchFleet
@@ -20,7 +20,13 @@ class EmbeddedFleetWriter:
         self._writer = writer
 
     async def put(
-        self, name: str, first: FirstData, profile: Profile, *, journal: int | None = None
+        self,
+        name: str,
+        first: FirstData,
+        profile: Profile,
+        *,
+        journal: int | None = None,
+        ttl: int | None = None,
     ) -> tuple[FleetView, bool]:
         fleet = await self._registry.make(name, first, profile)
         if journal is not None:
@@ -34,10 +40,11 @@ class EmbeddedFleetWriter:
             else:
                 is_new = False
             self._registry.replace(transaction, name, fleet)
+            transaction.lifetimes[fleet] = self._lifetime(ttl)
             return is_new
 
         is_new = await self._writer.write(mutation)
-        return self._view(fleet), is_new
+        return self._registry.view(fleet), is_new
 
     async def reset(self, name: str) -> None:
         while not await self._reset(name):
@@ -55,6 +62,8 @@ class EmbeddedFleetWriter:
             new.profile = changes.profile
             new.requests.take_settings(old.requests, changes)
             self._registry.replace(transaction, name, new)
+            lifetime = transaction.lifetime_of(old)
+            transaction.lifetimes[new] = self._lifetime(lifetime and lifetime.ttl)
             return True
 
         return await self._writer.write(mutation)
@@ -68,13 +77,17 @@ class EmbeddedFleetWriter:
 
         await self._writer.write(mutation)
 
-    async def change_profile(self, name: str, change: Callable[[Profile], Profile]) -> FleetView:
+    async def change_profile(
+        self, name: str, change: Callable[[Profile], Profile], ttl: NewTtl | None = None
+    ) -> FleetView:
         def mutation(transaction: Transaction) -> FleetState:
             changes = transaction.changes_of(transaction.fleet(name))
             changes.profile = change(changes.profile)
+            if ttl is not None:
+                transaction.lifetimes[changes.fleet] = self._lifetime(ttl.seconds)
             return changes.fleet
 
-        return self._view(await self._writer.write(mutation))
+        return self._registry.view(await self._writer.write(mutation))
 
     async def set_script(self, fleet: str, device_id: int, script: Script | None) -> None:
         def mutation(transaction: Transaction) -> None:
@@ -84,5 +97,5 @@ class EmbeddedFleetWriter:
 
         await self._writer.write(mutation)
 
-    def _view(self, fleet: FleetState) -> FleetView:
-        return fleet.view(self._registry.clocks.monotonic())
+    def _lifetime(self, ttl: int | None) -> Lifetime | None:
+        return None if ttl is None else Lifetime(ttl, self._registry.clocks.monotonic())

@@ -15,13 +15,13 @@ class EmbeddedQueries:
         self._registry = registry
 
     async def fleets(self, *, after: str, limit: int) -> FleetPage:
-        fleets, now = self._registry.fleets, self._registry.clocks.monotonic()
+        fleets = self._registry.fleets
         names = sorted(name for name in fleets if name > after)
-        views = [fleets[name].view(now) for name in names[:limit]]
+        views = [self._registry.view(fleets[name]) for name in names[:limit]]
         return FleetPage(views, len(fleets), len(names) > limit)
 
     async def fleet(self, name: str) -> FleetView:
-        return self._registry.fleet(name).view(self._registry.clocks.monotonic())
+        return self._registry.view(self._registry.fleet(name))
 
     async def device(self, fleet: str, device_id: int) -> Device:
         chosen = self._registry.fleet(fleet)

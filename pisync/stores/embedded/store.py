@@ -4,10 +4,11 @@ from pisync.clocks import MachineClocks
 from pisync.model.fleet import DEFAULT_FLEET, FirstData
 from pisync.model.plans.profile import Profile
 from pisync.stores.base import CannotOpen, StoreObserver, StoreUnavailable
-from pisync.stores.embedded.accounts import EmbeddedAccounts
+from pisync.stores.embedded.accounts.accounts import EmbeddedAccounts
+from pisync.stores.embedded.accounts.login_attempts import EmbeddedLoginAttempts
 from pisync.stores.embedded.fleet_registry import FleetRegistry
 from pisync.stores.embedded.fleet_writer import EmbeddedFleetWriter
-from pisync.stores.embedded.login_attempts import EmbeddedLoginAttempts
+from pisync.stores.embedded.lifetimes import EmbeddedLifetimes
 from pisync.stores.embedded.queries import EmbeddedQueries
 from pisync.stores.embedded.requests.store import EmbeddedRequests
 from pisync.stores.embedded.syncs import EmbeddedFinisher, EmbeddedStarter
@@ -36,6 +37,7 @@ class EmbeddedStore:
         self._registry = FleetRegistry(clocks, max_error_logs)
         self.queries = EmbeddedQueries(self._registry)
         self.fleets = EmbeddedFleetWriter(self._registry, self._writer)
+        self.lifetimes = EmbeddedLifetimes(self._registry, self._writer)
         self.starter = EmbeddedStarter(self._registry, self._writer)
         self.finisher = EmbeddedFinisher(self._registry, self._writer)
         self.requests = EmbeddedRequests(self._registry, self._writer)

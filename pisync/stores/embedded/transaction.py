@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from pisync.model.account import Account, TokenRevocation
 from pisync.model.clock import Clock
+from pisync.model.fleet import Lifetime
 from pisync.stores.base import NoSuchFleet
 from pisync.stores.changes import FleetChanges
 from pisync.stores.embedded.fleet_state import FleetState
@@ -23,6 +24,8 @@ class Transaction:
         self.changes: dict[FleetState, FleetChanges[FleetState]] = {}
         self.replaced: dict[str, FleetState | None] = {}
         """The fleets that are made, replaced or (None) deleted."""
+        self.lifetimes: dict[FleetState, Lifetime | None] = {}
+        """The lifetimes that are given, extended or (None) ended."""
         self.accounts: dict[str, Account | None] = {}
         """The accounts that are added, changed or (None) deleted, by key."""
         self.revocations: dict[str, TokenRevocation] = {}
@@ -34,7 +37,14 @@ class Transaction:
     def __bool__(self) -> bool:
         """Say whether there is anything to commit."""
         return any(
-            (self.changes, self.replaced, self.accounts, self.revocations, self.login_failures)
+            (
+                self.changes,
+                self.replaced,
+                self.lifetimes,
+                self.accounts,
+                self.revocations,
+                self.login_failures,
+            )
         )
 
     def fleet(self, name: str) -> FleetState:
@@ -59,6 +69,10 @@ class Transaction:
         """Return a fleet's clock as the mutations so far leave it."""
         changes = self.changes.get(fleet)
         return fleet.clock if changes is None else changes.clock
+
+    def lifetime_of(self, fleet: FleetState) -> Lifetime | None:
+        """Return a fleet's lifetime as the mutations so far leave it."""
+        return self.lifetimes.get(fleet, fleet.lifetime)
 
     def ended(self) -> list[FleetState]:
         """Return the fleets that are replaced or deleted."""
@@ -85,6 +99,8 @@ class Transaction:
         """Make everything true, in `fleets`, and tell it."""
         for fleet, changes in self.changes.items():
             fleet.apply(changes)
+        for fleet, lifetime in self.lifetimes.items():
+            fleet.lifetime = lifetime
         for name, new in self.replaced.items():
             if new is None:
                 fleets.pop(name, None)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from asyncpg import Record
 
 from pisync.model.clock import ClockView
-from pisync.model.fleet import DEFAULT_FLEET, FirstData, FleetView, Generated, Listed
+from pisync.model.fleet import DEFAULT_FLEET, FirstData, FleetView, Generated, Listed, NewTtl
 from pisync.model.outcome import STATUS_CODES, SUCCESS
 from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script
@@ -29,6 +29,7 @@ from pisync.stores.changes import FleetChanges
 from pisync.stores.postgres.commit import apply
 from pisync.stores.postgres.connection.connect import Connection
 from pisync.stores.postgres.database import ChunkSize, Database, Turns
+from pisync.stores.postgres.lifetimes import set_ttl
 from pisync.stores.postgres.queries import PostgresQueries
 from pisync.stores.postgres.requests.settings import keep_settings
 from pisync.stores.postgres.snapshot import load_fleet, readable
@@ -107,14 +108,21 @@ class PostgresFleetWriter:
         self._has_tombstones = asyncio.Event()
 
     async def put(
-        self, name: str, first: FirstData, profile: Profile, *, journal: int | None = None
+        self,
+        name: str,
+        first: FirstData,
+        profile: Profile,
+        *,
+        journal: int | None = None,
+        ttl: int | None = None,
     ) -> tuple[FleetView, bool]:
         made, size = None, journal or 0
         while made is None:
-            made = await self._replace(name, first, codec.write_profile(profile), None, size)
+            made = await self._replace(name, first, codec.write_profile(profile), None, size, ttl)
         await self._catch_up()
         clock = ClockView("real", 1.0, made.present)
-        return FleetView(name, made.fleet_id, made.devices, profile, clock, size), made.is_new
+        view = FleetView(name, made.fleet_id, made.devices, profile, clock, size, ttl)
+        return view.used(made.present), made.is_new
 
     async def reset(self, name: str) -> None:
         made = None
@@ -135,19 +143,28 @@ class PostgresFleetWriter:
         self._has_tombstones.set()
         await self._catch_up()
 
-    async def change_profile(self, name: str, change: Callable[[Profile], Profile]) -> FleetView:
+    async def change_profile(
+        self, name: str, change: Callable[[Profile], Profile], ttl: NewTtl | None = None
+    ) -> FleetView:
         async with self._changing.turn(name):
-            step = partial(self._change_profile, name, change)
+            step = partial(self._change_profile, name, change, ttl)
             profile = await self._database.persist(step)
         # Others may have changed it again.
         return (await self._queries.fleet(name))._replace(profile=profile)
 
     async def _change_profile(
-        self, name: str, change: Callable[[Profile], Profile], connection: Connection
+        self,
+        name: str,
+        change: Callable[[Profile], Profile],
+        ttl: NewTtl | None,
+        connection: Connection,
     ) -> Profile | None:
         changes = FleetChanges(await load_fleet(self._database, connection, name))
         changes.profile = change(changes.profile)
-        is_changed = await apply(connection, changes, self._max_error_logs) is not None
+        async with connection.transaction():
+            is_changed = await apply(connection, changes, self._max_error_logs) is not None
+            if is_changed and ttl is not None:
+                await set_ttl(connection, changes.fleet.fleet_id, ttl.seconds)
         return changes.profile if is_changed else None
 
     async def set_script(self, fleet: str, device_id: int, script: Script | None) -> None:
@@ -169,6 +186,10 @@ class PostgresFleetWriter:
                 _SET_SCRIPT, *key, steps, script.sticky, script.position
             )
         return is_set
+
+    def sweep_soon(self) -> None:
+        """Look for tombstones at once: there are new ones."""
+        self._has_tombstones.set()
 
     async def sweep(self) -> None:
         """Delete what tombstones name, bit by bit, until cancelled."""
@@ -192,6 +213,7 @@ class PostgresFleetWriter:
         profile: str | None,
         old: _Old | None,
         journal: int = 0,
+        ttl: int | None = None,
     ) -> _Made | None:
         """Make a fleet and put it into its place; None if that has changed meanwhile."""
         text = old.first_data if old else await asyncio.to_thread(codec.write_first, first)
@@ -214,7 +236,7 @@ class PostgresFleetWriter:
             STATUS_CODES,
             [counts[code] for code in STATUS_CODES],
         )
-        row = await self._database.call(partial(_put_in_place, arguments, journal))
+        row = await self._database.call(partial(_put_in_place, arguments, journal, ttl))
         self._has_tombstones.set()
         if row is None or row["is_new"] is None:
             return None
@@ -267,7 +289,7 @@ async def _announce(connection: Connection) -> tuple[int, int]:
 
 
 async def _put_in_place(
-    arguments: tuple[Any, ...], journal: int, connection: Connection
+    arguments: tuple[Any, ...], journal: int, ttl: int | None, connection: Connection
 ) -> Record | None:
     """Call `replace_fleet`; a fleet that is reset keeps its settings for requests."""
     name, old_id, new_id, *_ = arguments
@@ -281,4 +303,6 @@ async def _put_in_place(
         row = await connection.fetchrow(_REPLACE, *arguments)
         if row is not None and row["is_new"] is not None:
             await keep_settings(connection, new_id, journal, rules)
+            if ttl is not None:
+                await set_ttl(connection, new_id, ttl)
     return row

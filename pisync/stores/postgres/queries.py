@@ -20,8 +20,9 @@ _FLEET = """
     SELECT
         fleet_id, name, profile, fleet_time, wall_time, speed, steady_now(),
         (SELECT journal FROM request_settings AS one WHERE one.fleet_id = fleets.fleet_id),
-        (SELECT sum(n)::bigint FROM status_counts WHERE status_counts.fleet_id = fleets.fleet_id)
-    FROM fleets"""
+        (SELECT sum(n)::bigint FROM status_counts WHERE status_counts.fleet_id = fleets.fleet_id),
+        ttl, used_at + wall_now() - steady_now()
+    FROM fleets LEFT JOIN lifetimes USING (fleet_id)"""
 _FLEETS = f"""
     SELECT (SELECT count(*) FROM fleets), page.*
     FROM (SELECT) AS one LEFT JOIN LATERAL (
@@ -111,9 +112,13 @@ class PostgresQueries:
         return self._view((await self._of_fleet(f"{_FLEET} WHERE name = $1", name))[0])
 
     def _view(self, row: Iterable[Any]) -> FleetView:
-        fleet_id, name, profile, fleet_time, wall_time, speed, now, journal, devices = row
+        (fleet_id, name, profile, fleet_time, wall_time, speed, now, journal, devices) = row[:9]
+        ttl, used_at = row[9:]
         clock = Clock(fleet_time, wall_time, speed).view(self._database.real_time(now))
-        return FleetView(name, fleet_id, devices, codec.read_profile(profile), clock, journal or 0)
+        view = FleetView(
+            name, fleet_id, devices, codec.read_profile(profile), clock, journal or 0, ttl
+        )
+        return view if ttl is None else view.used(used_at)
 
     async def device(self, fleet: str, device_id: int) -> Device:
         (row,) = await self._of_fleet(_DEVICE, fleet, device_id)

@@ -10,12 +10,13 @@ from pisync.stores.postgres.accounts import PostgresAccounts, PostgresLoginAttem
 from pisync.stores.postgres.begin_queue import BeginQueue
 from pisync.stores.postgres.connection.address import Address
 from pisync.stores.postgres.connection.connect import reason
+from pisync.stores.postgres.connection.migrate import alone, migrate
 from pisync.stores.postgres.connection.progress import waiting
 from pisync.stores.postgres.database import Database
 from pisync.stores.postgres.finisher import PostgresFinisher
 from pisync.stores.postgres.fleet_writer import PostgresFleetWriter
+from pisync.stores.postgres.lifetimes import PostgresLifetimes
 from pisync.stores.postgres.listener import Listener
-from pisync.stores.postgres.migrate import alone, migrate
 from pisync.stores.postgres.notifications import ObserverHolder
 from pisync.stores.postgres.queries import PostgresQueries
 from pisync.stores.postgres.requests.settings import KnownSettings
@@ -38,6 +39,9 @@ class PostgresStore:
         self.queries = PostgresQueries(database)
         self.fleets = PostgresFleetWriter(
             database, self.queries, self._listener.catch_up, max_error_logs
+        )
+        self.lifetimes = PostgresLifetimes(
+            database, self.fleets.sweep_soon, self._listener.catch_up
         )
         self.starter = BeginQueue(database, holder, max_error_logs)
         self.finisher = PostgresFinisher(database, holder, max_error_logs)

@@ -134,6 +134,17 @@ request_counts = Table(
     Column("n", BigInteger, nullable=False),
 )
 
+lifetimes = Table(
+    "lifetimes",
+    metadata,
+    # Of the fleets that are deleted when nobody uses them for so many seconds. A table of its own:
+    # it is written every few seconds, and `fleets` is read by every call.
+    Column("fleet_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("ttl", Integer, nullable=False),
+    # When somebody used it: wall clock on SQLite, steady time on PostgreSQL.
+    Column("used_at", BigInteger, nullable=False),
+)
+
 accounts = Table(
     "accounts",
     metadata,

@@ -12,7 +12,7 @@ from pisync.auth.accounts import USERNAME
 from pisync.model.account import SCOPES
 from pisync.model.clock import MAX_SPEED
 from pisync.model.device import MAX_DEVICE_ID
-from pisync.model.fleet import FLEET_NAME, MAX_DEVICES
+from pisync.model.fleet import FLEET_NAME, MAX_DEVICES, MAX_TTL, MIN_TTL
 from pisync.model.outcome import FAILURES, STATUS_CODES
 from pisync.model.parsing import profile
 from pisync.model.parsing.fields import (
@@ -167,6 +167,23 @@ class FleetSummarySchema(Schema):
     devices = Int(required=True, validate=validate.Range(0, MAX_DEVICES))
     seed = Int(required=True, metadata={"description": "The effective seed, as in the profile."})
     clock = fields.Nested(ClockSchema, required=True)
+    ttl = Int(
+        required=True,
+        allow_none=True,
+        validate=validate.Range(MIN_TTL, MAX_TTL),
+        metadata={
+            "description": "Seconds without a request or an open stream after which the fleet is"
+            " deleted; null: never."
+        },
+    )
+    expires_at = Timestamp(
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "When that is, within a minute, if nobody uses the fleet before: by the"
+            " wall clock, not in fleet time."
+        },
+    )
 
 
 class FleetSchema(FleetSummarySchema):

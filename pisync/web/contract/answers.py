@@ -365,7 +365,15 @@ _PROFILE = {
     "max_pending": 1000000,
 }
 _CLOCK = {"mode": "real", "speed": 1.0, "now": "2026-11-22T08:15:30.250000Z"}
-_FLEET = {"name": "suite-1", "devices": 1000, "seed": 7, "profile": _PROFILE, "clock": _CLOCK}
+_FLEET = {
+    "name": "suite-1",
+    "devices": 1000,
+    "seed": 7,
+    "profile": _PROFILE,
+    "clock": _CLOCK,
+    "ttl": 3600,
+    "expires_at": "2026-11-22T09:15:30.250000Z",
+}
 _MOVED = {"now": "2026-11-22T09:15:30.250000Z", "finished": 3}
 
 _THE_FLEET = Answer(HTTPStatus.OK, "The fleet.", FleetSchema(), _FLEET)

@@ -14,6 +14,8 @@ from pisync.model.device import MAX_DEVICE_ID
 from pisync.model.fleet import (
     FLEET_NAME,
     MAX_DEVICES,
+    MAX_TTL,
+    MIN_TTL,
     DeviceSpec,
     FirstData,
     Generated,
@@ -131,17 +133,36 @@ class FleetsQuery(Schema):
     )
 
 
+def _ttl(**options: Any) -> Int:
+    return Int(
+        allow_none=True,
+        validate=validate.Range(MIN_TTL, MAX_TTL),
+        metadata={
+            "description": "Seconds without a request or an open stream after which the fleet is"
+            " deleted. null: never. The fleet `default` can have none."
+        },
+        **options,
+    )
+
+
 class FleetBody(Schema):
     """A fleet to create."""
 
     devices = FirstDataField(required=True)
     profile = fields.Nested(ProfileSchema, load_default=dict)
+    ttl = _ttl(load_default=None)
 
 
-class ProfileBody(Schema):
-    """The changes to a fleet's profile."""
+class FleetChangesBody(Schema):
+    """The changes to a fleet: to its profile, to its ttl, or to both."""
 
-    profile = fields.Nested(ProfileSchema, required=True)
+    profile = fields.Nested(ProfileSchema)
+    ttl = _ttl()
+
+    @validates_schema(skip_on_field_errors=True)
+    def _is_a_change(self, data: Mapping[str, Any], **_: object) -> None:
+        if not data:
+            raise ValidationError({"profile": ["Give the profile or the ttl."]})
 
 
 class ClockBody(Schema):

@@ -229,6 +229,8 @@ def _fleet(of: FleetView, **details: object) -> Json:
         "seed": of.profile.seed,
         **details,
         "clock": clock(of.clock),
+        "ttl": of.ttl,
+        "expires_at": None if of.expires_at is None else timestamp.render(of.expires_at),
     }
 
 

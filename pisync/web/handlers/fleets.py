@@ -9,6 +9,7 @@ from aiohttp import hdrs, web
 from marshmallow import ValidationError
 
 from pisync import keys
+from pisync.model.fleet import DEFAULT_FLEET, NewTtl
 from pisync.model.parsing.errors import InvalidValue, refusals
 from pisync.model.parsing.profile import OutcomeSchema
 from pisync.model.plans.profile import new_profile
@@ -20,9 +21,9 @@ from pisync.web.contract.fleet_schemas import (
     AdvanceBody,
     ClockBody,
     FleetBody,
+    FleetChangesBody,
     FleetsQuery,
     ForecastQuery,
-    ProfileBody,
     ScriptBody,
     listed_devices,
 )
@@ -44,7 +45,7 @@ from pisync.web.contract.request import (
 FLEET_LIMIT = 16 * 1024 * 1024
 """The largest body that makes a fleet, in bytes."""
 
-_FLEET, _PROFILE, _CLOCK = FleetBody(), ProfileBody(), ClockBody()
+_FLEET, _CHANGES, _CLOCK = FleetBody(), FleetChangesBody(), ClockBody()
 _ADVANCE, _SCRIPT, _OUTCOME = AdvanceBody(), ScriptBody(), OutcomeSchema()
 
 
@@ -71,23 +72,25 @@ async def list_fleets(request: web.Request) -> web.Response:
 
 async def get_fleet(request: web.Request) -> web.Response:
     """Return a fleet: its size, its profile with the effective seed, and its clock."""
-    return rendering.answer(
-        rendering.fleet(await request.app[keys.SIMULATOR].queries.fleet(_name(request)))
-    )
+    fleet = await request.app[keys.SIMULATOR].queries.fleet(_name(request))
+    # This request names it.
+    return rendering.answer(rendering.fleet(fleet.used(request.app[keys.CLOCKS].wall())))
 
 
 async def put_fleet(request: web.Request) -> web.Response:
     """Create or replace a fleet.
 
     `devices` is a count or a list. Counted devices, and listed ones that leave fields out, start as
-    synced at the time of the call. The body may have up to 16 MiB.
+    synced at the time of the call. The body may have up to 16 MiB. With a `ttl`, the fleet is
+    deleted when no request has named it, and no open stream has followed it, for so many seconds.
     """
     body = await read_body(request, _parse_fleet, FLEET_LIMIT)
-    name, devices = _name(request), body["devices"]
+    name, devices, ttl = _name(request), body["devices"], body["ttl"]
+    _check_ttl(name, ttl)
     try:
         async with request.app[keys.DEVICE_LIMIT].reserve(name, devices.size):
             fleet, is_new = await request.app[keys.SIMULATOR].fleets.put(
-                name, devices, new_profile(body["profile"], random_seed())
+                name, devices, new_profile(body["profile"], random_seed()), ttl
             )
     except TooManyDevices as exc:
         raise invalid({"devices": [str(exc)]}) from None
@@ -97,6 +100,16 @@ async def put_fleet(request: web.Request) -> web.Response:
             rendering.fleet(fleet), HTTPStatus.CREATED, {hdrs.LOCATION: location}
         )
     return rendering.answer(rendering.fleet(fleet))
+
+
+def _check_ttl(fleet: str, ttl: int | None) -> None:
+    """Refuse to have the default fleet forgotten.
+
+    Raises:
+        Problem: 422.
+    """
+    if fleet == DEFAULT_FLEET and ttl is not None:
+        raise invalid({"ttl": ["Must be null: the fleet `default` stays."]})
 
 
 def _parse_fleet(text: bytes) -> Any:
@@ -133,10 +146,13 @@ def _slices(long_list: LongList) -> Iterator[list[Any]]:
 
 
 async def patch_fleet(request: web.Request) -> web.Response:
-    """Change a fleet's profile for attempts that start from now on."""
-    changes = (await read_json(request, _PROFILE))["profile"]
+    """Change a fleet: its profile, for attempts that start from now on, and its ttl."""
+    body, name = await read_json(request, _CHANGES), _name(request)
+    ttl = NewTtl(body["ttl"]) if "ttl" in body else None
+    _check_ttl(name, ttl and ttl.seconds)
+    changes = body.get("profile", {})
     fleet = await request.app[keys.SIMULATOR].fleets.change_profile(
-        _name(request), lambda profile: dataclasses.replace(profile, **changes)
+        name, lambda profile: dataclasses.replace(profile, **changes) if changes else profile, ttl
     )
     return rendering.answer(rendering.fleet(fleet))
 

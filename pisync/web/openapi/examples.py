@@ -9,7 +9,7 @@ from pisync.web.contract.fleet_schemas import (
     AdvanceBody,
     ClockBody,
     FleetBody,
-    ProfileBody,
+    FleetChangesBody,
     ScriptBody,
 )
 from pisync.web.contract.schemas import (
@@ -65,7 +65,8 @@ BODIES: Mapping[type[Schema], Examples] = {
             },
         },
     },
-    ProfileBody: {
+    FleetChangesBody: {
+        "Forgotten after an hour without use": {"ttl": 3600},
         "Every sync fails": {
             "profile": {
                 "outcomes": [

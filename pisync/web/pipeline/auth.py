@@ -1,7 +1,7 @@
 """Who may call what: one middleware, since each costs every request its time."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -97,11 +97,14 @@ class Guard:
 GUARD = web.AppKey("GUARD", Guard)
 
 
-def guarding(guard: Guard, access: Mapping[Handler, str | None]) -> Middleware:
+def guarding(
+    guard: Guard, access: Mapping[Handler, str | None], named: Callable[[str], None]
+) -> Middleware:
     """Return the middleware that lets requests pass to the handlers that their tokens open.
 
     `access` says for a handler which scope it takes, or None if it is open to all. Any other
-    handler, such as the router's own for a path that is not there, takes a valid token.
+    handler, such as the router's own for a path that is not there, takes a valid token. `named` is
+    called with the fleet of each request that passes.
     """
 
     @web.middleware
@@ -115,6 +118,8 @@ def guarding(guard: Guard, access: Mapping[Handler, str | None]) -> Middleware:
             claims = await guard.admit(request.headers, scope, request_id)
             request[keys.CLAIMS], bound = claims, claims.fleet
         request[keys.FLEET] = addressed_fleet(request.headers, found.get("fleet"), bound, scope)
+        if scope is not None or "fleet" in found:
+            named(request[keys.FLEET])
         return await handler(request)
 
     return guarded

@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from aiohttp import HttpVersion11, hdrs, web
 
-from pisync.keys import DRAINING, RequestHandler
+from pisync.keys import DRAINING, IDLE_FLEETS, RequestHandler
 from pisync.model.account import DEVICES
 from pisync.web.contract.problems import Problem
 from pisync.web.contract.rendering import Rendered
@@ -142,6 +142,7 @@ class FastPath:
         self._lines = _Remembered[Target]()
         self._seen: set[int] = set()
         """Hashes of header lines that came once: what comes again is worth its place."""
+        self._named = app[IDLE_FLEETS].named
 
     # In front of aiohttp
 
@@ -260,6 +261,7 @@ class FastPath:
         call, fleet = target.call, head.fleet
         status = CLIENT_GONE
         try:
+            self._named(fleet)
             rendered = await call.answer(self._app, fleet, target.argument)
             status = rendered.status
         except asyncio.CancelledError:

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import asyncpg
 
 from pisync.stores.postgres.connection.address import Address
-from pisync.stores.postgres.migrate import migrate
+from pisync.stores.postgres.connection.migrate import migrate
 
 with warnings.catch_warnings():
     # It complains about machines that nobody logs into.

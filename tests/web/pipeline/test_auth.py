@@ -82,7 +82,7 @@ async def client(aiohttp_client: AiohttpClient, tokens: CountingTokens) -> Clien
     app = web.Application(
         middlewares=[
             observe(RequestObserver(Metrics(), access_log=False)),
-            guarding(Guard(tokens), access),
+            guarding(Guard(tokens), access, lambda _: None),
         ]
     )
     app.router.add_post("/login", say_open)
@@ -504,7 +504,7 @@ async def rotated(aiohttp_client: AiohttpClient) -> Client:
     app = web.Application(
         middlewares=[
             observe(RequestObserver(Metrics(), access_log=False)),
-            guarding(Guard(tokens), {say_who: "devices"}),
+            guarding(Guard(tokens), {say_who: "devices"}, lambda _: None),
         ]
     )
     app.router.add_get("/devices", say_who)

@@ -20,7 +20,7 @@ from pisync.model.account import (
 )
 from pisync.model.clock import Clock
 from pisync.model.device import Device, ErrorLog
-from pisync.model.fleet import Count
+from pisync.model.fleet import Count, Lifetime
 from pisync.model.parsing.faults import read_rules, write_rules
 from pisync.model.timestamp import SECOND, from_seconds
 from pisync.stores.base import (
@@ -156,6 +156,8 @@ class SqliteFile:
         for changes in transaction.changes.values():
             if not transaction.has_ended(changes.fleet):
                 yield from self._statements_of(changes)
+        if transaction.lifetimes:
+            yield from self._lifetimes_of(transaction)
         accounts = transaction.accounts.items()
         yield (
             "DELETE FROM accounts WHERE key = ?",
@@ -209,6 +211,26 @@ class SqliteFile:
         yield (
             _UPSERT["tallies"],
             [(fleet_id, *count, added) for count, added in changes.counts.items()],
+        )
+
+    def _lifetimes_of(self, transaction: Transaction) -> Iterator[Statement]:
+        passed = self._clocks.wall() - self._clocks.monotonic()
+        lifetimes = [
+            (fleet.generation, lifetime)
+            for fleet, lifetime in transaction.lifetimes.items()
+            if not transaction.has_ended(fleet)
+        ]
+        yield (
+            "DELETE FROM lifetimes WHERE fleet_id = ?",
+            [(fleet_id,) for fleet_id, lifetime in lifetimes if lifetime is None],
+        )
+        yield (
+            _UPSERT["lifetimes"],
+            [
+                (fleet_id, lifetime.ttl, lifetime.used_at + passed)
+                for fleet_id, lifetime in lifetimes
+                if lifetime is not None
+            ],
         )
 
     def _fleet_row(
@@ -295,6 +317,9 @@ class SqliteFile:
         )
         # The wall clock may have stepped back while nobody looked; fleet time never does.
         fleet.clock = fleet.clock.moved_to(_latest_attempt(fleet, devices), monotonic)
+        for ttl, used_at in self._rows("lifetimes", fleet_id):
+            unused = max(self._clocks.wall() - used_at, 0)
+            fleet.lifetime = Lifetime(ttl, monotonic - unused)
         fleet.restore(
             devices,
             {row[0]: codec.read_script(*row[1:]) for row in self._rows("scripts", fleet_id)},

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
 
 from pisync.model.account import (
     Account,
@@ -33,6 +35,7 @@ from pisync.stores.embedded.sqlite.group_commit import GroupCommitWriter
 from pisync.stores.embedded.sqlite.opening import APPLICATION_ID
 from pisync.stores.embedded.store import EmbeddedStore
 from pisync.stores.embedded.transaction import Transaction
+from pisync.stores.schema import migrations
 from tests.conftest import ManualTime
 from tests.support.stores.harness import SqliteHarness
 from tests.support.stores.recording_observer import (
@@ -231,10 +234,9 @@ class TestSchema:
         await store.accounts.add(Account("Alice", b"hash", ("devices",)))
         pending = await start(store, 1, 2)
         await store.close()
-        with closing(sqlite3.connect(home.path)) as file:
-            file.executescript(
-                "DROP TABLE restrictions; UPDATE alembic_version SET version_num = '0001'"
-            )
+        engine = create_engine(f"sqlite:///{home.path}", poolclass=NullPool)
+        with engine.begin() as connection:
+            migrations.downgrade(connection, "0001")
         store = new_store(home)
         await store.open(heard)
         assert [await store.queries.device(F, 1), await store.queries.device(F, 2)] == pending

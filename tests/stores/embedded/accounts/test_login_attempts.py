@@ -3,8 +3,8 @@ import itertools
 import pytest
 
 from pisync.model.account import LoginDecision, LoginPermit
+from pisync.stores.embedded.accounts.login_attempts import EmbeddedLoginAttempts
 from pisync.stores.embedded.fleet_registry import FleetRegistry
-from pisync.stores.embedded.login_attempts import EmbeddedLoginAttempts
 from pisync.stores.embedded.writers import ImmediateWriter
 from tests.conftest import ManualTime
 

@@ -1,0 +1,4 @@
+"""Accounts of a single process, and the passwords that are tried.
+
+Imports what `stores.embedded` does.
+"""
