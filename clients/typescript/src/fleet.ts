@@ -8,6 +8,12 @@ export interface FleetOptions extends Omit<ClientOptions, "fleet"> {
   adminToken?: string;
 }
 
+/** How a fleet is made. */
+export interface ReplaceOptions extends CallOptions {
+  /** Seconds without a request or an open stream after which the server deletes it. Default: null, never. */
+  ttl?: number | null | undefined;
+}
+
 /** Which attempts to forecast. */
 export interface ForecastOptions extends CallOptions {
   /** How many, at most 1,000. Default: 20. */
@@ -60,14 +66,19 @@ export class FleetClient extends PisyncClient {
   replace(
     devices: number | readonly DeviceSpec[] = 10,
     profile: Partial<Profile> = {},
-    options?: CallOptions,
+    { ttl = null, ...options }: ReplaceOptions = {},
   ): Promise<FleetView> {
-    return this.control("PUT", "", { ...options, body: { devices, profile } });
+    return this.control("PUT", "", { ...options, body: { devices, profile, ttl } });
   }
 
   /** Change what `profile` names, for attempts that start from now on. */
   changeProfile(profile: Partial<Profile>, options?: CallOptions): Promise<FleetView> {
     return this.control("PATCH", "", { ...options, body: { profile } });
+  }
+
+  /** Have the server delete the fleet after so many seconds without use; null: never. */
+  changeTtl(ttl: number | null, options?: CallOptions): Promise<FleetView> {
+    return this.control("PATCH", "", { ...options, body: { ttl } });
   }
 
   /** Delete the fleet, its pending syncs with it. */

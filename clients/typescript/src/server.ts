@@ -11,6 +11,8 @@ export interface FleetSpec {
   devices?: number | readonly DeviceSpec[];
   /** What differs from the default profile. */
   profile?: Partial<Profile>;
+  /** Seconds after which the server forgets it, should the test run die. Default: an hour. */
+  ttl?: number | null;
 }
 
 /** How to start a server where `PISYNC_URL` names none. */
@@ -26,6 +28,7 @@ export interface ServerOptions {
 /** A scope of a token. */
 export type Scope = "devices" | "admin";
 
+const FLEET_SECONDS = 3600;
 const TOKEN_SECONDS = 86_400; // outlives a day in the debugger
 
 /** A server for tests, and what it takes to be let in. */
@@ -63,9 +66,9 @@ export class PisyncServer {
   }
 
   /** Make a fleet with a name of its own. Whoever makes it deletes it. */
-  async newFleet({ devices = 10, profile }: FleetSpec = {}): Promise<FleetClient> {
+  async newFleet({ devices = 10, profile, ttl = FLEET_SECONDS }: FleetSpec = {}): Promise<FleetClient> {
     const fleet = this.fleet(`test-${randomBytes(6).toString("hex")}`);
-    await fleet.replace(devices, { seed: 1, ...profile });
+    await fleet.replace(devices, { seed: 1, ...profile }, { ttl });
     return fleet;
   }
 

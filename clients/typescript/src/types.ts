@@ -162,6 +162,10 @@ export interface FleetView {
   profile: Profile;
   /** Its clock. */
   clock: Clock;
+  /** Seconds without a request or an open stream after which it is deleted; null: never. */
+  ttl: number | null;
+  /** When that is, if nobody uses it before; by the wall clock. */
+  expires_at: Timestamp | null;
 }
 
 /** A fleet's time after it was moved, and how many syncs that finished. */

@@ -21,9 +21,17 @@ test("a fleet is made, changed, reset and deleted", async ({ pisyncServer }) => 
   await expect(suite.sync(8)).rejects.toMatchObject({ status: 409 });
   await suite.reset();
   expect(await suite.stats()).toMatchObject({ pending: 0, attempts: 0 });
-  expect((await suite.replace()).devices).toBe(10);
+  expect(await suite.replace()).toMatchObject({ devices: 10, ttl: null, expires_at: null });
+  expect((await suite.replace(1, {}, { ttl: 60 })).ttl).toBe(60);
+  expect((await suite.changeTtl(600)).ttl).toBe(600);
   expect(await suite.delete()).toBeUndefined();
   await expect(suite.view()).rejects.toMatchObject({ status: 404 });
+});
+
+test("the server forgets it an hour after its test run has died", async ({ pisync }) => {
+  const { ttl, expires_at } = await pisync.view();
+  expect(ttl).toBe(3600);
+  expect(Math.abs(Date.parse(expires_at!) - Date.now() - 3_600_000)).toBeLessThan(60_000);
 });
 
 test("its time stands, moves and runs", async ({ pisync }) => {

@@ -68,6 +68,8 @@ export interface Fleet {
   seed: number;
   clock: Clock;
   profile: Profile;
+  ttl: number | null;
+  expires_at: string | null;
 }
 
 /** In seconds. */

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pisync.model.clock import MAX_SPEED, ClockView
 from pisync.model.device import MAX_DEVICE_ID, Device, ErrorLog
-from pisync.model.fleet import FLEET_NAME, MAX_DEVICES, FleetView, Ledger, Stats
+from pisync.model.fleet import FLEET_NAME, MAX_DEVICES, MAX_TTL, MIN_TTL, FleetView, Ledger, Stats
 from pisync.model.outcome import FAILURES, STATUS_CODES, SUCCEEDED, Outcome
 from pisync.model.plans.delay import MAX_DELAY, ConstantDelay, LognormalDelay, UniformDelay
 from pisync.model.plans.draw import Draw
@@ -65,7 +65,14 @@ profiles = st.builds(
 )
 names = st.from_regex(FLEET_NAME, fullmatch=True)
 fleets = st.builds(
-    FleetView, names, counts, st.integers(0, MAX_DEVICES), profile=profiles, clock=clocks
+    FleetView,
+    names,
+    counts,
+    st.integers(0, MAX_DEVICES),
+    profile=profiles,
+    clock=clocks,
+    ttl=st.none() | st.integers(MIN_TTL, MAX_TTL),
+    expires_at=st.none() | moments,
 )
 failed = st.dictionaries(st.sampled_from(FAILURES), st.dictionaries(messages, counts, max_size=3))
 ledgers = st.builds(Ledger, counts, counts, counts, counts, failed, counts, counts, counts)
@@ -150,6 +157,8 @@ def test_a_fleet_is_written_so_that_its_schema_reads_the_same(fleet: FleetView) 
         "seed": fleet.profile.seed,
         "profile": schemas.ProfileSchema().load(shown["profile"]),
         "clock": fleet.clock._asdict(),
+        "ttl": fleet.ttl,
+        "expires_at": fleet.expires_at,
     }
     assert Profile(**read["profile"]) == fleet.profile
     assert faults(shown, "Fleet") == []

@@ -5,6 +5,7 @@ import { DEFAULT_FLEET, pathOf } from "../api.js";
 import { Failure, Field, number, numeric, useId } from "../parts.js";
 import { html, useState } from "../preact.js";
 import { go, href, isFleetName } from "../route.js";
+import { exact, span } from "../time.js";
 
 /** @param {{ fleet: string, fleets: Reading<Fleet[]> }} props */
 export function Fleets({ fleet, fleets }) {
@@ -29,11 +30,12 @@ function List({ fleet, fleets }) {
           <th scope="col" class="figure">Devices</th>
           <th scope="col" class="figure">Seed</th>
           <th scope="col">Clock</th>
+          <th scope="col">Forgotten after</th>
         </tr>
       </thead>
       <tbody>
         ${fleets.map(
-          ({ name, devices, seed, clock }) => html`<tr
+          ({ name, devices, seed, clock, ttl, expires_at }) => html`<tr
             key=${name}
             aria-current=${name === fleet ? "true" : undefined}
           >
@@ -41,6 +43,7 @@ function List({ fleet, fleets }) {
             <td class="figure">${number(devices)}</td>
             <td class="figure mono">${seed}</td>
             <td>${clock.mode === "real" ? `${number(clock.speed)}×` : "held"}</td>
+            <td title=${expires_at && exact(expires_at)}>${ttl === null ? "never" : span(ttl)}</td>
           </tr>`,
         )}
       </tbody>
