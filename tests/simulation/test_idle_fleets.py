@@ -37,7 +37,7 @@ class House:
 
     async def make(self, *names: str, ttl: int | None = TTL) -> None:
         for name in names:
-            await self.store.fleets.put(name, Generated(3), Profile(seed=1), ttl)
+            await self.store.fleets.put(name, Generated(3), Profile(seed=1), ttl=ttl)
 
     async def names(self) -> list[str]:
         return [fleet.name for fleet in await fleets(self.store)]

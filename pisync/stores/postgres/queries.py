@@ -112,8 +112,8 @@ class PostgresQueries:
         return self._view((await self._of_fleet(f"{_FLEET} WHERE name = $1", name))[0])
 
     def _view(self, row: Iterable[Any]) -> FleetView:
-        (fleet_id, name, profile, fleet_time, wall_time, speed, now, journal, devices) = row[:9]
-        ttl, used_at = row[9:]
+        fleet_id, name, profile, fleet_time, wall_time, speed, now, journal, *rest = row
+        devices, ttl, used_at = rest
         clock = Clock(fleet_time, wall_time, speed).view(self._database.real_time(now))
         view = FleetView(
             name, fleet_id, devices, codec.read_profile(profile), clock, journal or 0, ttl

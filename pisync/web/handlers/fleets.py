@@ -90,7 +90,7 @@ async def put_fleet(request: web.Request) -> web.Response:
     try:
         async with request.app[keys.DEVICE_LIMIT].reserve(name, devices.size):
             fleet, is_new = await request.app[keys.SIMULATOR].fleets.put(
-                name, devices, new_profile(body["profile"], random_seed()), ttl
+                name, devices, new_profile(body["profile"], random_seed()), ttl=ttl
             )
     except TooManyDevices as exc:
         raise invalid({"devices": [str(exc)]}) from None

@@ -20,7 +20,7 @@ A_LONG_TIME = TTL + 0.5
 
 async def make(store: Store, *names: str, ttl: int | None = TTL) -> None:
     for name in names:
-        await store.fleets.put(name, Generated(3), PROFILE, ttl)
+        await store.fleets.put(name, Generated(3), PROFILE, ttl=ttl)
 
 
 async def names(store: Store) -> list[str]:
@@ -42,7 +42,7 @@ class TestTtl:
     async def test_counts_from_when_the_fleet_is_made(
         self, store: Store, home: StoreHarness
     ) -> None:
-        made, is_new = await store.fleets.put("short", TWENTY, PROFILE, 60)
+        made, is_new = await store.fleets.put("short", TWENTY, PROFILE, ttl=60)
         assert is_new
         listed = (await fleets(store))[1]
         for view in (made, listed, await store.queries.fleet("short")):
