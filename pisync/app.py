@@ -2,8 +2,9 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import NamedTuple
 
 from aiohttp import web
@@ -21,7 +22,7 @@ from pisync.config.jwt_secret import (
 )
 from pisync.config.settings import Settings
 from pisync.model.first_fleet import first_fleet
-from pisync.model.fleet import DEFAULT_FLEET, FirstData, Generated
+from pisync.model.fleet import DEFAULT_FLEET, FirstData, FleetDefinition, Generated
 from pisync.model.parsing.profile import parse_profile
 from pisync.model.plans.profile import new_profile
 from pisync.simulation.device_limit import DeviceLimit
@@ -37,7 +38,7 @@ from pisync.web.handlers.page_cache import (
     PAGES,
     PageCache,
 )
-from pisync.web.handlers.pages import OPENAPI, prepare_pages
+from pisync.web.handlers.pages import FLEETS_SCHEMA, OPENAPI, prepare_pages
 from pisync.web.pipeline.allowed_hosts import ALLOWED_HOSTS, allowed_hosts
 from pisync.web.pipeline.auth import (
     GUARD,
@@ -62,7 +63,7 @@ _DRAIN_SECONDS = 1.0
 
 
 class CannotStart(Exception):
-    """The settings ask for what can't be had; the text says what, and what to do."""
+    """The settings ask for what can't be had; each line of the text says what, and what to do."""
 
 
 class StartReport(NamedTuple):
@@ -81,7 +82,8 @@ def create_app(settings: Settings, *, clocks: MachineClocks = SYSTEM_CLOCKS) -> 
         CannotStart: The settings ask for what can't be had.
     """
     metrics = Metrics()
-    store = _store(settings, clocks)
+    definitions = _definitions(settings)
+    store = _store(settings, clocks, definitions)
     tokens = Tokens(
         _secret(settings),
         settings.token_ttl,
@@ -93,6 +95,7 @@ def create_app(settings: Settings, *, clocks: MachineClocks = SYSTEM_CLOCKS) -> 
     app = web.Application()
     app[keys.SETTINGS] = settings
     app[keys.CLOCKS] = clocks
+    app[keys.FLEET_DEFINITIONS] = definitions
     app[keys.METRICS] = metrics
     app[keys.TOKENS] = tokens
     app[keys.STORE] = store
@@ -105,6 +108,7 @@ def create_app(settings: Settings, *, clocks: MachineClocks = SYSTEM_CLOCKS) -> 
     app[keys.DEVICE_LIMIT] = DeviceLimit(store.queries, settings.max_devices)
     app[PAGES] = PageCache()
     app[OPENAPI] = _openapi_document
+    app[FLEETS_SCHEMA] = _fleets_schema
     app[keys.DRAINING] = asyncio.Event()
     if settings.otlp_endpoint is not None:
         _add_traces(app, settings.otlp_endpoint)
@@ -138,21 +142,74 @@ def _openapi_document() -> Mapping[str, object]:
     return document()
 
 
-def _store(settings: Settings, clocks: MachineClocks) -> Store:
+def _fleets_schema() -> Mapping[str, object]:
+    from pisync.web.openapi.fleets_schema import fleets_schema  # noqa: PLC0415
+
+    return fleets_schema()
+
+
+def _definitions(settings: Settings) -> Sequence[FleetDefinition]:
+    if settings.fleets is None:
+        return ()
+    # With its libraries, this takes long to import.
+    from pisync.fleet_files.reading import InvalidFleetFiles, read_fleet_files  # noqa: PLC0415
+
+    try:
+        entries = read_fleet_files(settings.fleets)
+    except InvalidFleetFiles as exc:
+        raise CannotStart(str(exc)) from exc
+    total = sum(entry.devices.size for entry in entries)
+    if total > settings.max_devices:
+        raise CannotStart(f"PISYNC_FLEETS: {total} devices are more than PISYNC_MAX_DEVICES.")
+    definitions = [
+        FleetDefinition(
+            entry.name,
+            entry.devices,
+            new_profile(entry.profile, random_seed()),
+            entry.speed,
+            entry.scripts,
+        )
+        for entry in entries
+    ]
+    has_default = any(definition.name == DEFAULT_FLEET for definition in definitions)
+    if has_default and (settings.devices is not None or settings.profile):
+        raise CannotStart(
+            "PISYNC_FLEETS: it has the fleet `default`; set it there, or by PISYNC_DEVICES and"
+            " PISYNC_PROFILE, not both."
+        )
+    return definitions
+
+
+def _store(
+    settings: Settings, clocks: MachineClocks, definitions: Sequence[FleetDefinition]
+) -> Store:
     first: FirstData = first_fleet() if settings.devices is None else Generated(settings.devices)
     profile = new_profile(parse_profile(settings.profile), random_seed())
     # Imported only where they are used: with their libraries, these take longer than all the rest.
     if settings.store_is_shared:
         from pisync.stores.postgres.store import PostgresStore  # noqa: PLC0415
 
-        return PostgresStore(settings.store, first, profile, max_error_logs=settings.error_logs)
+        return PostgresStore(
+            settings.store,
+            first,
+            profile,
+            definitions=definitions,
+            max_error_logs=settings.error_logs,
+        )
     path = sqlite_path(settings.store)
     writer = None
     if path is not None:
         from pisync.stores.embedded.sqlite.group_commit import GroupCommitWriter  # noqa: PLC0415
 
         writer = GroupCommitWriter(path)
-    return EmbeddedStore(first, profile, clocks, writer=writer, max_error_logs=settings.error_logs)
+    return EmbeddedStore(
+        first,
+        profile,
+        clocks,
+        definitions=definitions,
+        writer=writer,
+        max_error_logs=settings.error_logs,
+    )
 
 
 def _add_traces(app: web.Application, endpoint: str) -> None:
@@ -242,14 +299,20 @@ async def _accounts(app: web.Application) -> AsyncIterator[None]:
 
 
 async def ineffective_settings(app: web.Application) -> list[str]:
-    """Return the variables that ask for another default fleet than the store was filled with."""
-    settings, fleet = app[keys.SETTINGS], await app[keys.STORE].queries.fleet(DEFAULT_FLEET)
+    """Return the variables that ask for other fleets than the store was filled with."""
+    settings, queries = app[keys.SETTINGS], app[keys.STORE].queries
+    fleet = await queries.fleet(DEFAULT_FLEET)
     changes = parse_profile(settings.profile)
     names = []
     if settings.devices not in (None, fleet.devices):
         names.append("PISYNC_DEVICES")
     if any(getattr(fleet.profile, name) != value for name, value in changes.items()):
         names.append("PISYNC_PROFILE")
+    for definition in app[keys.FLEET_DEFINITIONS]:
+        fleet = await queries.fleet(definition.name)
+        profile = replace(definition.profile, seed=fleet.profile.seed)
+        if (fleet.devices, fleet.profile) != (definition.first.size, profile):
+            names.append(f"PISYNC_FLEETS ({definition.name})")
     return names
 
 

@@ -1,7 +1,7 @@
 """Typed keys: what the application keeps for its handlers, and what is known of a request."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from aiohttp import web
 
@@ -12,6 +12,7 @@ from pisync.auth.tokens import (
 )
 from pisync.clocks import MachineClocks
 from pisync.config.settings import Settings
+from pisync.model.fleet import FleetDefinition
 from pisync.simulation.device_limit import DeviceLimit
 from pisync.simulation.events import Broker
 from pisync.simulation.idle_fleets import IdleFleets
@@ -23,6 +24,8 @@ RequestHandler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 SETTINGS = web.AppKey("SETTINGS", Settings)
 CLOCKS: web.AppKey[MachineClocks] = web.AppKey("CLOCKS")
+FLEET_DEFINITIONS: web.AppKey[Sequence[FleetDefinition]] = web.AppKey("FLEET_DEFINITIONS")
+"""The fleets that PISYNC_FLEETS describes."""
 STORE: web.AppKey[Store] = web.AppKey("STORE", Store)
 BROKER = web.AppKey("BROKER", Broker)
 SIMULATOR = web.AppKey("SIMULATOR", Simulator)

@@ -1,7 +1,6 @@
 """`pisync load`: its options, and its exit status."""
 # ruff: noqa: PLC0415 - what only a run needs is imported by it, as in pisync/cli/main.py
 
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,8 @@ import click
 from pisync.cli.options import (
     EXIT_FAILURE,
     EXIT_USAGE,
+    HOW_TO_BE_ADMIN,
+    UrlType,
     leave_with,
     secret_of,
     setting_options,
@@ -47,20 +48,10 @@ class _MixType(click.ParamType[Mix]):
             self.fail(str(exc), param, ctx)
 
 
-class _UrlType(click.ParamType[str]):
-    name = "url"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        # It is shown in messages: there must be no password in it.
-        if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", value):
-            self.fail("must be http://HOST:PORT, without user, password and query", param, ctx)
-        return value.rstrip("/")
-
-
 @click.command()
 @click.option(
     "--url",
-    type=_UrlType(),
+    type=UrlType(),
     help="the server  [default: at PISYNC_HOST and PISYNC_PORT, or http://127.0.0.1:8080]",
 )
 @click.option("--fleet", default="default", show_default=True, help="the fleet to load")
@@ -148,11 +139,7 @@ def _tokens(plan: LoadPlan, settings: Settings) -> "LoadTokens":
     secret = secret_of(settings)
     if secret is None:
         if settings.admin_password is None:
-            leave_with(
-                EXIT_USAGE,
-                "Set the server's PISYNC_JWT_SECRET or PISYNC_JWT_SECRET_FILE here, too, or its"
-                " PISYNC_ADMIN_PASSWORD.",
-            )
+            leave_with(EXIT_USAGE, HOW_TO_BE_ADMIN)
         admin = log_in(plan.url, "admin", settings.admin_password)
         return LoadTokens(admin, [admin])
     tokens = Tokens(secret, int(plan.seconds + plan.wait) + _SPARE_SECONDS)

@@ -7,6 +7,7 @@ at once.
 import click
 
 from pisync import __version__
+from pisync.cli.fleet_file_commands import apply, check
 from pisync.cli.healthcheck_command import healthcheck
 from pisync.cli.load_command import load
 from pisync.cli.serve_command import serve
@@ -29,5 +30,5 @@ def openapi() -> None:
     click.echo(orjson.dumps(document(), option=orjson.OPT_INDENT_2))
 
 
-for command in (healthcheck, load, serve, token):
+for command in (apply, check, healthcheck, load, serve, token):
     main.add_command(command)

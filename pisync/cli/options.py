@@ -1,5 +1,6 @@
 """What the commands share: options for settings, the secret, and how to exit with a message."""
 
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NoReturn, TypeVar
@@ -22,7 +23,24 @@ EXIT_FAILURE = 1
 EXIT_USAGE = 2
 """The exit status for mistakes in options, settings, and how it is called."""
 
+HOW_TO_BE_ADMIN = (
+    "Set the server's PISYNC_JWT_SECRET or PISYNC_JWT_SECRET_FILE here, too, or its"
+    " PISYNC_ADMIN_PASSWORD."
+)
+
 _Command = TypeVar("_Command", bound=Callable[..., None])
+
+
+class UrlType(click.ParamType[str]):
+    """A server's URL, without a slash at its end."""
+
+    name = "url"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        # It is shown in messages: there must be no password in it.
+        if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", value):
+            self.fail("must be http://HOST:PORT, without user, password and query", param, ctx)
+        return value.rstrip("/")
 
 
 def setting_options(*fields: str) -> Callable[[_Command], _Command]:

@@ -68,7 +68,7 @@ def serve(ready_file: Path | None, **options: str | None) -> None:
         ):
             runner.run(_serve(app, settings, ready_file))
     except CannotStart as exc:
-        _fail(EXIT_USAGE, str(exc))
+        _fail(EXIT_USAGE, *str(exc).splitlines())
     except (_CannotListen, CannotWriteReadyFile, UncompiledParser) as exc:
         _fail(EXIT_FAILURE, str(exc))
     log.info("stopped")

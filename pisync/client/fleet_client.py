@@ -38,6 +38,8 @@ Object = Mapping[str, object]
 """A JSON object to send: a profile, a device, a step of a script. Datetimes become timestamps."""
 
 _MAX_PAGE = 1000
+_SET_AFTERWARDS = ("clock", "scripts")
+"""What a fleet file has beside what makes a fleet."""
 
 
 class _Answer(NamedTuple):
@@ -143,6 +145,18 @@ class FleetClient:
         """
         body = {"devices": devices, "profile": profile or {}, "ttl": ttl}
         return fleet_of(self._admin("PUT", "", body).value)
+
+    def define(self, definition: Object) -> None:
+        """Make the fleet, or make it anew, as a fleet file describes one.
+
+        That is what `replace` sends, and perhaps a `"clock"`, and `"scripts"` by device id.
+        """
+        self._admin("PUT", "", {k: v for k, v in definition.items() if k not in _SET_AFTERWARDS})
+        if "clock" in definition:
+            self._admin("PUT", "/clock", definition["clock"])
+        scripts: Any = definition.get("scripts", {})
+        for device_id, steps in scripts.items():
+            self._admin("PUT", f"/devices/{device_id}/script", steps)
 
     def change_profile(self, profile: Object) -> FleetView:
         """Change what `profile` names, for attempts that begin from now on."""

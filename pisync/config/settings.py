@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, Self, cast
 
 from environs import Env, EnvValidationError, ValidationError
@@ -57,6 +58,7 @@ class Settings:
     bcrypt_cost: int = 12
     devices: int | None = None
     profile: Mapping[str, object] = field(default_factory=dict)
+    fleets: Path | None = None
     max_devices: int = 10_000_000
     error_logs: int = 100_000
     max_streams: int = 10_000

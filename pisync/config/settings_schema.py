@@ -249,6 +249,13 @@ def _login_failures(text: str) -> LoginFailures | None:
     )
 
 
+def _path(text: str) -> Path:
+    path = Path(text)
+    if not path.exists():
+        raise ValidationError(f"there is no file or folder {_quoted(text)}")
+    return path
+
+
 def _listed(text: str) -> list[str]:
     return [item.strip(" ") for item in text.split(",")]
 
@@ -366,6 +373,13 @@ VARIABLES = (
         _profile,
         "the default fleet's profile, as JSON, when it is first made",
         is_json=True,
+    ),
+    Variable(
+        "fleets",
+        _path,
+        "file, or folder of files, that describes fleets (.yaml, .json, .toml); those that are not"
+        " there yet are made at start",
+        "none",
     ),
     Variable(
         "max_devices",

@@ -1,7 +1,7 @@
 """A fleet: its first data, and the views that clients get of it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pisync.model.clock import ClockView
@@ -9,6 +9,7 @@ from pisync.model.device import Device, ErrorLog
 from pisync.model.outcome import SUCCESS
 from pisync.model.plans.profile import Profile
 from pisync.model.timestamp import SECOND
+from pisync.model.plans.script import Script
 
 DEFAULT_FLEET = "default"
 FLEET_NAME = r"[a-z0-9][a-z0-9-]{0,62}"
@@ -93,6 +94,25 @@ class NewTtl(NamedTuple):
     """A change of a fleet's ttl, in seconds; None: it stays for ever."""
 
     seconds: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FleetDefinition:
+    """A fleet to make.
+
+    Attributes:
+        name: Its name.
+        first: Its first data.
+        profile: What its attempts come to.
+        speed: How many times as fast as real time its clock runs; 0 is a manual clock.
+        scripts: The scripts of devices, by id.
+    """
+
+    name: str
+    first: FirstData
+    profile: Profile
+    speed: float = 1.0
+    scripts: Mapping[int, Script] = field(default_factory=dict)
 
 
 class FleetView(NamedTuple):

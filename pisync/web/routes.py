@@ -141,6 +141,7 @@ ROUTES = (
     Route("GET", "/docs", pages.get_docs, None, answers.DOCS),
     *(Route("GET", path, file, None) for path, file in pages.FILES.items()),
     Route("GET", "/openapi.json", pages.get_openapi, None, answers.OPENAPI),
+    Route("GET", "/fleets.schema.json", pages.get_fleets_schema, None, answers.FLEETS_SCHEMA),
     Route("GET", "/livez", health.livez, None, answers.LIVEZ),
     Route("GET", "/readyz", health.readyz, None, answers.READYZ),
     Route("GET", "/metrics", health.metrics, None, answers.METRICS),

@@ -67,7 +67,7 @@ def refusals(name: str = "_schema") -> Iterator[None]:
 def _invalid_value(messages: object) -> InvalidValue:
     errors: dict[str, list[str]] = {}
     count = 0
-    for path, texts in _flattened(messages):
+    for path, texts in flattened(messages):
         count += 1
         if count <= MAX_ERRORS:
             name = _cut(".".join(_cut(part, MAX_NAME) for part in path), 2 * MAX_NAME)
@@ -75,11 +75,11 @@ def _invalid_value(messages: object) -> InvalidValue:
     return InvalidValue(errors, count, is_complete=not _is_incomplete(messages))
 
 
-def _flattened(messages: object, path: tuple[str, ...] = ()) -> Iterator[_FieldErrors]:
+def flattened(messages: object, path: tuple[str, ...] = ()) -> Iterator[_FieldErrors]:
     """Yield the path and the texts of each field in marshmallow's nested messages."""
     if isinstance(messages, Mapping):
         for name, nested in messages.items():
-            yield from _flattened(nested, path if name == "_schema" else (*path, str(name)))
+            yield from flattened(nested, path if name == "_schema" else (*path, str(name)))
     else:
         yield path, [str(text) for text in (messages if isinstance(messages, list) else [messages])]
 

@@ -1,7 +1,9 @@
 """The store of one process: its state in memory, made true by a writer."""
 
+from collections.abc import Iterable
+
 from pisync.clocks import MachineClocks
-from pisync.model.fleet import DEFAULT_FLEET, FirstData
+from pisync.model.fleet import FirstData, FleetDefinition
 from pisync.model.plans.profile import Profile
 from pisync.stores.base import CannotOpen, StoreObserver, StoreUnavailable
 from pisync.stores.embedded.accounts.accounts import EmbeddedAccounts
@@ -13,6 +15,7 @@ from pisync.stores.embedded.queries import EmbeddedQueries
 from pisync.stores.embedded.requests.store import EmbeddedRequests
 from pisync.stores.embedded.syncs import EmbeddedFinisher, EmbeddedStarter
 from pisync.stores.embedded.writers import ImmediateWriter, Writer
+from pisync.stores.first_fleets import first_fleets, make_missing
 
 
 class EmbeddedStore:
@@ -28,11 +31,12 @@ class EmbeddedStore:
         profile: Profile,
         clocks: MachineClocks,
         *,
+        definitions: Iterable[FleetDefinition] = (),
         writer: Writer | None = None,
         max_error_logs: int = 100_000,
     ) -> None:
-        self._first = first
-        self._profile = profile
+        """Take the default fleet's first data and profile, and other fleets to make at first."""
+        self._first_fleets = first_fleets(first, profile, definitions)
         self._writer = writer or ImmediateWriter()
         self._registry = FleetRegistry(clocks, max_error_logs)
         self.queries = EmbeddedQueries(self._registry)
@@ -50,12 +54,11 @@ class EmbeddedStore:
         self._registry.restore(contents.fleets, contents.newest_generation)
         self.accounts.restore(contents.accounts, contents.revocations)
         self.login_attempts.restore(contents.login_failures)
-        if DEFAULT_FLEET not in self._registry.fleets:
-            try:
-                await self.fleets.put(DEFAULT_FLEET, self._first, self._profile)
-            except StoreUnavailable as exc:
-                await self.close()
-                raise CannotOpen(str(exc.__cause__ or exc)) from exc
+        try:
+            await make_missing(self, self._first_fleets)
+        except StoreUnavailable as exc:
+            await self.close()
+            raise CannotOpen(str(exc.__cause__ or exc)) from exc
 
     async def close(self) -> None:
         await self._writer.close()

@@ -1,11 +1,13 @@
 """The store that replicas share, put together from its parts."""
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import AsyncExitStack, suppress
 
-from pisync.model.fleet import DEFAULT_FLEET, FirstData
+from pisync.model.fleet import FirstData, FleetDefinition
 from pisync.model.plans.profile import Profile
-from pisync.stores.base import CannotOpen, NoSuchFleet, StoreObserver
+from pisync.stores.base import CannotOpen, StoreObserver
+from pisync.stores.first_fleets import first_fleets, make_missing
 from pisync.stores.postgres.accounts import PostgresAccounts, PostgresLoginAttempts
 from pisync.stores.postgres.begin_queue import BeginQueue
 from pisync.stores.postgres.connection.address import Address
@@ -27,11 +29,19 @@ class PostgresStore:
     """A `Store` that any number of processes may open on the same database at a time."""
 
     def __init__(
-        self, url: str, first: FirstData, profile: Profile, *, max_error_logs: int = 100_000
+        self,
+        url: str,
+        first: FirstData,
+        profile: Profile,
+        *,
+        definitions: Iterable[FleetDefinition] = (),
+        max_error_logs: int = 100_000,
     ) -> None:
-        """Take the database at `url`: `postgresql://user:password@host/database`."""
-        self._first = first
-        self._profile = profile
+        """Take the database at `url`: `postgresql://user:password@host/database`.
+
+        An empty one gets the default fleet of this first data and profile, and the `definitions`.
+        """
+        self._first_fleets = first_fleets(first, profile, definitions)
         self._database = database = Database(Address.parse(url))
         self._settings = settings = KnownSettings(database)
         self._holder = holder = ObserverHolder(settings)
@@ -67,11 +77,8 @@ class PostgresStore:
             await self._listener.open()
             opened.push_async_callback(self._listener.close)
             await self._settings.load()
-            try:
-                await self.queries.fleet(DEFAULT_FLEET)
-            except NoSuchFleet:
-                with waiting(address, "the first devices to be written"):
-                    await self.fleets.put(DEFAULT_FLEET, self._first, self._profile)
+            with waiting(address, "the first devices to be written"):
+                await make_missing(self, self._first_fleets)
         sweeping = asyncio.create_task(self.fleets.sweep())
         opened.push_async_callback(_end, sweeping)
         opened.push_async_callback(self.starter.close)

@@ -154,6 +154,16 @@ OPENAPI = (
     Answer(HTTPStatus.OK, "The OpenAPI 3.1 document.", _OBJECT, {"openapi": "3.1.0"}, (ETAG,)),
     _NOT_MODIFIED,
 )
+FLEETS_SCHEMA = (
+    Answer(
+        HTTPStatus.OK,
+        "The JSON Schema of fleet files.",
+        _OBJECT,
+        {"$schema": "https://json-schema.org/draft/2020-12/schema"},
+        (ETAG,),
+    ),
+    _NOT_MODIFIED,
+)
 LIVEZ = (Answer(HTTPStatus.OK, "The process runs.", StateSchema(), {"status": "ok"}),)
 READYZ = (
     Answer(HTTPStatus.OK, "The service can serve.", StateSchema(), {"status": "ready"}),

@@ -42,8 +42,12 @@ _HEADERS = {
     **_CACHING,
 }
 
-OPENAPI: web.AppKey[Callable[[], Mapping[str, Any]]] = web.AppKey("OPENAPI")
+MakeDocument = Callable[[], Mapping[str, Any]]
+
+OPENAPI: web.AppKey[MakeDocument] = web.AppKey("OPENAPI")
 """Makes the OpenAPI document."""
+FLEETS_SCHEMA: web.AppKey[MakeDocument] = web.AppKey("FLEETS_SCHEMA")
+"""Makes the JSON Schema of fleet files."""
 
 _FOLDER = Path(__file__).parent.parent
 
@@ -120,27 +124,28 @@ async def get_openapi(request: web.Request) -> web.Response:
     return document.answer(request)
 
 
+async def get_fleets_schema(request: web.Request) -> web.Response:
+    """Return the JSON Schema of fleet files, by which editors complete them."""
+    document = await asyncio.to_thread(_document, request.app[FLEETS_SCHEMA])
+    return document.answer(request)
+
+
 @cache
-def _document(make: Callable[[], Mapping[str, Any]]) -> Content:
+def _document(make: MakeDocument) -> Content:
     return Content(to_json(make()), JSON_TYPE, _CACHING)
 
 
 async def prepare_pages(app: web.Application) -> AsyncIterator[None]:
-    """Make the document and compress all pages while the application starts (for `cleanup_ctx`)."""
-    preparing = asyncio.create_task(asyncio.to_thread(prepare, app[OPENAPI]))
+    """Make documents and compress all pages while the application starts (for `cleanup_ctx`)."""
+    preparing = asyncio.create_task(asyncio.to_thread(prepare, app[OPENAPI], app[FLEETS_SCHEMA]))
     yield
     await preparing
 
 
-def prepare(make_document: Callable[[], Mapping[str, Any]]) -> None:
-    """Make the document and compress all pages."""
-    for content in (
-        _DASHBOARD,
-        _DASHBOARD_OF_FLEET,
-        _DOCS,
-        *_CONTENTS.values(),
-        _document(make_document),
-    ):
+def prepare(*make_documents: MakeDocument) -> None:
+    """Make documents and compress all pages."""
+    documents = map(_document, make_documents)
+    for content in (_DASHBOARD, _DASHBOARD_OF_FLEET, _DOCS, *_CONTENTS.values(), *documents):
         content.compress()
 
 

@@ -11,6 +11,7 @@ from apispec.ext.marshmallow.field_converter import DEFAULT_FIELD_MAPPING
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import Schema, fields, validate
 
+from pisync.fleet_files.schema import MAX_SCRIPTS, Scripts
 from pisync.model.fleet import MAX_DEVICES
 from pisync.model.outcome import (
     FAILURES,
@@ -49,6 +50,7 @@ from pisync.web.contract.fleet_schemas import (
     StepSchema,
 )
 from pisync.web.contract.headers import DEVICE_ID
+from pisync.web.contract.schemas import DEVICE_ID as DEVICE_ID_PATTERN
 from pisync.web.openapi.docstrings import docstring
 
 Json = dict[str, Any]
@@ -178,6 +180,7 @@ class Converter(OpenAPIConverter):
         Timestamp: ("string", "date-time"),
         SentTimestamp: ("string", "date-time"),
         DeviceIds: ("array", None),
+        Scripts: ("object", None),
         Statuses: ("array", None),
     }
 
@@ -200,6 +203,8 @@ class Converter(OpenAPIConverter):
                 return self._first_data()
             case OneOf():
                 return self._one_of(field)
+            case Scripts():
+                return found | self._scripts(field)
             case ListOf() if isinstance(field.inner, fields.Nested):
                 return found | _LIST_RULES.get(type(field.inner.schema), {})
         return _with_form(found, field)
@@ -213,6 +218,14 @@ class Converter(OpenAPIConverter):
         return self._named(
             "FirstData", "A number of devices, or a list of them.", {"oneOf": [count, listed]}
         )
+
+    def _scripts(self, field: Scripts) -> Json:
+        return {
+            "type": "object",
+            "maxProperties": MAX_SCRIPTS,
+            "patternProperties": {f"^{DEVICE_ID_PATTERN}$": self._ref(type(field.schema))},
+            "additionalProperties": False,
+        }
 
     def _one_of(self, field: OneOf) -> Json:
         refs = {name: self._ref(type(schema)) for name, schema in field.schemas.items()}
