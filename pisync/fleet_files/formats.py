@@ -13,6 +13,8 @@ import yaml
 
 MAX_NODES = 5_000_000
 """Keys and values of a YAML document, counted once for each place that an alias puts them."""
+MAX_DEPTH = 100
+"""How deeply lists and objects of a YAML document may nest."""
 
 KeyPath = Sequence[str]
 """The keys and positions that lead from a document to a part of it."""
@@ -78,8 +80,9 @@ def _line_in_json(text: str, path: KeyPath) -> int | None:
     # JSON is YAML, but for tabs and for halves of characters.
     likened = re.sub(r"\\u[0-9a-fA-F]{4}", "______", text.replace("\t", " "))
     try:
+        _refuse_depth(likened)
         node = yaml.compose(likened, _Loader)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, NotADocument):
         return None
     return _line_of_node(node, path)
 
@@ -138,17 +141,34 @@ def read_yaml(text: str) -> Document:
     """
     loader = _Loader(text)
     try:
+        _refuse_depth(text)
         node = loader.get_single_node()
         _refuse_expansion(node)
         value = None if node is None else loader.construct_document(node)
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         raise NotADocument(exc.problem or "Not YAML.", mark.line + 1 if mark else None) from None
-    except (yaml.YAMLError, RecursionError) as exc:
+    except yaml.YAMLError as exc:
         raise NotADocument(f"Not YAML: {exc}") from None
     finally:
         loader.dispose()
     return Document(value, partial(_line_of_node, node))
+
+
+def _refuse_depth(text: str) -> None:
+    """Look how deeply a text nests, since libyaml's stack ends with the process.
+
+    Raises:
+        NotADocument: It nests too deeply.
+    """
+    depth = 0
+    for event in yaml.parse(text, _Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            raise NotADocument("It nests too deeply.", event.start_mark.line + 1)
 
 
 def _refuse_expansion(root: yaml.Node | None) -> None:
