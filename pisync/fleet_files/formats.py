@@ -168,7 +168,8 @@ def _refuse_depth(text: str) -> None:
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         if depth > MAX_DEPTH:
-            raise NotADocument("It nests too deeply.", event.start_mark.line + 1)
+            line = event.start_mark.line + 1 if event.start_mark else None
+            raise NotADocument("It nests too deeply.", line)
 
 
 def _refuse_expansion(root: yaml.Node | None) -> None:

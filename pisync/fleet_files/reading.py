@@ -8,19 +8,16 @@ from typing import Any, NamedTuple
 from marshmallow import ValidationError
 
 from pisync.fleet_files.formats import Document, NotADocument, read_json, read_toml, read_yaml
-from pisync.fleet_files.schema import FleetDefinitionSchema
-from pisync.model.fleet import FirstData
+from pisync.fleet_files.schema import SCHEMA_KEY, FleetDefinitionSchema
+from pisync.model.fleet import FLEET_NAME, FirstData
 from pisync.model.parsing.errors import flattened
 from pisync.model.plans.profile import ProfileChanges
 from pisync.model.plans.script import Script
-from pisync.web.contract.schemas import FLEET_NAME
 
 MAX_BYTES = 16 * 1024 * 1024
 """The size of a file."""
 MAX_MISTAKES = 100
 """Mistakes of a fleet that are reported."""
-SCHEMA_KEY = "$schema"
-"""The key by which a JSON file may name its schema for editors."""
 
 _FORMATS = {".yaml": read_yaml, ".yml": read_yaml, ".json": read_json, ".toml": read_toml}
 _SCHEMA = FleetDefinitionSchema()

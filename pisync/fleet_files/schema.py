@@ -11,6 +11,8 @@ from pisync.model.plans.script import Script
 from pisync.web.contract.fleet_schemas import ClockBody, FleetBody, ScriptBody
 from pisync.web.contract.schemas import DEVICE_ID
 
+SCHEMA_KEY = "$schema"
+"""The key by which a file may name this schema for editors."""
 MAX_SCRIPTS = 100_000
 """Devices of a file's fleet that may have scripts."""
 

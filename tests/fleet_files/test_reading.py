@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped] # has none
 
 from pisync.fleet_files import reading
 from pisync.fleet_files.formats import read_json, read_toml, read_yaml

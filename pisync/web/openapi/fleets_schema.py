@@ -5,9 +5,8 @@ from typing import Any
 
 from apispec import APISpec
 
-from pisync.fleet_files.reading import SCHEMA_KEY
-from pisync.fleet_files.schema import FleetDefinitionSchema
-from pisync.web.contract.schemas import FLEET_NAME
+from pisync.fleet_files.schema import SCHEMA_KEY, FleetDefinitionSchema
+from pisync.model.fleet import FLEET_NAME
 from pisync.web.openapi.json_schema import ENUMS, Plugin, name_of
 
 Json = dict[str, Any]
