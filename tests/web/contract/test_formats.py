@@ -329,7 +329,9 @@ async def test_a_path_that_is_not_there_is_404(admin: Api, path: str) -> None:
         (['"other"', '"another"'], False),
     ],
 )
-@pytest.mark.parametrize("path", ["/devices", "/devices/1", "/docs", "/openapi.json"])
+@pytest.mark.parametrize(
+    "path", ["/devices", "/devices/1", "/docs", "/openapi.json", "/fleets.schema.json"]
+)
 async def test_if_none_match_is_one_list_over_all_its_lines(
     user: Api, path: str, lines: list[str], is_known: bool
 ) -> None:
