@@ -158,19 +158,10 @@ def _definitions(settings: Settings) -> Sequence[FleetDefinition]:
         entries = read_fleet_files(settings.fleets)
     except InvalidFleetFiles as exc:
         raise CannotStart(str(exc)) from exc
-    total = sum(entry.devices.size for entry in entries)
+    total = sum(entry.size for entry in entries)
     if total > settings.max_devices:
         raise CannotStart(f"PISYNC_FLEETS: {total} devices are more than PISYNC_MAX_DEVICES.")
-    definitions = [
-        FleetDefinition(
-            entry.name,
-            entry.devices,
-            new_profile(entry.profile, random_seed()),
-            entry.speed,
-            entry.scripts,
-        )
-        for entry in entries
-    ]
+    definitions = [entry.definition(random_seed()) for entry in entries]
     has_default = any(definition.name == DEFAULT_FLEET for definition in definitions)
     if has_default and (settings.devices is not None or settings.profile):
         raise CannotStart(

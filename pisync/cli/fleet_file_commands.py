@@ -34,7 +34,7 @@ def check(file: Path) -> None:
     Says all that is wrong, with line and field. Exit status 2: something is.
     """
     entries = _entries(file)
-    devices = sum(entry.devices.size for entry in entries)
+    devices = sum(entry.size for entry in entries)
     click.echo(f"{file}: {_count(len(entries), 'fleet')}, {_count(devices, 'device')}")
 
 
@@ -67,7 +67,7 @@ def apply(file: Path, target: str | None, **options: str | None) -> None:
         token = _admin_token(base, settings)
         for entry in entries:
             FleetClient(base, entry.name, token=token).define(entry.body)
-            click.echo(f"{entry.name}: {_count(entry.devices.size, 'device')}")
+            click.echo(f"{entry.name}: {_count(entry.size, 'device')}")
     except (CallFailed, CannotLoad, OSError, HTTPException) as exc:
         leave_with(EXIT_FAILURE, f"{base}: {exc}")
 

@@ -1,7 +1,7 @@
 """Read fleet files: a file, or a folder of them, with all that is wrong in them."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,10 +9,9 @@ from marshmallow import ValidationError
 
 from pisync.fleet_files.formats import Document, NotADocument, read_json, read_toml, read_yaml
 from pisync.fleet_files.schema import SCHEMA_KEY, FleetDefinitionSchema
-from pisync.model.fleet import FLEET_NAME, FirstData
+from pisync.model.fleet import DEFAULT_FLEET, FLEET_NAME, FirstData, FleetDefinition
 from pisync.model.parsing.errors import flattened
-from pisync.model.plans.profile import ProfileChanges
-from pisync.model.plans.script import Script
+from pisync.model.plans.profile import new_profile
 
 MAX_BYTES = 16 * 1024 * 1024
 """The size of a file."""
@@ -24,23 +23,34 @@ _SCHEMA = FleetDefinitionSchema()
 
 
 class FleetEntry(NamedTuple):
-    """A fleet of a file, as calls take it, and as it is to be made.
+    """A fleet of a file.
 
     Attributes:
         name: The fleet's name.
-        body: The JSON value that the file has for it.
-        devices: Its first data.
-        profile: What its profile sets.
-        speed: How many times as fast as real time its clock runs; 0 is a manual clock.
-        scripts: Its scripts, by device id.
+        body: What the file has for it, as JSON.
+        values: What `FleetDefinitionSchema` makes of that.
     """
 
     name: str
-    body: dict[str, Any]
-    devices: FirstData
-    profile: ProfileChanges
-    speed: float
-    scripts: dict[int, Script]
+    body: Mapping[str, Any]
+    values: Mapping[str, Any]
+
+    @property
+    def size(self) -> int:
+        """How many devices it has."""
+        first: FirstData = self.values["devices"]
+        return first.size
+
+    def definition(self, seed: int) -> FleetDefinition:
+        """Return the fleet to make; `seed` is for a profile without one."""
+        return FleetDefinition(
+            self.name,
+            self.values["devices"],
+            new_profile(self.values["profile"], seed),
+            self.values.get("clock", 1.0),
+            self.values["scripts"],
+            self.values["ttl"],
+        )
 
 
 class Mistake(NamedTuple):
@@ -142,7 +152,7 @@ def _entries(file: Path, document: Document) -> Iterator[FleetEntry | Mistake]:
             yield Mistake(file, document.line_of([name]), name, "Not the name of a fleet.")
             continue
         try:
-            loaded = _SCHEMA.load(body)
+            values = _SCHEMA.load(body)
         except ValidationError as exc:
             errors = list(flattened(exc.messages))
             for path, texts in errors[:MAX_MISTAKES]:
@@ -151,11 +161,7 @@ def _entries(file: Path, document: Document) -> Iterator[FleetEntry | Mistake]:
             if len(errors) > MAX_MISTAKES:
                 yield Mistake(file, None, name, f"{len(errors) - MAX_MISTAKES} mistakes more.")
         else:
-            yield FleetEntry(
-                name,
-                body,
-                loaded["devices"],
-                loaded["profile"],
-                loaded.get("clock", 1.0),
-                loaded["scripts"],
-            )
+            if name == DEFAULT_FLEET and values["ttl"] is not None:
+                text = "Must be null: the fleet `default` stays."
+                yield Mistake(file, document.line_of([name, "ttl"]), f"{name}.ttl", text)
+            yield FleetEntry(name, body, values)

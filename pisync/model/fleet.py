@@ -8,8 +8,8 @@ from pisync.model.clock import ClockView
 from pisync.model.device import Device, ErrorLog
 from pisync.model.outcome import SUCCESS
 from pisync.model.plans.profile import Profile
-from pisync.model.timestamp import SECOND
 from pisync.model.plans.script import Script
+from pisync.model.timestamp import SECOND
 
 DEFAULT_FLEET = "default"
 FLEET_NAME = r"[a-z0-9][a-z0-9-]{0,62}"
@@ -106,6 +106,7 @@ class FleetDefinition:
         profile: What its attempts come to.
         speed: How many times as fast as real time its clock runs; 0 is a manual clock.
         scripts: The scripts of devices, by id.
+        ttl: Seconds after which it may be forgotten; None: it stays.
     """
 
     name: str
@@ -113,6 +114,7 @@ class FleetDefinition:
     profile: Profile
     speed: float = 1.0
     scripts: Mapping[int, Script] = field(default_factory=dict)
+    ttl: int | None = None
 
 
 class FleetView(NamedTuple):

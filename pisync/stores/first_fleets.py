@@ -25,7 +25,9 @@ async def make_missing(store: Store, definitions: Iterable[FleetDefinition]) -> 
 
 
 async def _make(store: Store, definition: FleetDefinition) -> None:
-    await store.fleets.put(definition.name, definition.first, definition.profile)
+    await store.fleets.put(
+        definition.name, definition.first, definition.profile, ttl=definition.ttl
+    )
     if definition.speed != 1:
         await store.finisher.set_clock(definition.name, definition.speed)
     for device_id, script in definition.scripts.items():

@@ -10,8 +10,9 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped] # ha
 
 from pisync.fleet_files import reading
 from pisync.fleet_files.formats import read_json, read_toml, read_yaml
-from pisync.fleet_files.reading import FleetEntry, InvalidFleetFiles, read_fleet_files
-from pisync.model.fleet import DeviceSpec, Generated, Listed
+from pisync.fleet_files.reading import InvalidFleetFiles, read_fleet_files
+from pisync.model.fleet import DeviceSpec, FleetDefinition, Generated, Listed
+from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script, Step
 from pisync.model.timestamp import parse
 from pisync.web.openapi.fleets_schema import fleets_schema
@@ -37,17 +38,18 @@ def test_a_fleet_is_read_with_its_clock_and_scripts(file: Path) -> None:
         "  devices: 7\n"
         "  profile: {seed: 3, when_pending: refuse}\n"
         "  clock: {mode: real, speed: 10}\n"
+        "  ttl: 600\n"
         "  scripts:\n"
         "    7: [{hold: true, sticky: true}]\n"
     )
     [ci] = read_fleet_files(file)
-    assert ci == FleetEntry(
+    assert ci.definition(seed=4) == FleetDefinition(
         "ci",
-        ci.body,
         Generated(7),
-        {"seed": 3, "refuse_pending": True},
+        Profile(3, refuse_pending=True),
         10.0,
         {7: Script((Step(None),), sticky=True)},
+        600,
     )
 
 
@@ -55,7 +57,7 @@ def test_devices_may_be_listed(file: Path) -> None:
     file.write_text("ci:\n  devices:\n  - device_id: 2\n    last_sync_at: 2025-06-02T07:40:12Z\n")
     [ci] = read_fleet_files(file)
     at = parse("2025-06-02T07:40:12.000000Z")
-    assert ci.devices == Listed([DeviceSpec(2, at)])
+    assert ci.values["devices"] == Listed([DeviceSpec(2, at)])
 
 
 def test_a_folder_stands_for_the_fleet_files_in_it(tmp_path: Path) -> None:
@@ -116,6 +118,13 @@ def test_a_script_needs_its_device(file: Path) -> None:
     assert mistakes(file) == [
         "fleets.yaml:3: ci.scripts.4: The fleet has no such device.",
         "fleets.yaml:6: shop.scripts.1: The fleet has no such device.",
+    ]
+
+
+def test_the_default_fleet_is_not_forgotten(file: Path) -> None:
+    file.write_text("default:\n  devices: 3\n  ttl: 600\n")
+    assert mistakes(file) == [
+        "fleets.yaml:3: default.ttl: Must be null: the fleet `default` stays."
     ]
 
 
