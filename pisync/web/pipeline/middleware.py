@@ -32,6 +32,9 @@ from pisync.web.transport.aiohttp_internals import answer_has_begun
 UNMATCHED: Final = "unmatched"
 """Metric label for requests that match no route."""
 
+PROBES: Final = frozenset({"/livez", "/readyz"})
+"""Routes that orchestrators ask every second: a good answer is no line of the access log."""
+
 CLIENT_GONE: Final = 499
 """Nobody is sent this: metrics say by it that no answer was needed any more."""
 
@@ -68,7 +71,7 @@ def route_of(request: web.Request) -> str:
 class RequestObserver:
     """Counts and logs requests; finds the answer to one that an exception has ended.
 
-    `access_log` writes a line for each request.
+    `access_log` writes a line for each request, probes that find nothing wrong aside.
     """
 
     def __init__(self, metrics: Metrics, *, access_log: bool) -> None:
@@ -88,7 +91,7 @@ class RequestObserver:
         """Do so for a request of which only this is known."""
         seconds = perf_counter() - began
         self._metrics.request(route, method, status, seconds)
-        if self._log_access is not None:
+        if self._log_access is not None and (route not in PROBES or status != HTTPStatus.OK):
             self._log_access(
                 method=method,
                 path=path,

@@ -25,6 +25,10 @@ async def fine(request: web.Request) -> web.Response:
     return web.json_response({"id": request[REQUEST_ID]})
 
 
+async def away(_: web.Request) -> NoReturn:
+    raise StoreUnavailable
+
+
 def raising(error: BaseException) -> web.RouteDef:
     async def handler(_: web.Request) -> NoReturn:
         raise error
@@ -267,7 +271,11 @@ async def access_lines(
     aiohttp_client: AiohttpClient, *paths: str, access_log: bool = True
 ) -> Lines:
     with capture_logs() as lines:
-        app = observed(web.get("/devices/{id}", fine), access_log=access_log)
+        app = observed(
+            *(web.get(path, fine) for path in ("/devices/{id}", "/livez")),
+            web.get("/readyz", away),
+            access_log=access_log,
+        )
         client = await aiohttp_client(app)
         for path in paths:
             async with client.get(URL(path, encoded=True), headers={"X-Request-ID": "mine"}):
@@ -294,6 +302,13 @@ async def test_the_access_log_has_one_line_a_request_without_its_query(
 async def test_the_access_log_shows_a_path_as_it_was_sent(aiohttp_client: AiohttpClient) -> None:
     [line] = await access_lines(aiohttp_client, "/devices/%0a%1b%5b2J%ff")
     assert line["path"].lower() == "/devices/%0a%1b%5b2j%ff"
+
+
+async def test_a_probe_is_logged_only_if_it_finds_something_wrong(
+    aiohttp_client: AiohttpClient,
+) -> None:
+    [line] = await access_lines(aiohttp_client, "/livez", "/readyz")
+    assert (line["path"], line["status"]) == ("/readyz", 503)
 
 
 async def test_without_the_setting_there_is_no_access_log(aiohttp_client: AiohttpClient) -> None:
