@@ -74,13 +74,13 @@ COPY --from=dependencies /opt/pisync /opt/pisync
 COPY --from=code /code /opt/pisync
 COPY --from=sbom /pisync.cdx.json /usr/share/sbom/
 COPY --chmod=0755 docker/healthcheck /usr/local/bin/healthcheck
-ENV PATH=/opt/pisync/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PISYNC_HOST=0.0.0.0
+ENV PATH=/opt/pisync/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PISYNC_HOST=0.0.0.0 container=pisync
 # By number: Kubernetes' runAsNonRoot cannot look names up.
 USER 10001:10001
 EXPOSE 8080
 STOPSIGNAL SIGTERM
 # It costs next to nothing: bash asks, see docker/healthcheck.
-HEALTHCHECK --interval=1s --timeout=10s --start-period=60s --retries=10 CMD ["healthcheck"]
+HEALTHCHECK --interval=1s --timeout=10s --start-period=180s --retries=10 CMD ["healthcheck"]
 ENTRYPOINT ["tini", "--", "pisync"]
 CMD ["serve"]
 # Last, since they differ from build to build; `make image` knows them.

@@ -23,7 +23,12 @@ from pisync.cli.ready_file import (
     write_ready_file,
 )
 from pisync.concurrency.event_loop import fastest_loop
-from pisync.config.settings import InvalidSettings, Settings, unknown_variables
+from pisync.config.settings import (
+    InvalidSettings,
+    Settings,
+    settings_that_close_a_container,
+    unknown_variables,
+)
 from pisync.web.transport.addresses import url
 
 if TYPE_CHECKING:
@@ -57,6 +62,8 @@ def serve(ready_file: Path | None, **options: str | None) -> None:
     log = logs.get_logger()
     for name in unknown_variables():
         log.warning("unknown variable", variable=name)
+    for name, reason in settings_that_close_a_container(settings).items():
+        log.warning("can't be called from outside the container", variable=name, reason=reason)
     if settings.bcrypt_cost < MIN_BCRYPT_COST:
         log.warning("bcrypt cost is low", cost=settings.bcrypt_cost)
     try:

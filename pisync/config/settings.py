@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -164,6 +166,30 @@ def unknown_variables(environ: Mapping[str, str] = os.environ) -> list[str]:
     """Return the names that look like a setting but are not one."""
     known = {name for variable in VARIABLES for name in variable.names} | _COMPOSE_VARIABLES
     return sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether nobody but this machine can call who listens on `host`."""
+    with suppress(ValueError):
+        return ip_address(host).is_loopback
+    return host == "localhost"
+
+
+def settings_that_close_a_container(
+    settings: Settings, environ: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """Return the variables by which nobody outside this container can call it, with the reasons.
+
+    None outside the image, which says by a variable that it is one, as systemd's convention has it.
+    """
+    closed: dict[str, str] = {}
+    if environ.get("container") != "pisync":
+        return closed
+    if is_loopback(settings.host):
+        closed["PISYNC_HOST"] = "a loopback address is the container's own; 0.0.0.0 takes all"
+    if settings.port == 0:
+        closed["PISYNC_PORT"] = "neither who publishes a port nor the health check can know it"
+    return closed
 
 
 def _overridden(environ: Mapping[str, str], options: Mapping[str, str]) -> dict[str, str]:

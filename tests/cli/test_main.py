@@ -498,6 +498,16 @@ class TestServe:
             ("warning", "PISYNC_PROT"),
         ]
 
+    @pytest.mark.parametrize(
+        ("container", "names"), [("pisync", ["PISYNC_HOST", "PISYNC_PORT"]), ("podman", [])]
+    )
+    def test_warns_in_its_image_of_what_nobody_outside_can_call(
+        self, container: str, names: list[str]
+    ) -> None:
+        with serving("--host", "localhost", "--port", "0", container=container) as server:
+            warned = server.events("can't be called from outside the container")
+        assert [each["variable"] for each in warned] == names
+
     @pytest.mark.parametrize(("cost", "warnings"), [("9", 1), ("10", 0)])
     def test_warns_of_a_low_bcrypt_cost(self, cost: str, warnings: int) -> None:
         with serving(PISYNC_BCRYPT_COST=cost) as server:

@@ -47,7 +47,8 @@ def engine() -> None:
 class Cluster:
     """What `docker compose up` made of both files."""
 
-    def __init__(self) -> None:
+    def __init__(self, image: str) -> None:
+        self.image = image
         self.name = f"pisync-test-{uuid4().hex[:8]}"
         port, self.prometheus_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{port}"
@@ -57,7 +58,7 @@ class Cluster:
             "PISYNC_ANSWER_TIMEOUT": f"{ANSWER_TIMEOUT}s",
             "PISYNC_BCRYPT_COST": "4",
             "PISYNC_DEVICES": str(DEVICES),
-            "PISYNC_IMAGE": self.name,
+            "PISYNC_IMAGE": image,
             "PISYNC_JWT_SECRET": SECRET,
             "PISYNC_NETWORK": f"10.215.{os.getpid() % 256}",
             "PISYNC_PORT": str(port),
@@ -94,16 +95,16 @@ class Cluster:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    made = Cluster()
+def cluster(image: str) -> Iterator[Cluster]:
+    made = Cluster(image)
     try:
         try:
-            made.compose("up", "--build", "--detach", "--wait")
+            made.compose("up", "--detach", "--wait")
         except AssertionError as failure:
             pytest.fail(f"{failure}\n{made.compose('logs')}")
         yield made
     finally:
-        made.compose("down", "--volumes", "--rmi", "local")
+        made.compose("down", "--volumes")
 
 
 def inspect(container: str) -> dict[str, Any]:
@@ -304,7 +305,7 @@ async def test_a_replica_that_is_killed_comes_back_and_nothing_is_lost(
     container = cluster.containers("pisync")[0]
     pid = inspect(container)["State"]["Pid"]
     # Not `docker kill`, which the engine takes for the wish that it stay down.
-    killer = ("--pid", "host", "--user", "0", "--entrypoint", "sh", cluster.name)
+    killer = ("--pid", "host", "--user", "0", "--entrypoint", "sh", cluster.image)
     async with load:
         await asyncio.sleep(0.5)
         await asyncio.to_thread(docker, "run", "--rm", *killer, "-c", f"kill -9 {pid}")

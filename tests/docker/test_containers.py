@@ -42,14 +42,15 @@ def engine() -> None:
 class Deployment:
     """What `docker compose up` made: its address, its image and its one container."""
 
-    def __init__(self, project: str, port: int) -> None:
+    def __init__(self, image: str, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
-        self.image = project
-        self.container = f"{project}-pisync-1"
-        self._environ = unset_settings() | {"PISYNC_PORT": str(port), "PISYNC_IMAGE": project}
+        self.image = image
+        self._project = f"pisync-test-{uuid4().hex[:8]}"
+        self.container = f"{self._project}-pisync-1"
+        self._environ = unset_settings() | {"PISYNC_PORT": str(port), "PISYNC_IMAGE": image}
 
     def compose(self, *arguments: str) -> str:
-        return docker("compose", "--project-name", self.image, *arguments, environ=self._environ)
+        return docker("compose", "--project-name", self._project, *arguments, environ=self._environ)
 
     def inspect(self, template: str) -> str:
         return docker("inspect", "--format", template, self.container).strip()
@@ -59,16 +60,16 @@ class Deployment:
 
 
 @pytest.fixture(scope="module")
-def deployment() -> Iterator[Deployment]:
-    made = Deployment(f"pisync-test-{uuid4().hex[:8]}", free_port())
+def deployment(image: str) -> Iterator[Deployment]:
+    made = Deployment(image, free_port())
     try:
         try:
-            made.compose("up", "--build", "--detach", "--wait")
+            made.compose("up", "--detach", "--wait")
         except AssertionError as failure:
             pytest.fail(f"{failure}\n{made.compose('logs')}")
         yield made
     finally:
-        made.compose("down", "--volumes", "--rmi", "all")
+        made.compose("down", "--volumes")
 
 
 @pytest.fixture

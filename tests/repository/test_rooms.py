@@ -28,7 +28,7 @@ ROOMS = (
     ("pisync.app",),
     ("pisync.client",),
     ("pisync.in_process", "pisync.load"),
-    ("pisync.cli", "pisync.pytest_plugin"),
+    ("pisync.cli", "pisync.pytest_plugin", "pisync.testcontainers"),
     ("pisync.__main__",),
 )
 KNOWS_AIOHTTP = (

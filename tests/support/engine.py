@@ -2,7 +2,9 @@
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from uuid import uuid4
 
 import pytest
 
@@ -38,3 +40,15 @@ def need_engine() -> None:
             if os.environ.get("CI") == "true":
                 pytest.fail(why)
             pytest.skip(why)
+
+
+@contextmanager
+def built_image() -> Iterator[str]:
+    """Build the image, where there is an engine, and have it until the end of the `with` block."""
+    need_engine()
+    name = f"pisync-test-{uuid4().hex[:8]}"
+    docker("build", "--quiet", "--tag", name, ".")
+    try:
+        yield name
+    finally:
+        docker("image", "rm", "--force", name)

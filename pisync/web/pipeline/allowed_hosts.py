@@ -12,6 +12,7 @@ from typing import Final
 
 from aiohttp import web
 
+from pisync.config.settings import is_loopback
 from pisync.web.contract.problems import Problem
 
 ANY: Final = "*"
@@ -64,12 +65,8 @@ def allowed_hosts(names: Sequence[str] | None, listens_on: str) -> AllowedHosts 
     Without the setting (None), only who listens on a loopback address minds.
     """
     if names is None:
-        return AllowedHosts(()) if _is_loopback(listens_on) else None
+        return AllowedHosts(()) if is_loopback(listens_on) else None
     return None if ANY in names else AllowedHosts(names)
-
-
-def _is_loopback(host: str) -> bool:
-    return host == "localhost" or (_is_address(host) and ip_address(host).is_loopback)
 
 
 def _is_address(text: str) -> bool:
