@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from http import HTTPStatus
+from typing import Final
 from urllib.parse import urlencode
 
 import orjson
@@ -30,6 +31,8 @@ Json = Mapping[str, object]
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 _TAG = re.compile(r'(?:W/)?"([^"]*)"')
 Headers = Mapping[str, str]
+REFERENCES: Final = (hdrs.LINK, hdrs.LOCATION)
+"""The headers that refer to calls."""
 
 
 def answer(
@@ -42,7 +45,7 @@ def answer(
 class Rendered:
     """An answer: its body and headers, and the ETag of the body if it has one."""
 
-    __slots__ = ("_head", "body", "content_type", "headers", "status", "tag")
+    __slots__ = ("_below_base_url", "_head", "body", "content_type", "headers", "status", "tag")
 
     def __init__(
         self,
@@ -58,6 +61,7 @@ class Rendered:
         self.headers = headers
         self.status = status
         self._head = b""
+        self._below_base_url: Rendered | None = None
 
     @classmethod
     def of(
@@ -91,6 +95,18 @@ class Rendered:
             lines.append(f"Content-Length: {len(self.body)}\r\n")
             self._head = "\r\n".join(lines).encode()
         return self._head
+
+    def below_base_url(self, path: str) -> "Rendered":
+        """Return the same as an answer to the call at `path` below a fleet's base URL."""
+        if self._below_base_url is None:
+            headers = {**(self.headers or {})}
+            for name in REFERENCES:
+                if name in headers:
+                    headers[name] = relative(headers[name], path)
+            self._below_base_url = Rendered(
+                self.body, self.tag, self.content_type, headers, self.status
+            )
+        return self._below_base_url
 
     def answer(self, request: web.Request) -> web.Response:
         """Return the answer, or 304 if the client's `If-None-Match` has the tag."""
@@ -131,6 +147,14 @@ def _answer(
     response = web.Response(status=status, body=body, headers=headers)
     response.headers[hdrs.CONTENT_TYPE] = content_type
     return response
+
+
+def relative(reference: str, path: str) -> str:
+    """Return a reference to a call (`/devices/7`, `</devices?after=7>; …`), relative to `path`.
+
+    So it stays below a fleet's base URL, whatever a proxy strips from that or puts in front of it.
+    """
+    return reference.replace("/", "../" * (path.count("/") - 1), 1)
 
 
 def next_page(path: str, query: Mapping[str, object]) -> str:

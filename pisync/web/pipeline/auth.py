@@ -112,12 +112,14 @@ def guarding(
         # By what the router has found, not by the path: a path can be written in many ways.
         found = request.match_info
         scope = access.get(found.route.handler, ANY_TOKEN)
-        bound = None
+        claims = None
         if scope is not None:
             request_id = request.get(keys.REQUEST_ID)
             claims = await guard.admit(request.headers, scope, request_id)
-            request[keys.CLAIMS], bound = claims, claims.fleet
+        bound = None if claims is None else claims.fleet
         request[keys.FLEET] = addressed_fleet(request.headers, found.get("fleet"), bound, scope)
+        if claims is not None:
+            request[keys.CLAIMS] = claims
         if scope is not None or "fleet" in found:
             named(request[keys.FLEET])
         return await handler(request)

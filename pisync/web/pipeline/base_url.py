@@ -4,19 +4,18 @@ For clients that can set nothing but a base URL. What they call so is the same a
 `Pisync-Fleet`, and counts as the same call in metrics.
 """
 
-from collections.abc import MutableMapping
 from functools import wraps
 from typing import Final
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from pisync import keys
 from pisync.model.fleet import FLEET_NAME
+from pisync.web.contract.rendering import REFERENCES, relative
 
 TEMPLATE: Final = "/fleets/{fleet}"
 _PATTERN: Final = f"/fleets/{{fleet:{FLEET_NAME}}}"
-_REFERENCES: Final = (hdrs.LINK, hdrs.LOCATION)
 
 
 class BaseUrlResource(web.DynamicResource):
@@ -57,22 +56,9 @@ def below_base_url(handler: Handler, path: str, *, reads_fleet: bool) -> Handler
         if not reads_fleet:
             await request.app[keys.SIMULATOR].queries.fleet(request[keys.FLEET])
         response = await handler(request)
-        make_relative(response.headers, path)
+        for name in REFERENCES:
+            if name in response.headers:
+                response.headers[name] = relative(response.headers[name], path)
         return response
 
     return below
-
-
-def make_relative(headers: MutableMapping[str, str], path: str) -> None:
-    """Make what an answer refers to relative to the path of its call, below the same base URL.
-
-    So it stays below the base URL, whatever a proxy has stripped from it or put in front of it.
-    """
-    for name in _REFERENCES:
-        if name in headers:
-            headers[name] = relative(headers[name], path)
-
-
-def relative(reference: str, path: str) -> str:
-    """Return a reference to a call (`/devices/7`, `</devices?after=7>; …`), relative to `path`."""
-    return reference.replace("/", "../" * (path.count("/") - 1), 1)

@@ -25,6 +25,8 @@ from aiohttp import HttpVersion11, hdrs, web
 
 from pisync.keys import DRAINING, IDLE_FLEETS, RequestHandler
 from pisync.model.account import DEVICES
+from pisync.model.fleet import DEFAULT_FLEET, FLEET_NAME
+from pisync.web.contract.headers import FLEET_HEADER
 from pisync.web.contract.problems import Problem
 from pisync.web.contract.rendering import Rendered
 from pisync.web.contract.schemas import DEVICE_ID
@@ -87,10 +89,11 @@ LISTS: Final = {
 GET_DEVICE: Final = Call("GET", "/devices/{device_id}", devices.device_at)
 SYNC_DEVICE: Final = Call("POST", "/devices/{device_id}/sync", devices.start_sync)
 
-_ID: Final = DEVICE_ID.encode()
 _device_line = re.compile(
-    rb"(?:GET (/devices/(%b))|POST (/devices/(%b)/sync)) HTTP/1\.1" % (_ID, _ID)
+    rb"(GET|POST) ((?:/fleets/(%b))?/devices/(%b)(/sync)?) HTTP/1\.1"
+    % (FLEET_NAME.encode(), DEVICE_ID.encode())
 ).fullmatch
+_below_base_url = re.compile(rf"/fleets/({FLEET_NAME})(/.*)").fullmatch
 
 
 class Target(NamedTuple):
@@ -99,15 +102,24 @@ class Target(NamedTuple):
     call: Call
     argument: Any
     path: str
+    base_fleet: str | None
+    """The fleet whose base URL the path is below."""
 
 
 class Head(NamedTuple):
     """What the header lines of a request mean."""
 
     token: str
-    fleet: str
+    fleet: str | None
+    """The fleet that a header names, or that the token is bound to."""
     cors: bytes
     """Lines for the answer's head, so that pages of the request's origin may read it."""
+
+    def fleet_for(self, target: Target) -> str | None:
+        """Return the fleet that a request acts on; None where it names two."""
+        if self.fleet is None:
+            return target.base_fleet or DEFAULT_FLEET
+        return self.fleet if target.base_fleet in (None, self.fleet) else None
 
 
 class _Remembered(OrderedDict[bytes, _Value]):
@@ -157,7 +169,10 @@ class FastPath:
         target = self._lines.get(line) or _device_target(line)
         if target is None or self._guard.remembered(head.token, SCOPE) is None:
             return False
-        answering = self._answer(connection, target, head, new_request_id(), began)
+        fleet = head.fleet_for(target)
+        if fleet is None:
+            return False
+        answering = self._answer(connection, target, fleet, head.cors, new_request_id(), began)
         if not self._at_once:
             connection.answer_in_front(answering)
             return True
@@ -189,7 +204,7 @@ class FastPath:
         )
         if is_usual:
             self._heads.keep(lines, head)
-            if target.path in LISTS:
+            if _device_target(line) is None:
                 self._lines.keep(line, target)
 
     def _is_new(self, head_hash: int) -> bool:
@@ -219,12 +234,13 @@ class FastPath:
             if isinstance(decision, Problem):
                 return self._refuse(request, target, decision, cors, request_id, began)
             try:
-                fleet = addressed_fleet(request.headers, None, decision.fleet, SCOPE)
+                fleet = addressed_fleet(request.headers, target.base_fleet, decision.fleet, SCOPE)
             except Problem as problem:
                 return self._refuse(request, target, problem, cors, request_id, began)
-            head = Head(str(bearer_token(request.headers)), fleet, cors)
-            self._remember(request, target, head)
-            return self._answer_parsed(request, target, head, request_id, began)
+            is_named = decision.fleet is not None or FLEET_HEADER in request.headers
+            token = str(bearer_token(request.headers))
+            self._remember(request, target, Head(token, fleet if is_named else None, cors))
+            return self._answer_parsed(request, target, fleet, cors, request_id, began)
 
         return handle
 
@@ -243,27 +259,42 @@ class FastPath:
         return WRITTEN
 
     async def _answer_parsed(
-        self, request: web.BaseRequest, target: Target, head: Head, request_id: str, began: float
+        self,
+        request: web.BaseRequest,
+        target: Target,
+        fleet: str,
+        cors: bytes,
+        request_id: str,
+        began: float,
     ) -> web.StreamResponse:
-        keep = await self._answer(connection_of(request), target, head, request_id, began)
+        connection = connection_of(request)
+        keep = await self._answer(connection, target, fleet, cors, request_id, began)
         return WRITTEN if keep else WRITTEN_LAST
 
     # In either place
 
     async def _answer(
-        self, connection: Protocol, target: Target, head: Head, request_id: str, began: float
+        self,
+        connection: Protocol,
+        target: Target,
+        fleet: str,
+        cors: bytes,
+        request_id: str,
+        began: float,
     ) -> bool:
         """Answer a request; return whether to keep the connection.
 
         Raises:
             ConnectionError: The client has gone.
         """
-        call, fleet = target.call, head.fleet
+        call = target.call
         status = CLIENT_GONE
         try:
             self._named(fleet)
             rendered = await call.answer(self._app, fleet, target.argument)
             status = rendered.status
+            if target.base_fleet is not None:
+                rendered = rendered.below_base_url(call.route)
         except asyncio.CancelledError:
             rendered = Rendered.problem(cancelled(connection.transport, self._draining))
             status = rendered.status
@@ -276,7 +307,7 @@ class FastPath:
                 call.route, call.method, target.path, status, began, request_id
             )
         close = self._draining.is_set()
-        await write(connection, rendered, request_id, close=close, private=True, more=head.cors)
+        await write(connection, rendered, request_id, close=close, private=True, more=cors)
         return not close
 
 
@@ -313,8 +344,10 @@ def _target_of(request: web.BaseRequest) -> Target | None:
     """Return what a request asks for; None if it is none of the five calls."""
     method, url = request.method, request.rel_url
     path, query = url.raw_path, url.raw_query_string
-    if method == hdrs.METH_GET and path in LISTS:
-        return Target(LISTS[path], query, path)
+    below = _below_base_url(path)
+    base_fleet, call_path = below.groups() if below else (None, path)
+    if method == hdrs.METH_GET and call_path in LISTS:
+        return Target(LISTS[call_path], query, path, base_fleet)
     return None if query else _device_target(_line(method, path, query))
 
 
@@ -328,7 +361,9 @@ def _device_target(line: bytes) -> Target | None:
     found = _device_line(line)
     if found is None:
         return None
-    path, device_id, sync_path, synced_id = found.groups()
-    if path is not None:
-        return Target(GET_DEVICE, int(device_id), path.decode())
-    return Target(SYNC_DEVICE, int(synced_id), sync_path.decode())
+    method, path, base_fleet, device_id, sync = found.groups()
+    if (method == b"POST") is not (sync is not None):
+        return None
+    call = GET_DEVICE if sync is None else SYNC_DEVICE
+    fleet = None if base_fleet is None else base_fleet.decode()
+    return Target(call, int(device_id), path.decode(), fleet)

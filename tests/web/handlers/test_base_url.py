@@ -5,7 +5,7 @@ from urllib.parse import urljoin
 import pytest
 from yarl import URL
 
-from pisync.web.pipeline.base_url import relative
+from pisync.web.contract.rendering import relative
 from tests.conftest import Answer, Api, MakeApi
 from tests.support.fleet_lab import FULL, FleetLab, MakeFleetLab
 from tests.support.raw_connection import raw_connection

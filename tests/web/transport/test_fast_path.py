@@ -52,8 +52,19 @@ USUAL = (
     "GET /devices/3",
     "POST /devices/99/sync",
     "GET /stats",
+    "GET /fleets/default/devices?limit=3&after=2",
+    "GET /fleets/default/devices?limit=3&after=2",
+    "GET /fleets/default/devices/2",
+    "GET /fleets/default/errors?limit=1",
+    "GET /fleets/default/stats",
+    "POST /fleets/default/devices/4/sync",
+    "GET /fleets/missing/devices",
+    "POST /fleets/missing/devices/4/sync",
 )
-REFUSED = ("", "Authorization: Basic {token}\r\n", TOKEN + TOKEN)
+REFUSED = (
+    *("", "Authorization: Basic {token}\r\n", TOKEN + TOKEN),
+    TOKEN + "Pisync-Fleet: other\r\n",
+)
 UNUSUAL = (
     ("HEAD /devices", TOKEN),
     ("GET /devices", "Authorization: Bearer not-a-token\r\n"),
@@ -65,6 +76,13 @@ UNUSUAL = (
     ("POST /devices", TOKEN),
     ("POST /devices/sync", TOKEN),
     ("GET /nowhere", TOKEN),
+    ("GET /fleets/default/", TOKEN),
+    ("GET /fleets/default/nowhere", TOKEN),
+    ("GET /fleets/default/devices/", TOKEN),
+    ("GET /fleets/default/devices/3/sync", TOKEN),
+    ("GET /fleets/%64efault/devices", TOKEN),
+    ("GET /fleets/default/fleets/default/devices", TOKEN),
+    ("GET /fleets/Default/devices/3", TOKEN),
 )
 
 
@@ -118,7 +136,7 @@ async def test_both_paths_write_the_same_bytes() -> None:
     fast, ordinary = alone(an_app(with_fast_path=True)), an_app(with_fast_path=False)
     sent = [
         *((request, TOKEN) for request in USUAL),
-        *(("GET /devices", headers) for headers in REFUSED),
+        *(("GET /fleets/default/devices", headers) for headers in REFUSED),
     ]
     async with AsyncExitStack() as stack:
         wires = [
