@@ -63,6 +63,7 @@ KINDS = {
     "GET /": Kind.OF_A_CLIENT,
     "GET /docs": Kind.OPEN,
     "GET /openapi.json": Kind.OPEN,
+    "GET /fleets.schema.json": Kind.OPEN,
     "GET /livez": Kind.OPEN,
     "GET /readyz": Kind.OPEN,
     "GET /metrics": Kind.OPEN,
