@@ -43,6 +43,15 @@ FAST := $(addprefix tests/,auth concurrency config model simulation stores/contr
 test-fast: $(VENV)/.dev ## Run the tests that answer within 30 seconds, while you work
 	$(BIN)/python -m pytest --fast -q -n auto --dist worksteal $(FAST) $(ARGS)
 
+# What an interpreter may change: its processes, sockets, threads and event loops. What databases,
+# containers and browsers do is the same on every Python.
+PROCESSES := $(addprefix tests/,cli client in_process load pytest_plugin stores/embedded web/pipeline web/transport)
+
+.PHONY: test-python
+test-python: $(VENV)/.dev ## Run the tests of what depends on the Python: make test-python PYTHON=… VENV=…
+	$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder \
+	  -m 'not browser and not container' -k 'not postgres' $(FAST) $(PROCESSES) $(ARGS)
+
 # An environment of its own: what is locked stays as it is. What fails here is what the next upper
 # bound has to wait for.
 .PHONY: test-next

@@ -50,16 +50,31 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items[:] = [item for item in items if not is_needless(item)]
     if config.getoption("--fast"):
         slow = [item for item in items if is_slow(item)]
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if not is_slow(item)]
 
 
+def goes_one_way(item: pytest.Item) -> bool:
+    """Whether a test is about what is the same on the hot path and without it."""
+    return any(item.get_closest_marker(marker) for marker in ("browser", "one_way"))
+
+
+def is_needless(item: pytest.Item) -> bool:
+    """Whether a test would only prove once more what its twin on the hot path proves."""
+    return goes_one_way(item) and "ordinary" in parameters(item)
+
+
+def parameters(item: pytest.Item) -> list[str]:
+    return item.name.partition("[")[2].rstrip("]").split("-")
+
+
 def is_slow(item: pytest.Item) -> bool:
     """Whether `--fast` leaves a test out."""
-    parameters = item.name.partition("[")[2].rstrip("]").split("-")
-    return not NOT_FAST.isdisjoint(parameters) or any(
+    left_out = NOT_FAST - {"hot"} if goes_one_way(item) else NOT_FAST
+    return not left_out.isdisjoint(parameters(item)) or any(
         item.get_closest_marker(marker) for marker in NOT_FAST_MARKERS
     )
 

@@ -17,6 +17,8 @@ from pisync.web.routes import ROUTES
 from tests.conftest import Answer, Api
 from tests.support.fleet_lab import FleetLab
 
+pytestmark = pytest.mark.one_way
+
 KIB = 1024
 JSON = {"Content-Type": "application/json"}
 FLEET = "/admin/fleets/lab"

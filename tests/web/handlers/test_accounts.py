@@ -26,6 +26,8 @@ from pisync.web.pipeline.middleware import (
 from tests.conftest import SETTINGS, Answer, Api, MakeApi, ManualTime
 
 RIGHT, WRONG = "correct horse", "incorrect horse"
+pytestmark = pytest.mark.one_way
+
 JSON = {"Content-Type": "application/json"}
 
 

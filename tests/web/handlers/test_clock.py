@@ -500,6 +500,7 @@ async def test_all_timestamps_of_a_fleet_are_in_its_own_time(lab: FleetLab) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.one_way
 async def test_a_day_of_a_thousand_devices_runs_in_seconds(new_lab: MakeFleetLab) -> None:
     lab = await new_lab(
         devices=1_000,

@@ -17,6 +17,8 @@ from pisync.web.handlers.pages import (
 )
 from tests.conftest import Answer, Api
 
+pytestmark = pytest.mark.one_way
+
 WEB = Path(pisync.__file__).parent / "web"
 PAGES = {"/": WEB / "dashboard/index.html", "/docs": WEB / "docs/index.html"}
 POLICY = (

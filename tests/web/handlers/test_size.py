@@ -18,7 +18,7 @@ from tests.support.fleet_lab import (
     make_lab,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.one_way]
 
 MILLION = 1_000_000
 
