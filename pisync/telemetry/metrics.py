@@ -19,6 +19,8 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from pisync import __version__
@@ -26,8 +28,20 @@ from pisync.model.outcome import OUTCOME_CODES
 from pisync.model.sync import SyncDecision
 from pisync.telemetry.histogram import Histogram
 
-CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
-"""What `Metrics.render` returns: give it to a response as a header, parameters included."""
+
+class Format(Enum):
+    """A form that metrics may have; its value is the content type, parameters included."""
+
+    TEXT = CONTENT_TYPE_LATEST
+    OPENMETRICS = openmetrics.CONTENT_TYPE_LATEST
+
+
+def preferred_format(accepted: str) -> Format:
+    """Return the form that an `Accept` asks for, as Prometheus' own library reads it."""
+    _, content_type = choose_encoder(accepted)
+    is_openmetrics = content_type.startswith("application/openmetrics-text")
+    return Format.OPENMETRICS if is_openmetrics else Format.TEXT
+
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _OTHER_METHOD: Final = "other"
@@ -206,8 +220,10 @@ class Metrics:
         """Note how much later than asked for the event loop came back."""
         self._lag.observe(seconds)
 
-    def render(self) -> bytes:
-        """Return everything in Prometheus' text format."""
+    def render(self, form: Format = Format.TEXT) -> bytes:
+        """Return everything, in Prometheus' text format or as OpenMetrics."""
+        if form is Format.OPENMETRICS:
+            return openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call, no-any-return]  # it has no types
         return generate_latest(self._registry)
 
 

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pisync import __version__
 from pisync.model.sync import SyncDecision
 from pisync.telemetry.metrics import (
-    CONTENT_TYPE,
+    Format,
     Login,
     Metrics,
     sample_lag,
@@ -124,7 +124,7 @@ def test_two_applications_in_one_process_count_apart() -> None:
 
 
 def test_the_content_type_is_prometheus_text() -> None:
-    assert CONTENT_TYPE.startswith("text/plain; version=")
+    assert Format.TEXT.value.startswith("text/plain; version=")
 
 
 async def test_a_blocked_event_loop_shows_as_lag() -> None:

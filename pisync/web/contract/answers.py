@@ -177,7 +177,7 @@ READYZ = (
 METRICS = (
     Answer(
         HTTPStatus.OK,
-        "All metrics, in Prometheus' text format.",
+        "All metrics, in Prometheus' text format, or as OpenMetrics if `Accept` asks for that.",
         example="pisync_syncs_pending 0.0\n",
         media_type=TEXT,
     ),

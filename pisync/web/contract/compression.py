@@ -1,4 +1,4 @@
-"""Bodies that were sent compressed."""
+"""Bodies that were sent compressed, and who takes them so."""
 
 import zlib
 
@@ -49,3 +49,14 @@ def _deflate_form(body: bytes) -> int:
     # Some send what the name says, and not what RFC 9110 does: without zlib's header.
     has_header = bool(body) and body[0] & 0x0F == zlib.DEFLATED
     return zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS
+
+
+def accepts_gzip(accepted: str) -> bool:
+    """Say whether an `Accept-Encoding` allows gzip."""
+    qualities = dict(map(_coding, accepted.lower().split(",")))
+    return qualities.get("gzip", qualities.get("*", "0")).strip("0.") != ""
+
+
+def _coding(text: str) -> tuple[str, str]:
+    name, _, parameter = text.partition(";")
+    return name.strip(), parameter.partition("=")[2].strip() or "1"

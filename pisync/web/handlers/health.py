@@ -1,7 +1,8 @@
 """Health and metrics, for orchestrators and Prometheus."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import gzip
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 
 import orjson
@@ -11,16 +12,21 @@ from pisync.concurrency.shared import Shared
 from pisync.keys import DRAINING, METRICS, SIMULATOR, STORE
 from pisync.stores.base import StoreUnavailable
 from pisync.telemetry.metrics import (
-    CONTENT_TYPE,
+    Format,
+    preferred_format,
     sample_lag,
 )
+from pisync.web.contract.compression import accepts_gzip
 from pisync.web.contract.problems import (
     JSON_TYPE,
     unavailable,
 )
 
 READINESS: web.AppKey[Shared[None]] = web.AppKey("READINESS")
-RENDERED_METRICS: web.AppKey[Shared[bytes]] = web.AppKey("RENDERED_METRICS")
+RENDERED_METRICS: web.AppKey[Mapping[tuple[Format, bool], Shared[bytes]]] = web.AppKey(
+    "RENDERED_METRICS"
+)
+"""All metrics, by their form and whether they are compressed."""
 
 _OK = orjson.dumps({"status": "ok"})
 _READY = orjson.dumps({"status": "ready"})
@@ -40,9 +46,19 @@ async def readyz(request: web.Request) -> web.Response:
 
 
 async def metrics(request: web.Request) -> web.Response:
-    """Return what is counted. While the store can't be reached, its gauge stays as it was."""
-    body = await request.app[RENDERED_METRICS].get()
-    return web.Response(body=body, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
+    """Return what is counted, as text or as OpenMetrics, compressed if the caller takes gzip.
+
+    While the store can't be reached, its gauge stays as it was.
+    """
+    accepted, encodings = (
+        ",".join(request.headers.getall(name, ())) for name in (hdrs.ACCEPT, hdrs.ACCEPT_ENCODING)
+    )
+    form, compressed = preferred_format(accepted), accepts_gzip(encodings)
+    body = await request.app[RENDERED_METRICS][form, compressed].get()
+    headers = {hdrs.CONTENT_TYPE: form.value, hdrs.VARY: "Accept, Accept-Encoding"}
+    if compressed:
+        headers[hdrs.CONTENT_ENCODING] = "gzip"
+    return web.Response(body=body, headers=headers)
 
 
 def add_probes(app: web.Application) -> None:
@@ -51,14 +67,27 @@ def add_probes(app: web.Application) -> None:
     async def ping() -> None:
         await app[STORE].ping()
 
-    async def render() -> bytes:
-        counted = app[METRICS]
-        with suppress(StoreUnavailable):
-            counted.pending(await app[SIMULATOR].queries.pending())
-        return counted.render()
+    def rendering(form: Format) -> Callable[[], Awaitable[bytes]]:
+        async def render() -> bytes:
+            counted = app[METRICS]
+            with suppress(StoreUnavailable):
+                counted.pending(await app[SIMULATOR].queries.pending())
+            return counted.render(form)
 
+        return render
+
+    def compressing(plain: Shared[bytes]) -> Callable[[], Awaitable[bytes]]:
+        async def compress() -> bytes:
+            return gzip.compress(await plain.get(), mtime=0)
+
+        return compress
+
+    plain = {form: Shared(rendering(form)) for form in Format}
     app[READINESS] = Shared(ping)
-    app[RENDERED_METRICS] = Shared(render)
+    app[RENDERED_METRICS] = {
+        **{(form, False): shared for form, shared in plain.items()},
+        **{(form, True): Shared(compressing(shared)) for form, shared in plain.items()},
+    }
 
 
 async def event_loop_lag(app: web.Application) -> AsyncIterator[None]:

@@ -15,6 +15,7 @@ from typing import Any
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
+from pisync.web.contract.compression import accepts_gzip
 from pisync.web.contract.problems import JSON_TYPE
 from pisync.web.contract.rendering import Headers, Rendered, tag_of, to_json
 
@@ -75,17 +76,6 @@ class Content:
         """Return the answer, compressed if the client takes that."""
         accepted = ",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, ()))
         return (self._compressed if accepts_gzip(accepted) else self._plain).answer(request)
-
-
-def accepts_gzip(accepted: str) -> bool:
-    """Say whether an `Accept-Encoding` allows gzip."""
-    qualities = dict(map(_coding, accepted.lower().split(",")))
-    return qualities.get("gzip", qualities.get("*", "0")).strip("0.") != ""
-
-
-def _coding(text: str) -> tuple[str, str]:
-    name, _, parameter = text.partition(";")
-    return name.strip(), parameter.partition("=")[2].strip() or "1"
 
 
 def _read(name: str, content_type: str) -> Content:

@@ -4,6 +4,7 @@ from time import monotonic
 from typing import Any
 
 import pytest
+from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from pisync import keys
@@ -90,6 +91,40 @@ async def test_metrics_are_prometheus_text(api: Api) -> None:
     assert answer.status == 200
     assert answer.headers["Content-Type"].startswith("text/plain; version=")
     assert answer.headers["Content-Type"].endswith("charset=utf-8")
+
+
+OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    ("accepted", "content_type"),
+    [
+        ("*/*", "text/plain"),
+        ("text/html", "text/plain"),
+        ("application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5", OPENMETRICS),
+        # Prometheus 3's own.
+        (
+            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,"
+            "application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;q=0.3,*/*;q=0.2",
+            OPENMETRICS,
+        ),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["gzip", "identity", "gzip;q=0"])
+async def test_metrics_come_in_the_form_that_is_asked_for(
+    accepted: str, content_type: str, encoding: str, api: Api
+) -> None:
+    headers = {"Accept": accepted, "Accept-Encoding": encoding}
+    answer = await api.get("/metrics", headers=headers)
+    assert answer.headers["Content-Type"].startswith(content_type)
+    assert answer.headers["Vary"].startswith("Accept, Accept-Encoding")
+    assert answer.headers.get("Content-Encoding") == ("gzip" if encoding == "gzip" else None)
+    if content_type == OPENMETRICS:
+        text = answer.body.decode()
+        families = openmetrics.text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
+        assert "pisync_syncs" in {family.name for family in families}
+    else:
+        assert "pisync_syncs_pending" in values(answer.body)
 
 
 async def test_metrics_tell_what_happened(user: Api) -> None:

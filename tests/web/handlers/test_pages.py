@@ -10,10 +10,10 @@ import pytest
 from aiohttp import ClientSession
 
 import pisync
+from pisync.web.contract.compression import accepts_gzip
 from pisync.web.handlers.pages import (
     DOCS,
     FILES,
-    accepts_gzip,
 )
 from tests.conftest import Answer, Api
 

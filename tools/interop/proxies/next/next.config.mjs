@@ -1,0 +1,3 @@
+export default {
+  rewrites: () => [{ source: "/api/:path*", destination: `${process.env.PISYNC_URL}/:path*` }],
+};
