@@ -1,6 +1,7 @@
 """`pisync load`: its options, and its exit status."""
 # ruff: noqa: PLC0415 - what only a run needs is imported by it, as in pisync/cli/main.py
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from pisync.model.account import (
     DEVICES,
     SCOPES,
 )
+from pisync.model.fleet import DEFAULT_FLEET, FLEET_NAME
 from pisync.web.transport.addresses import url
 
 if TYPE_CHECKING:
@@ -52,9 +54,10 @@ class _MixType(click.ParamType[Mix]):
 @click.option(
     "--url",
     type=UrlType(),
-    help="the server  [default: at PISYNC_HOST and PISYNC_PORT, or http://127.0.0.1:8080]",
+    help="the server, or a fleet's base URL  [default: at PISYNC_HOST and PISYNC_PORT, or"
+    " http://127.0.0.1:8080]",
 )
-@click.option("--fleet", default="default", show_default=True, help="the fleet to load")
+@click.option("--fleet", help="the fleet to load  [default: that of the URL, or default]")
 @click.option(
     "--connections",
     type=click.IntRange(1, 10_000),
@@ -111,11 +114,19 @@ def load(*, as_json: bool, **options: Any) -> None:
     from pisync.load.generator import CannotLoad
     from pisync.load.run import run
 
-    target = options.pop("url")
-    run_options = _taken(options, "fleet", "connections", "seconds", "rate", "mix", "wait")
+    target, base_fleet = _split(options.pop("url"))
+    fleet = options.pop("fleet") or base_fleet or DEFAULT_FLEET
+    if base_fleet not in (None, fleet):
+        raise click.BadParameter("must be the fleet of the URL", param_hint="--fleet")
+    run_options = _taken(options, "connections", "seconds", "rate", "mix", "wait")
     thresholds = Thresholds(**_taken(options, "max_p99", "max_error_rate", "min_rate"))
     settings = settings_from(options)
-    plan = LoadPlan(target or url(settings.host, settings.port), **run_options)
+    plan = LoadPlan(
+        target or url(settings.host, settings.port),
+        fleet,
+        below_base_url=base_fleet is not None,
+        **run_options,
+    )
     try:
         report = run(plan, _tokens(plan, settings), thresholds)
     except (CannotLoad, CallFailed, OSError, HTTPException) as exc:
@@ -125,6 +136,12 @@ def load(*, as_json: bool, **options: Any) -> None:
     click.echo(orjson.dumps(report.as_json()) if as_json else report.as_text())
     if not report.is_good:
         raise SystemExit(EXIT_FAILURE)
+
+
+def _split(target: str | None) -> tuple[str | None, str | None]:
+    """Return the URL of a server, and the fleet if it was a fleet's base URL."""
+    found = re.fullmatch(rf"(.*)/fleets/({FLEET_NAME})", target or "")
+    return (found[1], found[2]) if found else (target, None)
 
 
 def _taken(options: dict[str, Any], *names: str) -> Mapping[str, Any]:

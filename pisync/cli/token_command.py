@@ -1,10 +1,13 @@
 """`pisync token`: mint a token with the server's secret."""
 
+import re
+
 import click
 
 from pisync.cli.options import EXIT_USAGE, leave_with, secret_of, setting_options, settings_from
 from pisync.config.settings_schema import MAX_TOKEN_TTL
 from pisync.model.account import DEVICES, SCOPES
+from pisync.model.fleet import FLEET_NAME
 
 
 @click.command()
@@ -23,8 +26,18 @@ from pisync.model.account import DEVICES, SCOPES
     type=click.IntRange(1, MAX_TOKEN_TTL),
     help="seconds that the token is valid  [default: PISYNC_TOKEN_TTL, or 3600]",
 )
+@click.option(
+    "--fleet",
+    help="the only fleet that the token is good for; with scope admin, it may make it, too",
+)
 @setting_options("store", "jwt_secret")
-def token(name: str, scopes: tuple[str, ...], ttl: int | None, **options: str | None) -> None:
+def token(
+    name: str,
+    scopes: tuple[str, ...],
+    ttl: int | None,
+    fleet: str | None,
+    **options: str | None,
+) -> None:
     """Print a token signed with the server's secret.
 
     The secret is PISYNC_JWT_SECRET (or _FILE) or, on SQLite, the one kept beside the database of
@@ -34,6 +47,11 @@ def token(name: str, scopes: tuple[str, ...], ttl: int | None, **options: str | 
 
     if not (name.isprintable() and 1 <= len(name) <= 64):
         raise click.BadParameter("must be 1 to 64 printable characters", param_hint="--name")
+    if fleet is not None and not re.fullmatch(FLEET_NAME, fleet):
+        raise click.BadParameter(
+            "must be 1 to 63 lower-case letters, digits and dashes, not starting with a dash",
+            param_hint="--fleet",
+        )
     settings = settings_from(options)
     secret = secret_of(settings)
     if secret is None:
@@ -42,4 +60,4 @@ def token(name: str, scopes: tuple[str, ...], ttl: int | None, **options: str | 
             "Set PISYNC_JWT_SECRET or PISYNC_JWT_SECRET_FILE to the same secret here and for the"
             " server.",
         )
-    click.echo(Tokens(secret, settings.token_ttl).issue(name, scopes, ttl))
+    click.echo(Tokens(secret, settings.token_ttl).issue(name, scopes, ttl, fleet=fleet))

@@ -73,6 +73,11 @@ class FleetClient:
         """What the code under test has to send, so that it works on this fleet."""
         return {"Authorization": f"Bearer {self.token}", "Pisync-Fleet": self.fleet}
 
+    @property
+    def base_url(self) -> str:
+        """The fleet's own base URL, for code under test that can set nothing else."""
+        return f"{self.url}/fleets/{quote(self.fleet, safe='')}"
+
     # Devices
 
     def devices(self, *, status: Collection[int] = ()) -> list[Device]:

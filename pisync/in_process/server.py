@@ -59,9 +59,18 @@ class RunningServer:
     _accounts: Accounts = field(repr=False)
     _loop: asyncio.AbstractEventLoop = field(repr=False)
 
-    def token(self, *scopes: str, name: str = "tester", ttl: int | None = None) -> str:
-        """Return a token with these scopes (`devices`, `admin`), for `ttl` seconds or a day."""
-        return self._tokens.issue(name, scopes, ttl)
+    def token(
+        self,
+        *scopes: str,
+        name: str = "tester",
+        ttl: int | None = None,
+        fleet: str | None = None,
+    ) -> str:
+        """Return a token with these scopes (`devices`, `admin`), for `ttl` seconds or a day.
+
+        With a `fleet`, it is good for that one alone.
+        """
+        return self._tokens.issue(name, scopes, ttl, fleet=fleet)
 
     def client(self, fleet: str = "default") -> FleetClient:
         """Return a client for a fleet, whether it is there already or not."""

@@ -62,12 +62,11 @@ async def generate(
         CannotLoad: The server does not let the load in, or has nothing to load.
     """
     connector = TCPConnector(limit=plan.connections)
-    users = [
-        {hdrs.AUTHORIZATION: f"Bearer {token}", "Pisync-Fleet": plan.fleet} for token in tokens
-    ]
+    named = {} if plan.below_base_url else {"Pisync-Fleet": plan.fleet}
+    users = [{hdrs.AUTHORIZATION: f"Bearer {token}", **named} for token in tokens]
     timeout = ClientTimeout(total=plan.timeout)
     async with ClientSession(connector=connector, timeout=timeout) as session:
-        devices = await _device_ids(session, plan.url, users[0])
+        devices = await _device_ids(session, plan.target, users[0])
         schedule = Schedule(plan.seconds, plan.rate)
         ending = asyncio.create_task(_stop(schedule, stopped))
         await asyncio.gather(
@@ -138,7 +137,9 @@ class _Connection:
             status: int | None = None
             try:
                 async with self._session.request(
-                    action.method, self._plan.url + action.path.format(device), headers=self._user
+                    action.method,
+                    self._plan.target + action.path.format(device),
+                    headers=self._user,
                 ) as answer:
                     await answer.read()
                     status = answer.status

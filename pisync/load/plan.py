@@ -67,7 +67,8 @@ class LoadPlan:
     """A run: where, for how many seconds, and with how many requests at a time.
 
     `rate` is in requests a second; without it, each connection asks again when it has its answer.
-    An answer is waited for `timeout` seconds, and pending syncs afterwards for `wait` seconds.
+    An answer is waited for `timeout` seconds, and pending syncs afterwards for `wait` seconds. The
+    fleet is named by a header or, `below_base_url`, by its base URL.
     """
 
     url: str
@@ -78,6 +79,12 @@ class LoadPlan:
     rate: float | None = None
     timeout: float = 10.0
     wait: float = 60.0
+    below_base_url: bool = False
+
+    @property
+    def target(self) -> str:
+        """The URL below which the calls are that make the load."""
+        return f"{self.url}/fleets/{self.fleet}" if self.below_base_url else self.url
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,18 @@ def test_it_tells_what_it_did_and_what_the_ledger_says(server: RunningServer) ->
     assert 0 < latency["p50"] <= latency["p90"] <= latency["p99"] <= latency["max"]
 
 
+def test_a_fleets_base_url_is_loaded_below_it(server: RunningServer) -> None:
+    with server.new_fleet(100, QUICK) as fleet:
+        done = load(fleet.base_url, "--json", "--mix", "sync=1,devices=1")
+        report = json.loads(done.stdout)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert (report["url"], report["fleet"]) == (server.url, fleet.fleet)
+        assert report["syncs"]["accepted"] == fleet.ledger().accepted > 0
+        other = load(fleet.base_url, "--fleet", "default")
+    assert other.returncode == 2
+    assert "--fleet: must be the fleet of the URL" in other.stderr
+
+
 def test_it_tells_people_the_same(server: RunningServer) -> None:
     done = load(server.url, "--mix", "sync=1")
     assert done.returncode == 0, done.stderr

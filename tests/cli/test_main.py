@@ -613,6 +613,35 @@ class TestToken:
         assert (claims["sub"], claims["scopes"]) == ("Ada B.", ["devices", "admin"])
         assert claims["iss"] == "pisync"
 
+    def test_is_bound_to_a_fleet(self) -> None:
+        process = pisync(
+            *(
+                "token",
+                "--name",
+                "ci",
+                "--fleet",
+                "job-1",
+                "--scope",
+                "admin",
+                "--scope",
+                "devices",
+            ),
+            PISYNC_JWT_SECRET=SECRET,
+        )
+        bound = process.stdout.strip()
+        with serving(PISYNC_JWT_SECRET=SECRET) as server:
+            assert server.call("PUT", "/admin/fleets/job-1", bound, {"devices": 3})[0] == 201
+            assert server.call("GET", "/stats", bound)[1]["devices"] == 3
+            assert server.call("GET", "/fleets/default/stats", bound)[0] == 403
+            assert server.call("GET", "/admin/fleets", bound)[0] == 403
+            assert server.call("DELETE", "/admin/fleets/job-1", bound)[0] == 204
+
+    @pytest.mark.parametrize("fleet", ["", "Job", "a_b", "-a", "a b", "s" * 64])
+    def test_is_bound_to_nothing_that_is_no_fleet(self, fleet: str) -> None:
+        process = pisync("token", "--name", "ci", "--fleet", fleet, PISYNC_JWT_SECRET=SECRET)
+        assert (process.returncode, process.stdout) == (2, "")
+        assert "--fleet: must be" in process.stderr
+
     def test_is_valid_as_long_as_the_setting_says_if_nothing_else_is_said(self) -> None:
         for variables, seconds in (({}, 3600), ({"PISYNC_TOKEN_TTL": "7"}, 7)):
             process = pisync("token", "--name", "ci", PISYNC_JWT_SECRET=SECRET, **variables)

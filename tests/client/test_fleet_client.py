@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -47,6 +49,40 @@ def test_reads_devices_with_their_times(pisync: FleetClient) -> None:
     assert [each.device_id for each in pisync.devices()] == [7, 9]
     assert pisync.devices(status=[404, 500]) == [pisync.device(7)]
     assert pisync.device(9).last_sync_at is None
+
+
+def test_its_base_url_is_that_of_its_fleet(
+    pisync: FleetClient, pisync_server: RunningServer
+) -> None:
+    assert pisync.base_url == f"{pisync_server.url}/fleets/{pisync.fleet}"
+    request = Request(  # noqa: S310 - of our own server
+        f"{pisync.base_url}/devices/7/sync",
+        headers={"Authorization": f"Bearer {pisync.token}"},
+        method="POST",
+    )
+    with urlopen(request) as answer:  # noqa: S310 - of our own server
+        assert urljoin(request.full_url, answer.headers["Location"]) == (
+            f"{pisync.base_url}/devices/7"
+        )
+    assert pisync.stats().attempts == 1
+
+
+def test_a_token_that_is_bound_to_its_fleet_does_all_that_it_needs(
+    pisync_server: RunningServer,
+) -> None:
+    name = "bound-client"
+    token = pisync_server.token("devices", "admin", fleet=name)
+    mine = FleetClient(pisync_server.url, name, token=token)
+    mine.replace(3)
+    mine.sync_all()
+    assert mine.settle().finished == 3
+    assert mine.ledger().balanced
+    other = FleetClient(pisync_server.url, "default", token=token)
+    for call in (other.stats, other.ledger, other.delete):
+        with pytest.raises(CallFailed, match="for the fleet bound-client alone") as refused:
+            call()
+        assert refused.value.status == 403
+    mine.delete()
 
 
 def test_sends_datetimes_of_any_zone_and_none_without(pisync: FleetClient) -> None:

@@ -32,6 +32,8 @@ class Reply(NamedTuple):
     status: int
     headers: Message
     json: Any
+    target: str
+    """The path that was asked for, with its query."""
 
 
 class Caller:
@@ -58,7 +60,7 @@ class Caller:
         self._connection.request(method, target, sent, headers)
         response = self._connection.getresponse()
         received = response.read()
-        reply = Reply(response.status, response.headers, orjson.loads(received or b"null"))
+        reply = Reply(response.status, response.headers, orjson.loads(received or b"null"), target)
         # A fleet's limit may be reached; no other failure is to be expected.
         assert reply.status < 500 or reply.status == 503, reply
         if reply.status >= 400:

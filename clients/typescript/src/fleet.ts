@@ -51,6 +51,11 @@ export class FleetClient extends PisyncClient {
     this.#adminToken = adminToken;
   }
 
+  /** The fleet's own base URL, for code under test that can set nothing else. */
+  get baseUrl(): string {
+    return `${this.url.replace(/\/+$/, "")}/fleets/${encodeURIComponent(this.fleet)}`;
+  }
+
   // The fleet
 
   /** Return the fleet, with its profile, effective seed and clock. */

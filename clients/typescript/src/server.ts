@@ -53,10 +53,14 @@ export class PisyncServer {
     return { PISYNC_URL: this.url, PISYNC_JWT_SECRET: secret, PISYNC_TOKEN: token };
   }
 
-  /** Return a token with these scopes, for `seconds`. Where only `PISYNC_TOKEN` is known, that is the one. */
-  token(scopes: readonly Scope[] = ["devices"], seconds = TOKEN_SECONDS): string {
+  /**
+   * Return a token with these scopes, for `seconds`, good for `fleet` alone if that is given.
+   *
+   * Where only `PISYNC_TOKEN` is known, that is the one.
+   */
+  token(scopes: readonly Scope[] = ["devices"], seconds = TOKEN_SECONDS, fleet?: string): string {
     const { secret, token } = this.#credentials;
-    return secret ? mint(secret, scopes, seconds) : token!;
+    return secret ? mint(secret, scopes, seconds, fleet) : token!;
   }
 
   /** Return a client for a fleet, whether it is there already or not. */
@@ -112,10 +116,10 @@ export async function discard(fleet: FleetClient): Promise<void> {
   });
 }
 
-function mint(secret: string, scopes: readonly Scope[], seconds: number): string {
+function mint(secret: string, scopes: readonly Scope[], seconds: number, fleet?: string): string {
   const part = (value: object) => Buffer.from(JSON.stringify(value)).toString("base64url");
   const iat = Math.floor(Date.now() / 1000);
-  const claims = { sub: "tester", iss: "pisync", scopes, iat, exp: iat + seconds };
+  const claims = { sub: "tester", iss: "pisync", scopes, iat, exp: iat + seconds, fleet };
   const signed = `${part({ alg: "HS256", typ: "JWT" })}.${part(claims)}`;
   return `${signed}.${createHmac("sha256", secret).update(signed).digest("base64url")}`;
 }

@@ -1,6 +1,6 @@
 import { expect } from "vitest";
 
-import { fleet } from "../src/index.js";
+import { fleet, PisyncClient } from "../src/index.js";
 import { describeFleet } from "../src/report.js";
 import { startServer } from "../src/server.js";
 import { test } from "../src/vitest.js";
@@ -32,6 +32,24 @@ test("the server forgets it an hour after its test run has died", async ({ pisyn
   const { ttl, expires_at } = await pisync.view();
   expect(ttl).toBe(3600);
   expect(Math.abs(Date.parse(expires_at!) - Date.now() - 3_600_000)).toBeLessThan(60_000);
+});
+
+test("its base URL is enough for a client that can set nothing else", async ({ pisync, pisyncServer }) => {
+  const app = new PisyncClient({ url: pisync.baseUrl, token: pisyncServer.token() });
+  expect((await app.sync(7)).attempt).toBe(1);
+  expect(await app.devices({ limit: 3 }).all()).toHaveLength(10);
+  expect((await pisync.stats()).attempts).toBe(1);
+});
+
+test("a token is bound to a fleet, and does all there", async ({ pisync, pisyncServer }) => {
+  const token = pisyncServer.token(["devices", "admin"], 60, pisync.fleet);
+  const mine = fleet(pisync.fleet, { url: pisyncServer.url, token });
+  await mine.syncAll();
+  expect((await mine.settle()).finished).toBe(10);
+  expect((await new PisyncClient({ url: pisyncServer.url, token }).stats()).attempts).toBe(10);
+  const other = fleet("default", { url: pisyncServer.url, token });
+  await expect(other.stats()).rejects.toMatchObject({ status: 403 });
+  await expect(other.view()).rejects.toMatchObject({ status: 403 });
 });
 
 test("its time stands, moves and runs", async ({ pisync }) => {
