@@ -78,8 +78,8 @@ def test_it_tells_what_it_did_and_what_the_ledger_says(server: RunningServer) ->
 def test_a_fleets_base_url_is_loaded_below_it(server: RunningServer) -> None:
     with server.new_fleet(100, QUICK) as fleet:
         done = load(fleet.base_url, "--json", "--mix", "sync=1,devices=1")
+        assert done.returncode == 0, done.stderr
         report = json.loads(done.stdout)
-        assert (done.returncode, done.stderr) == (0, "")
         assert (report["url"], report["fleet"]) == (server.url, fleet.fleet)
         assert report["syncs"]["accepted"] == fleet.ledger().accepted > 0
         other = load(fleet.base_url, "--fleet", "default")

@@ -23,6 +23,8 @@ BEYOND_JSON_SCHEMA = {
     "Must be at most 72 bytes of UTF-8.",
     # nor know anybody's password,
     "Must be the account's current password.",
+    # nor hold a body against a path,
+    "Must be null: the fleet `default` stays.",
     # nor know what time it is in a fleet.
     "Fleet time would pass the end of the year 9999.",
 }
