@@ -32,6 +32,7 @@ RUN pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
  && python -m compileall -q --invalidation-mode unchecked-hash /opt/pisync/lib/python3.13/site-packages/pisync \
  && mkdir -p /code/bin /code/lib/python3.13/site-packages \
  && mv /opt/pisync/bin/pisync /code/bin \
+ && mv /opt/pisync/share /code \
  && mv /opt/pisync/lib/python3.13/site-packages/pisync* /code/lib/python3.13/site-packages \
  && find /code -exec touch --no-dereference --date=2000-01-01 {} +
 

@@ -128,6 +128,10 @@ audit: $(VENV)/.audit ## Look for known weaknesses in what is locked
 
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' pisync/__init__.py)
 
+.PHONY: man
+man: $(VENV)/.dev ## Write the man pages of the commands, in docs/man
+	$(BIN)/python -m tools.man
+
 .PHONY: film
 film: $(VENV)/.dev ## Film the dashboard for the README
 	$(PIP) --require-hashes -r tools/film/requirements.txt

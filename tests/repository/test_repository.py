@@ -105,7 +105,9 @@ def test_the_version_stands_in_one_place() -> None:
     assert tracked.stdout.split() == ["pisync/__init__.py"]
 
 
-def test_the_wheel_ships_types_pages_vendored_files_and_their_licences(tmp_path: Path) -> None:
+def test_the_wheel_ships_types_pages_vendored_files_licences_and_manuals(
+    tmp_path: Path,
+) -> None:
     hatchling = [
         sys.executable,
         "-m",
@@ -123,6 +125,7 @@ def test_the_wheel_ships_types_pages_vendored_files_and_their_licences(tmp_path:
     assert {str(path.relative_to(ROOT)) for path in wanted} <= shipped
     assert "pisync/py.typed" in shipped
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in shipped)
+    assert any(name.endswith(".data/data/share/man/man1/pisync-serve.1") for name in shipped)
 
 
 def test_the_compose_file_hands_every_setting_on() -> None:
