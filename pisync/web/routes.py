@@ -16,7 +16,7 @@ from pisync.model.account import (
 )
 from pisync.model.fleet import FLEET_NAME
 from pisync.model.parsing.profile import OutcomeSchema
-from pisync.web.contract import answers
+from pisync.web.contract import answers, fleet_answers
 from pisync.web.contract.answers import Answer
 from pisync.web.contract.fleet_schemas import (
     AdvanceBody,
@@ -105,20 +105,44 @@ ROUTES = (
     Route("GET", "/errors", error_logs.list_errors, DEVICES, answers.LIST_ERRORS, ErrorsQuery),
     Route("GET", "/stats", devices.get_stats, DEVICES, answers.GET_STATS),
     Route("GET", "/events", stream.events, DEVICES, answers.EVENTS, EventsQuery),
-    Route("GET", "/admin/fleets", fleets.list_fleets, ADMIN, answers.LIST_FLEETS, FleetsQuery),
-    Route("GET", _FLEET, fleets.get_fleet, ADMIN, answers.GET_FLEET),
-    Route("PUT", _FLEET, fleets.put_fleet, ADMIN, answers.PUT_FLEET, body=FleetBody),
-    Route("PATCH", _FLEET, fleets.patch_fleet, ADMIN, answers.PATCH_FLEET, body=FleetChangesBody),
-    Route("DELETE", _FLEET, fleets.delete_fleet, ADMIN, answers.DELETE_FLEET),
-    Route("POST", f"{_FLEET}/reset", fleets.reset_fleet, ADMIN, answers.RESET_FLEET),
-    Route("PUT", f"{_FLEET}/clock", fleets.put_clock, ADMIN, answers.PUT_CLOCK, body=ClockBody),
-    Route("POST", f"{_FLEET}/advance", fleets.advance, ADMIN, answers.ADVANCE, body=AdvanceBody),
-    Route("POST", f"{_FLEET}/settle", fleets.settle, ADMIN, answers.SETTLE),
-    Route("GET", f"{_FLEET}/forecast", fleets.get_forecast, ADMIN, answers.FORECAST, ForecastQuery),
-    Route("GET", f"{_FLEET}/ledger", fleets.get_ledger, ADMIN, answers.GET_LEDGER),
-    Route("PUT", f"{_DEVICE}/script", fleets.put_script, ADMIN, answers.SCRIPT, body=ScriptBody),
-    Route("DELETE", f"{_DEVICE}/script", fleets.delete_script, ADMIN, answers.SCRIPT),
-    Route("POST", f"{_DEVICE}/release", fleets.release, ADMIN, answers.RELEASE, body=OutcomeSchema),
+    Route(
+        "GET", "/admin/fleets", fleets.list_fleets, ADMIN, fleet_answers.LIST_FLEETS, FleetsQuery
+    ),
+    Route("GET", _FLEET, fleets.get_fleet, ADMIN, fleet_answers.GET_FLEET),
+    Route("PUT", _FLEET, fleets.put_fleet, ADMIN, fleet_answers.PUT_FLEET, body=FleetBody),
+    Route(
+        "PATCH", _FLEET, fleets.patch_fleet, ADMIN, fleet_answers.PATCH_FLEET, body=FleetChangesBody
+    ),
+    Route("DELETE", _FLEET, fleets.delete_fleet, ADMIN, fleet_answers.DELETE_FLEET),
+    Route("POST", f"{_FLEET}/reset", fleets.reset_fleet, ADMIN, fleet_answers.RESET_FLEET),
+    Route(
+        "PUT", f"{_FLEET}/clock", fleets.put_clock, ADMIN, fleet_answers.PUT_CLOCK, body=ClockBody
+    ),
+    Route(
+        "POST", f"{_FLEET}/advance", fleets.advance, ADMIN, fleet_answers.ADVANCE, body=AdvanceBody
+    ),
+    Route("POST", f"{_FLEET}/settle", fleets.settle, ADMIN, fleet_answers.SETTLE),
+    Route(
+        "GET",
+        f"{_FLEET}/forecast",
+        fleets.get_forecast,
+        ADMIN,
+        fleet_answers.FORECAST,
+        ForecastQuery,
+    ),
+    Route("GET", f"{_FLEET}/ledger", fleets.get_ledger, ADMIN, fleet_answers.GET_LEDGER),
+    Route(
+        "PUT", f"{_DEVICE}/script", fleets.put_script, ADMIN, fleet_answers.SCRIPT, body=ScriptBody
+    ),
+    Route("DELETE", f"{_DEVICE}/script", fleets.delete_script, ADMIN, fleet_answers.SCRIPT),
+    Route(
+        "POST",
+        f"{_DEVICE}/release",
+        fleets.release,
+        ADMIN,
+        fleet_answers.RELEASE,
+        body=OutcomeSchema,
+    ),
     Route(
         "GET",
         "/admin/accounts",

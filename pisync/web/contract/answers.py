@@ -1,4 +1,4 @@
-"""How each call can be answered, for the documentation."""
+"""How calls can be answered, for the documentation; those about fleets are in `fleet_answers`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,14 +10,8 @@ from marshmallow import Schema
 from pisync.web.contract.answer_schemas import (
     AccountSchema,
     BulkResultSchema,
-    ClockSchema,
     DeviceSchema,
     ErrorLogSchema,
-    FleetSchema,
-    FleetSummarySchema,
-    ForecastSchema,
-    LedgerSchema,
-    MovedSchema,
     ProblemSchema,
     StateSchema,
     StatsSchema,
@@ -57,40 +51,41 @@ class Answer:
     media_type: str = JSON
 
 
-def _refusal(status: int, description: str, message: str, *headers: str) -> Answer:
+def refusal(status: int, description: str, message: str, *headers: str) -> Answer:
+    """Return an error answer, with an example of its message."""
     return Answer(status, description, ProblemSchema(), {"message": message}, headers)
 
 
 SHARED: Mapping[str, Answer] = {
-    "NotJson": _refusal(HTTPStatus.BAD_REQUEST, "The body is not JSON.", "The body is not JSON."),
-    "Unauthorized": _refusal(
+    "NotJson": refusal(HTTPStatus.BAD_REQUEST, "The body is not JSON.", "The body is not JSON."),
+    "Unauthorized": refusal(
         HTTPStatus.UNAUTHORIZED,
         "The token is missing or not valid.",
         "The token is not valid.",
         WWW_AUTHENTICATE,
     ),
-    "Forbidden": _refusal(
+    "Forbidden": refusal(
         HTTPStatus.FORBIDDEN,
         "The token lacks the scope.",
         "The token lacks the scope admin.",
         WWW_AUTHENTICATE,
     ),
-    "NotFound": _refusal(
+    "NotFound": refusal(
         HTTPStatus.NOT_FOUND,
         "There is no such device, fleet or account.",
         "There is no such device in this fleet.",
     ),
-    "TooSlow": _refusal(
+    "TooSlow": refusal(
         HTTPStatus.REQUEST_TIMEOUT,
         "The body took too long to arrive.",
         "The body took too long to arrive.",
     ),
-    "TooLarge": _refusal(
+    "TooLarge": refusal(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         "The body is too large.",
         "The body is larger than 64 KiB.",
     ),
-    "WrongType": _refusal(
+    "WrongType": refusal(
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
         "The body is not `application/json`, or its `Content-Encoding` is not supported.",
         "The body must be application/json.",
@@ -104,7 +99,7 @@ SHARED: Mapping[str, Answer] = {
             "errors": {"profile.delay.max": ["Must not be less than min."]},
         },
     ),
-    "Unavailable": _refusal(
+    "Unavailable": refusal(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "A limit is reached, or the store can't be reached. Try again.",
         "The store can't be reached now. Try again.",
@@ -118,24 +113,24 @@ _NOT_MODIFIED = Answer(
     "The client's copy is current: `If-None-Match` names its `ETag`.",
     headers=(ETAG,),
 )
-_BUSY = _refusal(
+_BUSY = refusal(
     HTTPStatus.SERVICE_UNAVAILABLE,
     "Too many passwords are waiting to be hashed, or the store can't be reached. Try again.",
     "Too many passwords are waiting to be hashed. Try again.",
     RETRY_AFTER,
 )
-_THROTTLED = _refusal(
+_THROTTLED = refusal(
     HTTPStatus.TOO_MANY_REQUESTS,
     "Too many logins failed for this name or from this address.",
     "Too many failed logins.",
     RETRY_AFTER,
 )
-_REPLACED = _refusal(
+REPLACED = refusal(
     HTTPStatus.CONFLICT,
     "The fleet was reset, replaced or deleted meanwhile.",
     "The fleet was reset, replaced or deleted meanwhile.",
 )
-_DONE = Answer(HTTPStatus.NO_CONTENT, "Done.")
+DONE = Answer(HTTPStatus.NO_CONTENT, "Done.")
 
 # Pages and health
 
@@ -167,7 +162,7 @@ FLEETS_SCHEMA = (
 LIVEZ = (Answer(HTTPStatus.OK, "The process runs.", StateSchema(), {"status": "ok"}),)
 READYZ = (
     Answer(HTTPStatus.OK, "The service can serve.", StateSchema(), {"status": "ready"}),
-    _refusal(
+    refusal(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "The store can't be reached, or the server is shutting down.",
         "The server is shutting down.",
@@ -194,7 +189,7 @@ REGISTER = (
         TokenSchema(),
         {"message": "User registered successfully.", "token": _JWT},
     ),
-    _refusal(HTTPStatus.CONFLICT, "The username is taken.", "This username is taken."),
+    refusal(HTTPStatus.CONFLICT, "The username is taken.", "This username is taken."),
     _BUSY,
 )
 LOGIN = (
@@ -204,7 +199,7 @@ LOGIN = (
         TokenSchema(),
         {"message": "Login successful.", "token": _JWT},
     ),
-    _refusal(
+    refusal(
         HTTPStatus.UNAUTHORIZED,
         "There is no such account, or the password is wrong.",
         "Invalid username or password.",
@@ -221,12 +216,12 @@ CHANGE_PASSWORD = (
         TokenSchema(),
         {"message": "Password changed.", "token": _JWT},
     ),
-    _refusal(
+    refusal(
         HTTPStatus.NOT_FOUND,
         "The token is not for an account: it was minted with the secret.",
         "There is no such account.",
     ),
-    _refusal(
+    refusal(
         HTTPStatus.CONFLICT,
         "The account was changed meanwhile.",
         "The account was changed meanwhile. Try again.",
@@ -246,7 +241,7 @@ CHANGE_PASSWORD = (
 
 _ACCOUNT = {"username": "alice", "scopes": ["devices"], "disabled": False}
 _THE_ACCOUNT = Answer(HTTPStatus.OK, "The account.", AccountSchema(), _ACCOUNT)
-_ADMIN_STAYS = _refusal(
+_ADMIN_STAYS = refusal(
     HTTPStatus.CONFLICT,
     "The account is `admin`, which can't be changed.",
     "The account `admin` can't be disabled or deleted, and its scopes stay.",
@@ -263,7 +258,7 @@ LIST_ACCOUNTS = (
 )
 GET_ACCOUNT = (_THE_ACCOUNT,)
 PATCH_ACCOUNT = (_THE_ACCOUNT, _ADMIN_STAYS)
-DELETE_ACCOUNT = (_DONE, _ADMIN_STAYS)
+DELETE_ACCOUNT = (DONE, _ADMIN_STAYS)
 
 # Devices and errors
 
@@ -275,7 +270,7 @@ _DEVICE = {
     "last_attempt_at": "2026-11-22T08:15:30.250000Z",
 }
 _PENDING = {**_DEVICE, "sync_status_code": 202, "error_message": None}
-_SYNCED = {
+SYNCED = {
     "device_id": 7,
     "last_sync_at": "2026-11-22T08:15:30.250000Z",
     "sync_status_code": 200,
@@ -313,7 +308,7 @@ SYNC_DEVICE = (
         _PENDING,
         (LOCATION, ATTEMPT_HEADER),
     ),
-    _refusal(
+    refusal(
         HTTPStatus.CONFLICT,
         "The device is pending, and the fleet refuses to join.",
         "A sync of this device is already pending.",
@@ -326,7 +321,7 @@ SYNC_DEVICES = (
         BulkResultSchema(),
         {"started": 2, "joined": 0, "refused": 0, "not_found": [4711]},
     ),
-    _REPLACED,
+    REPLACED,
 )
 LIST_ERRORS = (
     Answer(
@@ -359,111 +354,5 @@ EVENTS = (
         "Events, until the token expires or ends.",
         example='id: 1\nevent: sync\ndata: {"device": {…}, "attempt": 3}\n\n',
         media_type=EVENT_STREAM,
-    ),
-)
-
-# Fleets
-
-_PROFILE = {
-    "seed": 7,
-    "outcomes": [
-        {"sync_status_code": 200, "error_message": None, "weight": 9.0},
-        {"sync_status_code": 400, "error_message": "Storage Full", "weight": 1.0},
-    ],
-    "delay": {"distribution": "uniform", "min": 0.5, "max": 2.0},
-    "when_pending": "join",
-    "max_pending": 1000000,
-}
-_CLOCK = {"mode": "real", "speed": 1.0, "now": "2026-11-22T08:15:30.250000Z"}
-_FLEET = {
-    "name": "suite-1",
-    "devices": 1000,
-    "seed": 7,
-    "profile": _PROFILE,
-    "clock": _CLOCK,
-    "ttl": 3600,
-    "expires_at": "2026-11-22T09:15:30.250000Z",
-}
-_MOVED = {"now": "2026-11-22T09:15:30.250000Z", "finished": 3}
-
-_THE_FLEET = Answer(HTTPStatus.OK, "The fleet.", FleetSchema(), _FLEET)
-_TIME_MOVED = Answer(HTTPStatus.OK, "The fleet's time now.", MovedSchema(), _MOVED)
-
-LIST_FLEETS = (
-    Answer(
-        HTTPStatus.OK,
-        "A page of fleets.",
-        FleetSummarySchema(many=True),
-        [{name: value for name, value in _FLEET.items() if name != "profile"}],
-        (LINK, TOTAL_HEADER),
-    ),
-)
-GET_FLEET = (_THE_FLEET,)
-PUT_FLEET = (
-    Answer(HTTPStatus.OK, "The fleet replaced another.", FleetSchema(), _FLEET),
-    Answer(HTTPStatus.CREATED, "The fleet was created.", FleetSchema(), _FLEET, (LOCATION,)),
-)
-PATCH_FLEET = (_THE_FLEET,)
-DELETE_FLEET = (
-    _DONE,
-    _refusal(
-        HTTPStatus.CONFLICT,
-        "The fleet `default` can't be deleted.",
-        "The fleet `default` can't be deleted.",
-    ),
-)
-RESET_FLEET = (_DONE,)
-PUT_CLOCK = (Answer(HTTPStatus.OK, "The clock.", ClockSchema(), _CLOCK),)
-ADVANCE = (
-    _TIME_MOVED,
-    _refusal(
-        HTTPStatus.CONFLICT,
-        "The fleet's clock is real, or the fleet was reset, replaced or deleted meanwhile.",
-        "The fleet's clock is real: only a manual clock can be advanced.",
-    ),
-)
-SETTLE = (_TIME_MOVED, _REPLACED)
-FORECAST = (
-    Answer(
-        HTTPStatus.OK,
-        "The attempts.",
-        ForecastSchema(many=True),
-        [
-            {"attempt": 1, "sync_status_code": 200, "error_message": None, "delay": 1.873214},
-            {
-                "attempt": 2,
-                "sync_status_code": 400,
-                "error_message": "Storage Full",
-                "delay": 0.640312,
-            },
-        ],
-    ),
-)
-GET_LEDGER = (
-    Answer(
-        HTTPStatus.OK,
-        "The ledger.",
-        LedgerSchema(),
-        {
-            "accepted": 6,
-            "joined": 2,
-            "refused": 0,
-            "succeeded": 3,
-            "failed": {"400": {"Storage Full": 1}, "500": {"Connection Timeout": 1}},
-            "pending": 1,
-            "held": 0,
-            "error_logs": 2,
-            "lateness": {"p50": 0.0006, "p99": 0.0021, "max": 0.0034},
-            "balanced": True,
-        },
-    ),
-)
-SCRIPT = (_DONE,)
-RELEASE = (
-    Answer(HTTPStatus.OK, "The device, with its outcome.", DeviceSchema(), _SYNCED),
-    _refusal(
-        HTTPStatus.CONFLICT,
-        "No sync of the device is held.",
-        "The device holds no sync to release.",
     ),
 )
