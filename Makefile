@@ -144,6 +144,15 @@ image: ## Build the container image
 	  --build-arg CREATED=$$(git log -1 --format=%cI 2>/dev/null || echo unknown) \
 	  --build-arg SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || echo 0) .
 
+LAYERS := docker image inspect --format '{{json .RootFS.Layers}}'
+
+.PHONY: image-twice
+image-twice: ## Build the image twice without the cache, and compare the layers
+	for n in 1 2; do docker build --quiet --no-cache --tag $(IMAGE)-built-$$n . || exit 1; done
+	one=$$($(LAYERS) $(IMAGE)-built-1); two=$$($(LAYERS) $(IMAGE)-built-2); echo "$$one"; \
+	docker image rm $(IMAGE)-built-1 $(IMAGE)-built-2 >/dev/null; \
+	[ "$$one" = "$$two" ] || { echo "The second has other layers: $$two" >&2; exit 1; }
+
 .PHONY: release
 release: $(VENV)/.dev ## Release VERSION: changelog, commit, tag, sdist, wheel and image (see CONTRIBUTING.md)
 	$(BIN)/python -m tools.release $(VERSION) $(ARGS)

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Self
@@ -30,6 +31,8 @@ class Load:
         self, urls: Sequence[str], *, rate: float = RATE, sure_of_503: bool = True
     ) -> None:
         self.journal = Journal()
+        self.reasons = Counter[str]()
+        """What the answers with 503 said."""
         self.slowest = 0.0
         """Seconds that an answer took at the most, less those in which this process was held up."""
         self._urls = urls
@@ -83,6 +86,7 @@ class Load:
                 else:
                     assert answer.status == 503, body
                     assert int(answer.headers["Retry-After"]) > 0
+                    self.reasons[body["message"]] += 1
                     if self._sure_of_503:
                         self.journal.refuse("503")
                     else:
