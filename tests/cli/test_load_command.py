@@ -51,7 +51,7 @@ def load(
         env=environ or environment(),
         capture_output=True,
         text=True,
-        timeout=40,
+        timeout=120,
         check=False,
     )
 
@@ -102,7 +102,7 @@ def test_on_a_terminal_it_shows_how_it_goes(server: RunningServer) -> None:
             env=environment(),
             stdout=subprocess.PIPE,
             stderr=terminal,
-            timeout=40,
+            timeout=120,
             check=True,
         )
         os.close(terminal)
@@ -197,13 +197,13 @@ def test_an_interrupt_ends_the_load_and_still_looks_at_the_ledger(server: Runnin
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
-        while server.client().stats().attempts == before and time.monotonic() - began < 30:
+        while server.client().stats().attempts == before and time.monotonic() - began < 120:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        told = json.loads(process.communicate(timeout=30)[0])
+        told = json.loads(process.communicate(timeout=120)[0])
     assert process.returncode == 0
     assert told["good"]
-    assert told["seconds"] < 40
+    assert told["seconds"] < 300
 
 
 def test_goes_to_the_port_of_the_settings_here(server: RunningServer) -> None:
@@ -213,7 +213,7 @@ def test_goes_to_the_port_of_the_settings_here(server: RunningServer) -> None:
         env=environment(PISYNC_JWT_SECRET=SECRET, PISYNC_PORT=port),
         capture_output=True,
         text=True,
-        timeout=40,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr

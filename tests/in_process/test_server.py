@@ -41,7 +41,7 @@ def test_runs_for_as_long_as_the_block_and_leaves_no_thread() -> None:
 
 def test_stops_though_a_client_keeps_its_connection() -> None:
     with running_server() as server:
-        connection = HTTPConnection(server.url.removeprefix("http://"), timeout=10)
+        connection = HTTPConnection(server.url.removeprefix("http://"), timeout=60)
         connection.request("GET", "/livez")
         assert connection.getresponse().read()
     assert refuses_connections(server.url)
@@ -84,7 +84,7 @@ def test_keeps_to_the_limits_of_its_settings() -> None:
     with running_server(replace(SETTINGS, max_connections=1)) as server:
         host, _, port = server.url.removeprefix("http://").partition(":")
         with (
-            socket.create_connection((host, int(port)), timeout=10),
+            socket.create_connection((host, int(port)), timeout=60),
             pytest.raises(CallFailed, match="503"),
         ):
             server.client().devices()

@@ -123,7 +123,7 @@ def run_shell(page: str, url: str, environ: dict[str, str]) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=50,
+        timeout=150,
     )
     *printed, rest = done.stdout.replace(url, ADDRESS).split("\0")
     for example, output in zip(chosen, printed, strict=False):
@@ -152,7 +152,7 @@ def run_python(page: str, server: RunningServer, environ: dict[str, str], folder
         capture_output=True,
         text=True,
         check=False,
-        timeout=50,
+        timeout=150,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

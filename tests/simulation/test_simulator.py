@@ -216,7 +216,7 @@ class TestLoop:
         async with running(Generated(200), profile) as live:
             await live.simulator.start_all(F, None)
             early = []
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while await live.store.queries.pending():
                     page = await live.store.queries.devices(F, after=0, limit=200, statuses=None)
                     now = (await live.store.queries.fleet(F)).clock.now

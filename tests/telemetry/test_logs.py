@@ -38,7 +38,7 @@ def logged(
         [sys.executable, "-c", setup + statements, level, form],
         cwd=ROOT,
         check=True,
-        timeout=30,
+        timeout=120,
         stderr=stderr,
     )
     return (process.stderr or b"").decode()
@@ -242,7 +242,7 @@ class TestOutput:
             cwd=ROOT,
             check=True,
             capture_output=True,
-            timeout=30,
+            timeout=120,
         )
         assert process.stdout == b""
         assert len(process.stderr.splitlines()) == 2

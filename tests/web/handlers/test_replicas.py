@@ -123,7 +123,7 @@ async def test_without_a_database_it_is_not_ready_but_alive(one: Api) -> None:
         assert (await one.get("/livez")).status == 200
     finally:
         await server().start()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (await one.get("/readyz")).status != 200:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.1)
     assert (await one.post("/devices/1/sync")).status == 202
