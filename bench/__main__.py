@@ -11,13 +11,14 @@ from typing import Any
 from bench import machine, report
 from bench.checks import Wrong
 from bench.figures import Figures
-from bench.limits import driver, logins, million, pending, start, stores, streams, switches
+from bench.limits import driver, fleets, logins, million, pending, start, stores, streams, switches
 from bench.rounds import FULL, QUICK, compare
 from bench.workloads import WORKLOADS
 
 LIMITS: Mapping[str, Callable[..., Figures]] = {
     "start": start.measure,
     "switches": switches.measure,
+    "fleets": fleets.measure_fleets,
     "million": million.measure,
     "pending": pending.measure,
     "streams": streams.measure,
@@ -25,7 +26,7 @@ LIMITS: Mapping[str, Callable[..., Figures]] = {
     "stores": stores.measure,
     "driver": driver.measure,
 }
-SHORT = ("start",)
+SHORT = ("start", "fleets")
 """What `--quick` measures of these: the others take longer than it may."""
 RESULTS = Path("bench/results.json")
 

@@ -1,6 +1,7 @@
 """What a right answer looks like, and what a server must do to be measured at all."""
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from http.client import HTTPConnection
@@ -38,20 +39,21 @@ class Wrong(Exception):
 def check(server: Server, method: str, target: str, status: int, body: bytes) -> None:
     """Raise Wrong unless this is a right answer to a good request."""
     url = urlsplit(target)
+    path = re.sub("^/fleets/[^/]+", "", url.path)
     expected = 202 if method == "POST" else 200
     try:
         if status != expected:
             raise Wrong(f"status {status}")
         value = json.loads(body)
         if method == "POST":
-            _check_pending(value, None if server.is_canned else int(url.path.split("/")[2]))
-        elif url.path == "/devices":
+            _check_pending(value, None if server.is_canned else int(path.split("/")[2]))
+        elif path == "/devices":
             _check_page(value, DEVICE_FIELDS, _check_device, _limit(url.query))
             _check_order([each["device_id"] for each in value])
-        elif url.path == "/errors":
+        elif path == "/errors":
             _check_page(value, LOG_FIELDS, _check_log, _limit(url.query))
             _check_order([-each["error_id"] for each in value])
-        elif url.path == "/stats":
+        elif path == "/stats":
             _check_stats(value)
         else:
             _check_device(value)

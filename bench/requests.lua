@@ -6,6 +6,7 @@ for line in io.lines(os.getenv("REQUESTS")) do
   lines[#lines + 1] = line
 end
 wrk.headers["Authorization"] = os.getenv("AUTHORIZATION")
+wrk.headers["Pisync-Fleet"] = os.getenv("PISYNC-FLEET")
 
 local function parts(line)
   return line:match("^(%u+) (.+)$")
