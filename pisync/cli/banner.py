@@ -18,6 +18,7 @@ class Banner(NamedTuple):
         devices: How many devices the default fleet has.
         seed: The default fleet's seed.
         drawn_admin_password: The admin's password, if this start has drawn it.
+        tls: Whether it is reached by HTTPS.
     """
 
     addresses: Sequence[tuple[str, int]]
@@ -25,6 +26,7 @@ class Banner(NamedTuple):
     devices: int
     seed: int
     drawn_admin_password: str | None
+    tls: bool = False
 
     def as_text(self) -> str:
         """Return lines with colours.
@@ -65,10 +67,13 @@ Next, register, and set TOKEN to the token in the answer:
         return "\n".join(lines)
 
     def _places(self) -> str:
-        return " and ".join(url(*address) for address in self.addresses)
+        return " and ".join(url(*address, tls=self.tls) for address in self.addresses)
+
+    def _base(self) -> str:
+        return url(*self.addresses[0], tls=self.tls)
 
     def _rows(self) -> dict[str, str]:
-        base, plural = url(*self.addresses[0]), "s" * (self.devices != 1)
+        base, plural = self._base(), "s" * (self.devices != 1)
         return {
             "page": f"{base}/ (the dashboard)",
             "docs": f"{base}/docs",
@@ -81,7 +86,7 @@ Next, register, and set TOKEN to the token in the answer:
 
     def _next_steps(self, gap: str) -> list[str]:
         """Return commands to try; `gap` goes where their lines may be broken."""
-        base, bearer = url(*self.addresses[0]), '-H "Authorization: Bearer $TOKEN"'
+        base, bearer = self._base(), '-H "Authorization: Bearer $TOKEN"'
         account = '{"username": "alice", "password": "correct horse"}'
         return [
             f"curl {base}/register -H 'Content-Type: application/json'{gap}-d '{account}'",

@@ -3,11 +3,16 @@
 
 from http import HTTPStatus
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pisync.cli.options import EXIT_FAILURE, leave_with, set_options, setting_options, settings_from
+from pisync.config.settings import Settings
 from pisync.web.transport.addresses import reachable_host, url
+
+if TYPE_CHECKING:
+    from http.client import HTTPConnection
 
 _TIMEOUT = 3.0
 """Seconds."""
@@ -15,27 +20,40 @@ _FIRST_PROCESS = Path("/proc/1/cmdline")
 
 
 @click.command()
-@setting_options("host", "port")
+@setting_options("host", "port", "tls_cert")
 def healthcheck(**options: str | None) -> None:
     """Exit with 0 if the service here is ready, else with 1.
 
     It asks /readyz on this machine.
     """
-    from http.client import HTTPConnection, HTTPException
+    from http.client import HTTPException
 
     settings = settings_from(_server_options() | set_options(options))
-    connection = HTTPConnection(reachable_host(settings.host), settings.port, timeout=_TIMEOUT)
+    connection = _connection(settings)
+    base = url(settings.host, settings.port, tls=settings.tls_cert is not None)
     try:
         connection.request("GET", "/readyz")
         status = connection.getresponse().status
     except (OSError, HTTPException) as exc:
-        leave_with(EXIT_FAILURE, f"No answer from {url(settings.host, settings.port)}: {exc}")
+        leave_with(EXIT_FAILURE, f"No answer from {base}: {exc}")
     finally:
         connection.close()
     if status != HTTPStatus.OK:
-        leave_with(
-            EXIT_FAILURE, f"Not ready: {url(settings.host, settings.port)}/readyz answers {status}"
-        )
+        leave_with(EXIT_FAILURE, f"Not ready: {base}/readyz answers {status}")
+
+
+def _connection(settings: Settings) -> "HTTPConnection":
+    from http.client import HTTPConnection, HTTPSConnection
+
+    host = reachable_host(settings.host)
+    if settings.tls_cert is None:
+        return HTTPConnection(host, settings.port, timeout=_TIMEOUT)
+    from ssl import CERT_NONE, PROTOCOL_TLS_CLIENT, SSLContext
+
+    # Nothing secret is sent, and a certificate need not name this machine's own address.
+    context = SSLContext(PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, CERT_NONE
+    return HTTPSConnection(host, settings.port, timeout=_TIMEOUT, context=context)
 
 
 def _server_options() -> dict[str, str]:

@@ -122,7 +122,7 @@ def load(*, as_json: bool, **options: Any) -> None:
     thresholds = Thresholds(**_taken(options, "max_p99", "max_error_rate", "min_rate"))
     settings = settings_from(options)
     plan = LoadPlan(
-        target or url(settings.host, settings.port),
+        target or url(settings.host, settings.port, tls=settings.tls_cert is not None),
         fleet,
         below_base_url=base_fleet is not None,
         **run_options,

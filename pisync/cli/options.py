@@ -57,9 +57,11 @@ def setting_options(*fields: str) -> Callable[[_Command], _Command]:
                 command = click.option(
                     option_of(name),
                     name,
-                    metavar="PATH" if is_file else "VALUE",
+                    metavar="PATH" if is_file or variable.is_path else "VALUE",
                     help=meaning + note,
-                    shell_complete=_complete_file if is_file else partial(_complete, variable),
+                    shell_complete=_complete_file
+                    if is_file or variable.is_path
+                    else partial(_complete, variable),
                 )(command)
         return command
 

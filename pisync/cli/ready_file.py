@@ -28,17 +28,20 @@ def ready_file_path(_: click.Context, __: click.Parameter, path: Path | None) ->
     return path
 
 
-def write_ready_file(path: Path, addresses: Sequence[tuple[str, int]]) -> None:
+def write_ready_file(
+    path: Path, addresses: Sequence[tuple[str, int]], *, tls: bool = False
+) -> None:
     """Write the file at once: whoever sees it sees all of it.
 
     Args:
         path: Where the file goes; one that is there is replaced.
         addresses: Hosts and ports that this process accepts connections on, one at least.
+        tls: Whether they are reached by HTTPS.
 
     Raises:
         CannotWriteReadyFile: The disk is full, for one.
     """
-    urls = [url(*address) for address in addresses]
+    urls = [url(*address, tls=tls) for address in addresses]
     content = {"url": urls[0], "urls": urls, "pid": os.getpid(), "version": __version__}
     # In the same folder: a rename is atomic only within a file system.
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")

@@ -23,6 +23,11 @@ from pisync.cli.ready_file import (
     write_ready_file,
 )
 from pisync.concurrency.event_loop import fastest_loop
+from pisync.config.certificate import (
+    BadCertificate,
+    ServerCertificate,
+    is_readable_by_others,
+)
 from pisync.config.settings import (
     InvalidSettings,
     Settings,
@@ -68,13 +73,14 @@ def serve(ready_file: Path | None, **options: str | None) -> None:
         log.warning("bcrypt cost is low", cost=settings.bcrypt_cost)
     try:
         app = create_app(settings)
+        certificate = _certificate(settings)
         with (
             only_while_serving(ready_file),
             held_signals(),
             asyncio.Runner(loop_factory=fastest_loop()) as runner,
         ):
-            runner.run(_serve(app, settings, ready_file))
-    except CannotStart as exc:
+            runner.run(_serve(app, settings, certificate, ready_file))
+    except (CannotStart, BadCertificate) as exc:
         _fail(EXIT_USAGE, *str(exc).splitlines())
     except (_CannotListen, CannotWriteReadyFile, UncompiledParser) as exc:
         _fail(EXIT_FAILURE, str(exc))
@@ -92,6 +98,22 @@ def _settings(options: "dict[str, str | None]") -> Settings:
     except InvalidSettings as exc:
         logs.configure("info", exc.log_format)
         _fail(EXIT_USAGE, *exc.mistakes)
+
+
+def _certificate(settings: Settings) -> ServerCertificate | None:
+    """Return the certificate to show, if there is to be one.
+
+    Raises:
+        BadCertificate: It has become bad since the settings were checked.
+    """
+    from pisync.telemetry import logs
+
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    certificate = ServerCertificate(settings.tls_cert, settings.tls_key)
+    if os.name == "posix" and is_readable_by_others(settings.tls_key):
+        logs.get_logger().warning("key is readable by others", path=settings.tls_key)
+    return certificate
 
 
 def _fail(status: int, *reasons: str) -> NoReturn:
@@ -128,7 +150,12 @@ class _CannotListen(Exception):
     """The address is in use, not this machine's, or reserved for privileged users."""
 
 
-async def _serve(app: "web.Application", settings: Settings, ready_file: Path | None) -> None:
+async def _serve(
+    app: "web.Application",
+    settings: Settings,
+    certificate: ServerCertificate | None,
+    ready_file: Path | None,
+) -> None:
     from pisync.web.transport.admission import Limits
     from pisync.web.transport.serve import serve
     from pisync.web.transport.timeouts import Timeouts
@@ -142,6 +169,7 @@ async def _serve(app: "web.Application", settings: Settings, ready_file: Path | 
             started=listening.set_result,
             timeouts=Timeouts(idle=settings.keepalive, grace=settings.drain_delay),
             limits=Limits(settings.max_connections, settings.max_requests),
+            certificate=certificate,
             owns_process=True,
         )
     )
@@ -149,7 +177,7 @@ async def _serve(app: "web.Application", settings: Settings, ready_file: Path | 
     if listening.done():
         await _announce(app, listening.result())
         if ready_file is not None:
-            write_ready_file(ready_file, listening.result())
+            write_ready_file(ready_file, listening.result(), tls=certificate is not None)
     try:
         await serving
     except OSError as exc:
@@ -169,10 +197,12 @@ def _reason(exc: OSError) -> str:
 
 async def _announce(app: "web.Application", addresses: Sequence[tuple[str, int]]) -> None:
     from pisync.app import ineffective_settings, start_report
+    from pisync.keys import SETTINGS
     from pisync.stores.base import StoreUnavailable
     from pisync.telemetry import logs
 
-    log, urls = logs.get_logger(), [url(*address) for address in addresses]
+    tls = app[SETTINGS].tls_cert is not None
+    log, urls = logs.get_logger(), [url(*address, tls=tls) for address in addresses]
     try:
         report, ineffective = await start_report(app), await ineffective_settings(app)
     except StoreUnavailable:
@@ -189,7 +219,7 @@ async def _announce(app: "web.Application", addresses: Sequence[tuple[str, int]]
     )
     for name in ineffective:
         log.warning("setting has no effect", variable=name)
-    banner = Banner(addresses, *report)
+    banner = Banner(addresses, *report, tls=tls)
     try:
         click.echo(banner.as_json() if logs.are_json() else banner.as_text())
     except OSError as exc:  # the disk is full, or nobody reads

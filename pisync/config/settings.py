@@ -11,6 +11,7 @@ from typing import Any, Self, cast
 
 from environs import Env, EnvValidationError, ValidationError
 
+from pisync.config.certificate import BadCertificate, ServerCertificate
 from pisync.config.settings_schema import (
     FILE_SUFFIX,
     PREFIX,
@@ -68,6 +69,8 @@ class Settings:
     max_requests: int = 500
     login_failures: LoginFailures | None = DEFAULT_LOGIN_FAILURES
     trusted_proxies: tuple[Network, ...] = ()
+    tls_cert: str | None = None
+    tls_key: str | None = None
     cors_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] | None = None
     keepalive: int = 75
@@ -123,6 +126,8 @@ class Settings:
             mistakes["PISYNC_DEVICES"] = ["must not be above PISYNC_MAX_DEVICES"]
         if to_serve and _lacks_secret(values):
             mistakes["PISYNC_JWT_SECRET"] = ["must be set: PostgreSQL's replicas share it"]
+        if to_serve:
+            mistakes.update(_tls_mistakes(values))
         lines = [
             f"{option_of(name) if name in options else name}: {text}"
             for variable in VARIABLES
@@ -140,6 +145,20 @@ def _profile_mistakes(profile: object) -> list[str]:
     except InvalidValue as exc:
         return [f"{field}: {text}" for field, texts in exc.errors.items() for text in texts]
     return []
+
+
+def _tls_mistakes(values: Mapping[str, Any]) -> dict[str, list[str]]:
+    certificate, key = (values.get(field) for field in ("tls_cert", "tls_key"))
+    if certificate is None and key is None:
+        return {}
+    if certificate is None or key is None:
+        missing = "PISYNC_TLS_CERT" if certificate is None else "PISYNC_TLS_KEY"
+        return {missing: ["must be set, too: a certificate and its key go together"]}
+    try:
+        ServerCertificate(certificate, key)
+    except BadCertificate as exc:
+        return {PREFIX + exc.field.upper(): [str(exc)]}
+    return {}
 
 
 def _is_shared(store: str) -> bool:

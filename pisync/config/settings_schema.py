@@ -48,6 +48,7 @@ class Variable(NamedTuple):
         unset: What goes where it is not set, if the default's value does not say that.
         or_file: Whether `names` has a second one, for the path of a file that holds the text.
         is_json: Whether the text may have line breaks and tabs.
+        is_path: Whether the text is the path of a file.
         choices: All texts that it may have, where these are few.
     """
 
@@ -57,6 +58,7 @@ class Variable(NamedTuple):
     unset: str | None = None
     or_file: bool = False
     is_json: bool = False
+    is_path: bool = False
     choices: tuple[str, ...] = ()
 
     @property
@@ -403,6 +405,15 @@ VARIABLES = (
         "addresses or networks, comma-separated, whose X-Forwarded-For is believed",
         "none",
     ),
+    Variable(
+        "tls_cert",
+        str,
+        "PEM file of a certificate and those that lead to its authority: HTTPS in place of HTTP;"
+        " renewed files are taken within 60 s",
+        "none",
+        is_path=True,
+    ),
+    Variable("tls_key", str, "PEM file of the certificate's key", "none", is_path=True),
     Variable(
         "cors_origins",
         _origins,

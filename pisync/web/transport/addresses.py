@@ -3,10 +3,12 @@
 from ipaddress import ip_address
 
 
-def url(host: str, port: int) -> str:
+def url(host: str, port: int, *, tls: bool = False) -> str:
     """Return the URL by which this machine reaches what listens on an address or a host name."""
-    reachable = reachable_host(host)
-    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+    reachable, scheme = reachable_host(host), "https" if tls else "http"
+    return (
+        f"{scheme}://[{reachable}]:{port}" if ":" in reachable else f"{scheme}://{reachable}:{port}"
+    )
 
 
 def reachable_host(host: str) -> str:

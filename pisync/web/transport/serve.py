@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from pisync.config.certificate import BadCertificate, ServerCertificate
 from pisync.keys import DRAINING
 from pisync.telemetry.logs import get_logger
 from pisync.web.transport.admission import NORMAL, Limits
@@ -22,6 +23,8 @@ from pisync.web.transport.timeouts import DEFAULT_TIMEOUTS, Timeouts
 # Connections that may wait to be accepted: a load test begins with thousands at once. The kernel
 # cuts it to its own limit.
 _BACKLOG: Final = 4096
+RENEWAL_SECONDS = 10.0
+"""Between two looks at whether the files of a certificate have changed."""
 _CANCEL_SECONDS: Final = 1.0
 """For a start to end that was cancelled."""
 
@@ -38,7 +41,7 @@ class UncompiledParser(RuntimeError):
         )
 
 
-async def serve(
+async def serve(  # noqa: PLR0913 - each is a choice of its own
     app: web.Application,
     *,
     host: str,
@@ -46,6 +49,7 @@ async def serve(
     started: Callable[[Sequence[tuple[str, int]]], None],
     timeouts: Timeouts = DEFAULT_TIMEOUTS,
     limits: Limits = NORMAL,
+    certificate: ServerCertificate | None = None,
     owns_process: bool = False,
 ) -> None:
     """Serve `app` until SIGTERM or SIGINT, then drain and return; a second signal skips the waits.
@@ -58,6 +62,7 @@ async def serve(
         started: Is called with the addresses once connections are accepted.
         timeouts: How long to wait for clients, and when stopping.
         limits: How much to let in.
+        certificate: What to show for HTTPS; None for HTTP.
         owns_process: Whether nothing else runs in this process, so that its garbage collector may
             be tuned.
 
@@ -74,9 +79,9 @@ async def serve(
     def stop() -> None:
         (force if draining.is_set() else draining).set()
 
-    with _on_signal(stop):
+    with _on_signal(stop), _renewing(certificate):
         try:
-            if await _completes(_start(runner, host, port), unless=draining):
+            if await _completes(_start(runner, host, port, certificate), unless=draining):
                 started([(address[0], address[1]) for address in runner.addresses])
                 if owns_process:
                     _tune_garbage_collection()
@@ -102,7 +107,9 @@ def _tune_garbage_collection() -> None:
     gc.set_threshold(20_000)
 
 
-async def _start(runner: Runner, host: str, port: int) -> None:
+async def _start(
+    runner: Runner, host: str, port: int, certificate: ServerCertificate | None
+) -> None:
     with ExitStack() as unused:
         # First: a start that fails for want of an address must have drawn no password.
         sockets = await bind(host, port)
@@ -110,8 +117,31 @@ async def _start(runner: Runner, host: str, port: int) -> None:
             unused.callback(each.close)
         await runner.setup()
         for each in sockets:
-            await web.SockSite(runner, each, backlog=_BACKLOG).start()
+            await web.SockSite(runner, each, backlog=_BACKLOG, ssl_context=certificate).start()
         unused.pop_all()
+
+
+@contextmanager
+def _renewing(certificate: ServerCertificate | None) -> Iterator[None]:
+    """Take renewed files of a certificate while the block runs."""
+    if certificate is None:
+        yield
+        return
+    renewing = asyncio.create_task(_renew(certificate))
+    try:
+        yield
+    finally:
+        renewing.cancel()
+
+
+async def _renew(certificate: ServerCertificate) -> None:
+    while True:
+        await asyncio.sleep(RENEWAL_SECONDS)
+        try:
+            if await asyncio.to_thread(certificate.renew):
+                _log.info("certificate renewed")
+        except BadCertificate as exc:
+            _log.warning("certificate not renewed", setting=exc.field, reason=str(exc))
 
 
 async def _completes(work: Coroutine[Any, Any, None], *, unless: asyncio.Event) -> bool:
