@@ -36,7 +36,7 @@ hypothesis.settings.register_profile(
     "fast", hypothesis.settings.get_profile("pisync"), max_examples=10
 )
 
-NOT_FAST = {"hot", "postgres", "sqlite"}
+NOT_FAST = {"hot", "postgres", "sqlite", "tls"}
 """Parameters that `--fast` leaves out: the second way through the server, and the databases."""
 NOT_FAST_MARKERS = ("browser", "container", "slow")
 

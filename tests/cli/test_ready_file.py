@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,19 +16,20 @@ from urllib.parse import urlsplit
 import pytest
 
 from pisync import __version__
+from tests.support.certificates import shared_certificate
 from tests.support.stalls import exit_status
 
 Process = subprocess.Popen[str]
 
 
 @contextmanager
-def start(path: Path, *arguments: str) -> Iterator[Process]:
+def start(path: Path, *arguments: str, output: int = subprocess.DEVNULL) -> Iterator[Process]:
     own = {name: text for name, text in os.environ.items() if not name.startswith("PISYNC_")}
     with subprocess.Popen(
         [sys.executable, "-m", "pisync", "serve", "--port=0", f"--ready-file={path}", *arguments],
         cwd=path.parent,
         env=own | {"PISYNC_BCRYPT_COST": "4"},
-        stdout=subprocess.DEVNULL,
+        stdout=output,
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
@@ -138,3 +139,33 @@ def test_one_that_cannot_be_written_ends_the_start_and_says_why() -> None:
         "Can't write /proc/pisync-ready.json: No such file or directory"
     )
     assert "Traceback" not in lines
+
+
+def test_it_says_https_where_that_is_spoken_and_so_do_banner_and_health_check(
+    tmp_path: Path,
+) -> None:
+    path, files = tmp_path / "ready.json", shared_certificate()
+    options = [f"--tls-cert={files.certificate}", f"--tls-key={files.key}"]
+    with start(path, *options, output=subprocess.PIPE) as process:
+        url = urlsplit(read_once_there(path, process)["url"])
+        assert url.scheme == "https"
+        assert process.stdout is not None
+        assert any(f"listens on {url.geturl()}" in line for line in process.stdout)
+        context = files.client_context
+        with closing(HTTPSConnection("localhost", url.port, context=context)) as connection:
+            connection.request("GET", "/readyz")
+            assert connection.getresponse().status == 200
+        check = [sys.executable, "-m", "pisync", "healthcheck", f"--port={url.port}"]
+        for arguments, status in ((options[:1], 0), ((), 1)):
+            checked = subprocess.run([*check, *arguments], check=False, capture_output=True)
+            assert checked.returncode == status
+
+
+def test_a_certificate_that_does_not_fit_its_key_is_a_mistake(tmp_path: Path) -> None:
+    files = shared_certificate()
+    options = (f"--tls-cert={files.certificate}", f"--tls-key={files.certificate}")
+    with start(tmp_path / "ready.json", *options) as process:
+        _, said = process.communicate()
+    assert process.returncode == 2
+    assert "--tls-key: the file has no private key in PEM form" in said
+    assert said.count("\n") == 1

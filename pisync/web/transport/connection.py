@@ -66,7 +66,8 @@ class Connection(Protocol):
         super().connection_made(transport)
         if self.transport is not None:
             # Whatever the kernel does not take makes the answer wait, and its client be watched.
-            self.transport.set_write_buffer_limits(0)
+            # Not 0: below TLS, asyncio takes that for a buffer that is always full.
+            self.transport.set_write_buffer_limits(high=1, low=0)
         if len(self._server.connections) > self._server.max_connections:
             self.is_turned_away = True
             self._turn_away(b"")

@@ -27,10 +27,16 @@ _Answered = TypeVar("_Answered")
 TIMEOUTS = Timeouts(idle=0.4, head=0.4, grace=0.0, under_way=0.5)
 
 
+@pytest.fixture(params=[False, True], ids=["tcp", "tls"])
+def tls(request: pytest.FixtureRequest) -> bool:
+    """Whether the server speaks TLS: what it answers is the same."""
+    return bool(request.param)
+
+
 @pytest.fixture
-async def server() -> AsyncIterator[Serving]:
+async def server(tls: bool) -> AsyncIterator[Serving]:
     """A whole server that waits for no one longer than 0.4 s."""
-    async with serving(create_app(SETTINGS), TIMEOUTS) as running:
+    async with serving(create_app(SETTINGS), TIMEOUTS, tls=tls) as running:
         yield running
 
 
@@ -161,7 +167,7 @@ async def test_bad_http_is_refused_also_piece_by_piece(
         for at in range(0, len(request_), size):
             if not answer.done():
                 await connection.send(request_[at : at + size])
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(0)
     (await answer).assert_problem(400)
     assert await connection.rest() == b""
 
