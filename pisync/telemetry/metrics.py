@@ -14,7 +14,9 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
+    GCCollector,
     Info,
+    PlatformCollector,
     ProcessCollector,
     generate_latest,
 )
@@ -134,6 +136,8 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
+        GCCollector(registry=registry)
+        PlatformCollector(registry=registry)
         Info("pisync", "The running version.", registry=registry).info({"version": __version__})
 
         self._hot = _HotCounts()
