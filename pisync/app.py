@@ -55,6 +55,7 @@ from pisync.web.pipeline.middleware import (
     add_headers,
     observe,
 )
+from pisync.web.pipeline.requests import JOURNALIST, Journalist, meeting_faults
 from pisync.web.routes import add_routes
 from pisync.web.transport.fast_path import FAST_PATH, FastPath
 
@@ -115,9 +116,12 @@ def create_app(settings: Settings, *, clocks: MachineClocks = SYSTEM_CLOCKS) -> 
     add_probes(app)
     access = add_routes(app)
     app[REQUEST_OBSERVER] = observer = RequestObserver(metrics, access_log=settings.access_log)
-    app.middlewares.append(observe(observer, preflight=cors.preflight if cors else None))
+    app[JOURNALIST] = journalist = Journalist(store.requests, clocks)
+    note = journalist.note
+    app.middlewares.append(observe(observer, note, preflight=cors.preflight if cors else None))
     app[GUARD] = guard = Guard(tokens)
     app.middlewares.append(guarding(guard, access, idle_fleets.named))
+    app.middlewares.append(meeting_faults(store.requests))
     app.on_response_prepare.append(add_headers)
     if cors:
         app[CORS] = cors

@@ -42,3 +42,5 @@ CLAIMS = web.RequestKey("CLAIMS", Claims)
 FLEET = web.RequestKey("FLEET", str)
 """The name of the fleet that a request acts on."""
 REQUEST_ID = web.RequestKey("REQUEST_ID", str)
+NOTE: web.RequestKey[Callable[[int | None, str | None], Awaitable[None]]] = web.RequestKey("NOTE")
+"""Notes a request in its fleet's journal, once: its status (None: no answer), and its attempt."""

@@ -15,6 +15,7 @@ from pisync.model.account import (
     DEVICES,
 )
 from pisync.model.fleet import FLEET_NAME
+from pisync.model.parsing.faults import FaultsBody
 from pisync.model.parsing.profile import OutcomeSchema
 from pisync.web.contract import answers, fleet_answers
 from pisync.web.contract.answers import Answer
@@ -28,6 +29,8 @@ from pisync.web.contract.fleet_schemas import (
     ScriptBody,
 )
 from pisync.web.contract.request import read_query
+from pisync.web.contract.requests import answers as request_answers
+from pisync.web.contract.requests.schemas import RequestsQuery, VerifyBody
 from pisync.web.contract.schemas import (
     DEVICE_ID,
     AccountBody,
@@ -46,8 +49,10 @@ from pisync.web.handlers import (
     admin_accounts,
     devices,
     error_logs,
+    faults,
     fleets,
     health,
+    journal,
     pages,
     stream,
 )
@@ -56,6 +61,8 @@ from pisync.web.pipeline.base_url import BaseUrlResource, below_base_url
 
 _ID = f"{{device_id:{DEVICE_ID}}}"
 _FLEET = f"/admin/fleets/{{fleet:{FLEET_NAME}}}"
+_FAULTS = f"{_FLEET}/faults"
+_REQUESTS = f"{_FLEET}/requests"
 _DEVICE = f"{_FLEET}/devices/{_ID}"
 _ACCOUNT = f"/admin/accounts/{{username:{USERNAME.pattern}}}"
 
@@ -131,6 +138,26 @@ ROUTES = (
         ForecastQuery,
     ),
     Route("GET", f"{_FLEET}/ledger", fleets.get_ledger, ADMIN, fleet_answers.GET_LEDGER),
+    Route("PUT", _FAULTS, faults.put_faults, ADMIN, request_answers.PUT_FAULTS, body=FaultsBody),
+    Route("GET", _FAULTS, faults.get_faults, ADMIN, request_answers.GET_FAULTS),
+    Route("DELETE", _FAULTS, faults.delete_faults, ADMIN, request_answers.DELETE_FAULTS),
+    Route(
+        "GET",
+        _REQUESTS,
+        journal.list_requests,
+        ADMIN,
+        request_answers.LIST_REQUESTS,
+        RequestsQuery,
+    ),
+    Route("DELETE", _REQUESTS, journal.clear_requests, ADMIN, request_answers.CLEAR_REQUESTS),
+    Route(
+        "POST",
+        f"{_FLEET}/verify",
+        journal.verify_requests,
+        ADMIN,
+        request_answers.VERIFY_REQUESTS,
+        body=VerifyBody,
+    ),
     Route(
         "PUT", f"{_DEVICE}/script", fleets.put_script, ADMIN, fleet_answers.SCRIPT, body=ScriptBody
     ),

@@ -22,6 +22,7 @@ from pisync.model.parsing.fields import (
     Text,
     Timestamp,
 )
+from pisync.model.requests.journal import MAX_JOURNAL
 
 
 def _count(**metadata: object) -> Int:
@@ -166,6 +167,11 @@ class FleetSummarySchema(Schema):
     name = fields.String(required=True, validate=validate.Regexp(rf"{FLEET_NAME}\Z"))
     devices = Int(required=True, validate=validate.Range(0, MAX_DEVICES))
     seed = Int(required=True, metadata={"description": "The effective seed, as in the profile."})
+    journal = Int(
+        required=True,
+        validate=validate.Range(0, MAX_JOURNAL),
+        metadata={"description": "How many requests its journal keeps."},
+    )
     clock = fields.Nested(ClockSchema, required=True)
     ttl = Int(
         required=True,
@@ -238,6 +244,12 @@ class LedgerSchema(Schema):
     held = _count(description="How many of the pending syncs are held.")
     error_logs = _count(description="All ever written, without those of the first data.")
     lateness = fields.Nested(LatenessSchema, required=True)
+    faults = fields.Dict(
+        keys=Text(validate=validate.OneOf(("before", "after"))),
+        values=fields.Dict(keys=fields.String(), values=_count()),
+        required=True,
+        metadata={"description": "Faults of HTTP that requests met, by kind."},
+    )
     balanced = Flag(
         required=True,
         metadata={

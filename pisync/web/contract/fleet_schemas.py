@@ -7,7 +7,14 @@ import heapq
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
-from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
+from marshmallow import (
+    Schema,
+    ValidationError,
+    fields,
+    post_load,
+    validate,
+    validates_schema,
+)
 
 from pisync.model.clock import MAX_SPEED
 from pisync.model.device import MAX_DEVICE_ID
@@ -35,6 +42,7 @@ from pisync.model.parsing.fields import (
 from pisync.model.parsing.profile import ProfileSchema, seconds
 from pisync.model.plans.script import MAX_STEPS, Script, Step
 from pisync.model.timestamp import LATEST, SECOND, from_seconds
+from pisync.web.contract.requests.schemas import journal_field
 from pisync.web.contract.schemas import MAX_PAGE, page_size
 
 MAX_FORECAST = 1_000
@@ -150,19 +158,21 @@ class FleetBody(Schema):
 
     devices = FirstDataField(required=True)
     profile = fields.Nested(ProfileSchema, load_default=dict)
+    journal = journal_field()
     ttl = _ttl(load_default=None)
 
 
 class FleetChangesBody(Schema):
-    """The changes to a fleet: to its profile, to its ttl, or to both."""
+    """The changes to a fleet: to its profile, its journal, its ttl."""
 
     profile = fields.Nested(ProfileSchema)
+    journal = journal_field()
     ttl = _ttl()
 
     @validates_schema(skip_on_field_errors=True)
     def _is_a_change(self, data: Mapping[str, Any], **_: object) -> None:
         if not data:
-            raise ValidationError({"profile": ["Give the profile or the ttl."]})
+            raise ValidationError({"profile": ["Give the profile, the journal or the ttl."]})
 
 
 class ClockBody(Schema):

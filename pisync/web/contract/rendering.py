@@ -15,9 +15,11 @@ from pisync.model.account import Account
 from pisync.model.clock import ClockView
 from pisync.model.device import Device, ErrorLog
 from pisync.model.fleet import FleetView, Ledger, Stats
-from pisync.model.plans.delay import ConstantDelay, Delay, LognormalDelay, UniformDelay
 from pisync.model.plans.draw import Draw
 from pisync.model.plans.profile import Profile
+from pisync.model.requests.expectation import VerifyProblem
+from pisync.model.requests.fault import FaultRule, delay_as_json
+from pisync.model.requests.journal import JournaledRequest
 from pisync.model.sync import ClockAdvance
 from pisync.model.timestamp import SECOND
 from pisync.simulation.bulk import BulkResult
@@ -215,20 +217,10 @@ def profile(of: Profile) -> Json:
         "outcomes": [
             {**weighted.outcome._asdict(), "weight": weighted.weight} for weighted in of.outcomes
         ],
-        "delay": _delay(of.delay),
+        "delay": delay_as_json(of.delay),
         "when_pending": "refuse" if of.refuse_pending else "join",
         "max_pending": of.max_pending,
     }
-
-
-def _delay(of: Delay) -> Json:
-    match of:
-        case ConstantDelay(seconds):
-            return {"distribution": "constant", "seconds": seconds}
-        case UniformDelay(least, most):
-            return {"distribution": "uniform", "min": least, "max": most}
-        case LognormalDelay(median, sigma, most):
-            return {"distribution": "lognormal", "median": median, "sigma": sigma, "max": most}
 
 
 def clock(of: ClockView) -> Json:
@@ -252,6 +244,7 @@ def _fleet(of: FleetView, **details: object) -> Json:
         "devices": of.devices,
         "seed": of.profile.seed,
         **details,
+        "journal": of.journal,
         "clock": clock(of.clock),
         "ttl": of.ttl,
         "expires_at": None if of.expires_at is None else timestamp.render(of.expires_at),
@@ -283,5 +276,37 @@ def ledger(of: Ledger, lateness: LatenessView) -> Json:
         "held": of.held,
         "error_logs": of.error_logs,
         "lateness": lateness._asdict(),
+        "faults": of.faults,
         "balanced": of.balanced,
+    }
+
+
+def faults(of: Sequence[tuple[FaultRule, int]]) -> list[Json]:
+    """Return rules for faults, with how many requests each has hit."""
+    return [{**rule.as_json(), "hits": hits} for rule, hits in of]
+
+
+def journaled(of: JournaledRequest) -> Json:
+    """Return a request of a journal."""
+    entry = of.entry._asdict()
+    received = timestamp.render(of.entry.received_at)
+    return {"number": of.number, **entry, "received_at": received}
+
+
+def verification(of: Sequence[VerifyProblem]) -> Json:
+    """Return whether requests are as expected, and if not, what is wrong."""
+    if not of:
+        return {"verified": True}
+    return {
+        "verified": False,
+        "problems": [
+            {
+                "index": problem.place,
+                "found": problem.found,
+                "wanted": problem.expectation.wanted(),
+                "message": problem.message,
+                "nearest": [journaled(request) for request in problem.nearest],
+            }
+            for problem in of
+        ],
     }

@@ -9,12 +9,15 @@ from aiohttp import hdrs, web
 
 from pisync import keys
 from pisync.concurrency.keyed_queue import Busy
-from pisync.model.device import DevicePage
+from pisync.model.device import HOLD, Device, DevicePage, begin
 from pisync.model.sync import SyncDecision
+from pisync.simulation.bulk import BulkResult
+from pisync.simulation.simulator import Simulator
 from pisync.stores.base import NoSuchDevice
 from pisync.web.contract import rendering
 from pisync.web.contract.headers import ATTEMPT_HEADER, TOTAL_HEADER
 from pisync.web.contract.problems import (
+    Problem,
     conflict,
     unavailable,
 )
@@ -32,6 +35,7 @@ from pisync.web.contract.schemas import (
     SyncBody,
 )
 from pisync.web.handlers.page_cache import PAGES
+from pisync.web.pipeline.requests import before_effect
 
 BULK_LIMIT = 256 * 1024
 """The largest body of a bulk sync, in bytes."""
@@ -97,7 +101,9 @@ async def sync_device(request: web.Request) -> web.Response:
     The answer shows the device as pending (202). After its delay, the attempt finishes exactly
     once, and the device shows 200, 400, 404 or 500.
     """
-    return (await start_sync(request.app, fleet_of(request), device_of(request))).answer(request)
+    app, fleet, device_id = request.app, fleet_of(request), device_of(request)
+    await before_effect(request, partial(_would_start, app, fleet, device_id))
+    return (await start_sync(app, fleet, device_id)).answer(request)
 
 
 async def start_sync(app: web.Application, fleet: str, device_id: int) -> Rendered:
@@ -106,9 +112,34 @@ async def start_sync(app: web.Application, fleet: str, device_id: int) -> Render
     if device is None:
         raise NoSuchDevice
     if verdict is SyncDecision.PENDING:
-        raise conflict("A sync of this device is already pending.")
+        raise _already_pending()
     if verdict is SyncDecision.FULL:
-        raise unavailable("The fleet has reached its limit of pending syncs. Try again.")
+        raise _too_many_pending()
+    return _accepted(device)
+
+
+async def _would_start(app: web.Application, fleet: str, device_id: int) -> Rendered:
+    """Return what `start_sync` would, and start nothing."""
+    queries = app[keys.SIMULATOR].queries
+    device, view = await queries.device(fleet, device_id), await queries.fleet(fleet)
+    if device.is_pending:
+        if view.profile.refuse_pending:
+            raise _already_pending()
+        return _accepted(device)
+    if (await queries.stats(fleet)).pending >= view.profile.max_pending:
+        raise _too_many_pending()
+    return _accepted(begin(device, view.clock.now, HOLD))
+
+
+def _already_pending() -> Problem:
+    return conflict("A sync of this device is already pending.")
+
+
+def _too_many_pending() -> Problem:
+    return unavailable("The fleet has reached its limit of pending syncs. Try again.")
+
+
+def _accepted(device: Device) -> Rendered:
     headers = {
         hdrs.LOCATION: f"/devices/{device.device_id}",
         ATTEMPT_HEADER: str(device.attempt),
@@ -124,6 +155,7 @@ async def sync_devices(request: web.Request) -> web.Response:
     """
     selection = await read_body(request, _parse_bulk, BULK_LIMIT)
     simulator, fleet = request.app[keys.SIMULATOR], fleet_of(request)
+    await before_effect(request, partial(_would_start_none, simulator, fleet))
     try:
         if "device_ids" in selection:
             result = await simulator.start_listed(fleet, selection["device_ids"])
@@ -132,6 +164,11 @@ async def sync_devices(request: web.Request) -> web.Response:
     except Busy:
         raise unavailable("Too many bulk syncs are waiting. Try again.") from None
     return rendering.answer(rendering.bulk_result(result), HTTPStatus.ACCEPTED)
+
+
+async def _would_start_none(simulator: Simulator, fleet: str) -> Rendered:
+    await simulator.queries.fleet(fleet)
+    return Rendered.of(rendering.bulk_result(BulkResult(0, 0, 0, [])), status=HTTPStatus.ACCEPTED)
 
 
 async def get_stats(request: web.Request) -> web.Response:

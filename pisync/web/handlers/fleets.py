@@ -90,7 +90,11 @@ async def put_fleet(request: web.Request) -> web.Response:
     try:
         async with request.app[keys.DEVICE_LIMIT].reserve(name, devices.size):
             fleet, is_new = await request.app[keys.SIMULATOR].fleets.put(
-                name, devices, new_profile(body["profile"], random_seed()), ttl=ttl
+                name,
+                devices,
+                new_profile(body["profile"], random_seed()),
+                ttl=ttl,
+                journal=body.get("journal"),
             )
     except TooManyDevices as exc:
         raise invalid({"devices": [str(exc)]}) from None
@@ -146,10 +150,12 @@ def _slices(long_list: LongList) -> Iterator[list[Any]]:
 
 
 async def patch_fleet(request: web.Request) -> web.Response:
-    """Change a fleet: its profile, for attempts that start from now on, and its ttl."""
+    """Change a fleet: its profile, for attempts that start from now on, its journal, its ttl."""
     body, name = await read_json(request, _CHANGES), _name(request)
     ttl = NewTtl(body["ttl"]) if "ttl" in body else None
     _check_ttl(name, ttl and ttl.seconds)
+    if "journal" in body:
+        await request.app[keys.SIMULATOR].requests.set_journal(name, body["journal"])
     changes = body.get("profile", {})
     fleet = await request.app[keys.SIMULATOR].fleets.change_profile(
         name, lambda profile: dataclasses.replace(profile, **changes) if changes else profile, ttl

@@ -1,6 +1,7 @@
 """The event stream: server-sent events, as defined by the HTML standard."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import orjson
 from aiohttp import HttpVersion11, hdrs, web
@@ -17,9 +18,11 @@ from pisync.simulation.events import (
     TooManySubscribers,
 )
 from pisync.web.contract import rendering
+from pisync.web.contract.headers import FAULT_HEADER
 from pisync.web.contract.problems import unavailable
 from pisync.web.contract.request import fleet_of, read_query
 from pisync.web.contract.schemas import EventsQuery
+from pisync.web.pipeline.requests import sending, stream_fault
 from pisync.web.transport.aiohttp_internals import close_with_client
 
 COMMENT_SECONDS = 15
@@ -67,9 +70,13 @@ async def events(request: web.Request) -> web.StreamResponse:
         raise unavailable("Too many event streams are open. Try again.") from None
     close_with_client(request)
     with subscription, request.app[keys.TOKENS].watched(request[keys.CLAIMS], subscription.close):
+        fault = await stream_fault(request)
+        if fault is not None:
+            response.headers[FAULT_HEADER] = fault.kind
+        await request[keys.NOTE](response.status, None)
         await response.prepare(request)
         async with response:
-            await _stream(request, response, subscription)
+            await _stream(request, response, subscription, sending(request, response, fault))
     return response
 
 
@@ -89,7 +96,10 @@ def _response(request: web.Request) -> EventSourceResponse:
 
 
 async def _stream(
-    request: web.Request, response: EventSourceResponse, subscription: Subscription
+    request: web.Request,
+    response: EventSourceResponse,
+    subscription: Subscription,
+    send: Callable[[bytes], Awaitable[None]],
 ) -> None:
     """Send events until the token expires, the reader goes or fails to keep up, or the end."""
     transport = request.transport
@@ -102,7 +112,7 @@ async def _stream(
         async with asyncio.timeout(left):
             await response.write(_FIRST_COMMENT)
             while (batches := await _next(response, subscription)) is not None:
-                await response.write(b"".join(batch.encoded(encode) for batch in batches))
+                await send(b"".join(batch.encoded(encode) for batch in batches))
     except TimeoutError:
         if transport.get_write_buffer_size():
             # The end of the stream would get stuck in the same place.

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from marshmallow import Schema
 
+from pisync.model.parsing.faults import FaultsBody
 from pisync.model.parsing.profile import OutcomeSchema
 from pisync.web.contract.fleet_schemas import (
     AdvanceBody,
@@ -12,6 +13,7 @@ from pisync.web.contract.fleet_schemas import (
     FleetChangesBody,
     ScriptBody,
 )
+from pisync.web.contract.requests.schemas import VerifyBody
 from pisync.web.contract.schemas import (
     AccountBody,
     LoginBody,
@@ -63,6 +65,26 @@ BODIES: Mapping[type[Schema], Examples] = {
                 ],
                 "delay": {"distribution": "uniform", "min": 0.5, "max": 2},
             },
+        },
+    },
+    FaultsBody: {
+        "429 for the first two": [
+            {"calls": ["sync"], "first": 2, "fault": {"kind": "status", "status": 429}}
+        ],
+        "Lost answers": [
+            {"calls": ["sync"], "share": 0.1, "fault": {"kind": "reset"}, "when": "after"}
+        ],
+        "Slow pages": [
+            {"calls": ["devices"], "fault": {"kind": "drip", "bytes": 100, "every": 0.05}}
+        ],
+    },
+    VerifyBody: {
+        "One sync of device 7": {
+            "requests": [{"call": "sync", "device_id": 7, "at_least": 1, "at_most": 1}]
+        },
+        "In order": {
+            "requests": [{"call": "sync", "device_id": 7}, {"call": "device", "device_id": 7}],
+            "in_order": True,
         },
     },
     FleetChangesBody: {

@@ -21,6 +21,7 @@ from pisync.model.outcome import (
     STATUS_CODES,
     SUCCESS,
 )
+from pisync.model.parsing.faults import FaultRuleSchema, FaultsBody
 from pisync.model.parsing.fields import (
     DeviceIds,
     Flag,
@@ -39,6 +40,7 @@ from pisync.model.parsing.profile import (
     WeightedOutcomeSchema,
 )
 from pisync.model.plans.script import MAX_STEPS
+from pisync.model.requests.fault import MAX_RULES
 from pisync.web.contract import (
     fleet_schemas,
     schemas,
@@ -51,6 +53,7 @@ from pisync.web.contract.fleet_schemas import (
 )
 from pisync.web.contract.headers import DEVICE_ID
 from pisync.web.contract.schemas import DEVICE_ID as DEVICE_ID_PATTERN
+from pisync.web.contract.requests.schemas import HttpStatuses, Words
 from pisync.web.openapi.docstrings import docstring
 
 Json = dict[str, Any]
@@ -115,6 +118,7 @@ _NEVER: Json = {"not": {}}
 
 _RULES: Mapping[type[Schema], Json] = {
     schemas.AccountBody: {"minProperties": 1},
+    fleet_schemas.FleetChangesBody: {"minProperties": 1},
     schemas.SyncBody: {
         "minProperties": 1,
         "maxProperties": 1,
@@ -142,6 +146,17 @@ _RULES: Mapping[type[Schema], Json] = {
             "if": _IS_SUCCESS,
             "then": _HAS_NO_MESSAGE,
             "else": _HAS_MESSAGE,
+        },
+    },
+    FaultRuleSchema: {
+        "if": {"required": ["share"]},
+        "then": {"properties": {"first": _NEVER}},
+        "else": {
+            "if": {
+                "properties": {"fault": {"properties": {"kind": {"const": "delay"}}}},
+                "required": ["when"],
+            },
+            "then": {"properties": {"when": {"const": "after"}}},
         },
     },
     fleet_schemas.ClockBody: {
@@ -182,12 +197,16 @@ class Converter(OpenAPIConverter):
         DeviceIds: ("array", None),
         Scripts: ("object", None),
         Statuses: ("array", None),
+        Words: ("array", None),
+        HttpStatuses: ("array", None),
     }
 
     def schema2jsonschema(self, schema: Schema) -> Json:
         """Return a schema with its rules, described by the first line of its docstring."""
         if isinstance(schema, ScriptBody):
             found = self._list_of(StepSchema, minItems=1, maxItems=MAX_STEPS)
+        elif isinstance(schema, FaultsBody):
+            found = self._list_of(FaultRuleSchema, maxItems=MAX_RULES)
         else:
             found = super().schema2jsonschema(schema)  # type: ignore[no-untyped-call]
             for kind in type(schema).__mro__:
@@ -246,7 +265,7 @@ class Converter(OpenAPIConverter):
 
     def list2param(self, field: fields.Field[Any], **kwargs: Any) -> Json:
         """Say how a list is written in a query: `400,500`, and never empty."""
-        if not isinstance(field, Statuses):
+        if not isinstance(field, Statuses | Words | HttpStatuses):
             return super().list2param(field, **kwargs)
         kwargs["ret"]["schema"]["minItems"] = 1
         return {"style": "form", "explode": False}
@@ -285,6 +304,10 @@ def _with_form(found: Json, field: fields.Field[Any]) -> Json:
             found |= {"items": DEVICE_ID, "maxItems": field.max}
         case Statuses():
             found["items"] = _integer({"enum": list(field.codes)})
+        case Words():
+            found["items"] = {"type": "string", "enum": list(field.words)}
+        case HttpStatuses():
+            found["items"] = {"type": "integer", "minimum": 100, "maximum": 599}
         case SentTimestamp():
             found |= _SENT_TIMESTAMP
         case Timestamp():
@@ -304,3 +327,5 @@ def _mend(found: Json, field: fields.Field[Any]) -> None:
     for validator in field.validators:
         if isinstance(validator, validate.Range) and not validator.min_inclusive:
             found["exclusiveMinimum"] = found.pop("minimum")
+        if isinstance(validator, validate.Range) and not validator.max_inclusive:
+            found["exclusiveMaximum"] = found.pop("maximum")

@@ -6,7 +6,7 @@ microseconds.
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from itertools import count
 from secrets import token_hex
@@ -16,7 +16,7 @@ from typing import Final
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from pisync.keys import CLAIMS, DRAINING, REQUEST_ID
+from pisync.keys import CLAIMS, DRAINING, NOTE, REQUEST_ID
 from pisync.stores.base import StoreError
 from pisync.telemetry.logs import (
     get_event_logger,
@@ -25,6 +25,7 @@ from pisync.telemetry.logs import (
 from pisync.telemetry.metrics import Metrics
 from pisync.web.contract import problems
 from pisync.web.contract.caching import cache_headers
+from pisync.web.contract.headers import ATTEMPT_HEADER
 from pisync.web.contract.problems import Problem
 from pisync.web.pipeline.base_url import call_of
 from pisync.web.transport.aiohttp_internals import answer_has_begun
@@ -47,6 +48,8 @@ _numbers = count(1)
 
 _log = get_logger()
 
+Note = Callable[[web.Request, float, int | None, str | None], Awaitable[None]]
+"""Writes down a request: when it began (of `perf_counter`), its status, and its attempt."""
 Preflight = Callable[[web.Request], web.Response | None]
 """Answers a request of a browser that asks whether it may call; None if it is none."""
 
@@ -124,20 +127,26 @@ REQUEST_OBSERVER = web.AppKey("REQUEST_OBSERVER", RequestObserver)
 """For what is answered before any middleware."""
 
 
-def observe(observer: RequestObserver, *, preflight: Preflight | None = None) -> Middleware:
+def observe(
+    observer: RequestObserver, note: Note | None = None, *, preflight: Preflight | None = None
+) -> Middleware:
     """Return the outermost middleware. What lies within it may raise whatever it likes.
 
-    `preflight` is asked before anything else, so that browsers need no token for it.
+    `note` writes requests down. `preflight` is asked before anything else, so that browsers need no
+    token for it.
     """
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         began = perf_counter()
         request_id = request[REQUEST_ID] = request_id_of(request.headers)
-        status = CLIENT_GONE
+        status, attempt = CLIENT_GONE, None
+        if note is not None:
+            request[NOTE] = lambda status, attempt: note(request, began, status, attempt)
         try:
             response = (preflight and preflight(request)) or await handler(request)
             status = response.status
+            attempt = response.headers.get(ATTEMPT_HEADER)
         except web.HTTPRedirection as exc:
             status = exc.status
             raise
@@ -155,6 +164,8 @@ def observe(observer: RequestObserver, *, preflight: Preflight | None = None) ->
             response = problem.response()
         finally:
             observer.answered(route_of(request), request, status, began, request_id)
+            if note is not None:
+                await note(request, began, None if status == CLIENT_GONE else status, attempt)
         return response
 
     return middleware

@@ -5,7 +5,8 @@ the aiohttp that is installed; `pyproject.toml` admits no aiohttp that has not b
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, ClassVar, Final
 
@@ -129,6 +130,19 @@ def close_with_client(request: web.BaseRequest) -> None:
         request.protocol.answer_is_endless = True
 
 
+@contextmanager
+def cancel_with_client(request: web.BaseRequest) -> Iterator[None]:
+    """Within this block, cancel a request whose client goes, though its answer has not begun."""
+    protocol = request.protocol
+    if isinstance(protocol, Protocol):
+        protocol.goes_with_client = True
+    try:
+        yield
+    finally:
+        if isinstance(protocol, Protocol):
+            protocol.goes_with_client = False
+
+
 _parse = web.RequestHandler.data_received
 """Bound here: `super()` is looked up anew with each packet."""
 
@@ -183,6 +197,7 @@ class Protocol(web.RequestHandler):
         "_packet",
         "_parked_waiter",
         "answer_is_endless",
+        "goes_with_client",
         "is_between_requests",
         "is_turned_away",
     )
@@ -197,6 +212,7 @@ class Protocol(web.RequestHandler):
         self._parked_waiter: asyncio.Future[None] | None = None
         """What aiohttp waits for meanwhile."""
         self.answer_is_endless = False
+        self.goes_with_client = False
         self.is_between_requests = True
         """Whether the parser is sure to have read requests to their ends, and nothing more."""
         self.is_turned_away = False
@@ -400,11 +416,14 @@ class Protocol(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Cancel the rest of an answer that has begun: a stream has lost its only reader.
 
-        A request without an answer yet goes on: what it was to change, it changes.
+        A request without an answer yet goes on, unless it only waits: what it was to change, it
+        changes.
         """
         request, handler = self._current_request, self._task_handler
         super().connection_lost(exc)
-        if request is not None and handler is not None and answer_has_begun(request):
+        if request is None or handler is None:
+            return
+        if self.goes_with_client or answer_has_begun(request):
             handler.cancel()
 
     # Returns the coroutine of aiohttp's own: one of ours around it would cost each request more.

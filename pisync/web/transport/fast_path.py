@@ -26,6 +26,7 @@ from aiohttp import HttpVersion11, hdrs, web
 from pisync.keys import DRAINING, IDLE_FLEETS, RequestHandler
 from pisync.model.account import DEVICES
 from pisync.model.fleet import DEFAULT_FLEET, FLEET_NAME
+from pisync.model.requests.call import DEVICE, SYNC
 from pisync.web.contract.headers import FLEET_HEADER
 from pisync.web.contract.problems import Problem
 from pisync.web.contract.rendering import Rendered
@@ -44,6 +45,7 @@ from pisync.web.pipeline.middleware import (
     new_request_id,
     request_id_of,
 )
+from pisync.web.pipeline.requests import JOURNALIST
 from pisync.web.transport.aiohttp_internals import Protocol, connection_of
 from pisync.web.transport.raw_response import WRITTEN, WRITTEN_LAST, write
 
@@ -78,16 +80,17 @@ class Call(NamedTuple):
 
     method: str
     route: str
+    name: str
     answer: Callable[[web.Application, str, Any], Awaitable[Rendered]]
 
 
 LISTS: Final = {
-    "/devices": Call("GET", "/devices", devices.page_of),
-    "/errors": Call("GET", "/errors", error_logs.page_of),
-    "/stats": Call("GET", "/stats", devices.stats_of),
+    "/devices": Call("GET", "/devices", "devices", devices.page_of),
+    "/errors": Call("GET", "/errors", "errors", error_logs.page_of),
+    "/stats": Call("GET", "/stats", "stats", devices.stats_of),
 }
-GET_DEVICE: Final = Call("GET", "/devices/{device_id}", devices.device_at)
-SYNC_DEVICE: Final = Call("POST", "/devices/{device_id}/sync", devices.start_sync)
+GET_DEVICE: Final = Call("GET", "/devices/{device_id}", DEVICE, devices.device_at)
+SYNC_DEVICE: Final = Call("POST", "/devices/{device_id}/sync", SYNC, devices.start_sync)
 
 _device_line = re.compile(
     rb"(GET|POST) ((?:/fleets/(%b))?/devices/(%b)(/sync)?) HTTP/1\.1"
@@ -112,6 +115,8 @@ class Head(NamedTuple):
     token: str
     fleet: str | None
     """The fleet that a header names, or that the token is bound to."""
+    caller: tuple[str, str | None]
+    """The token's user, and the client's `User-Agent`."""
     cors: bytes
     """Lines for the answer's head, so that pages of the request's origin may read it."""
 
@@ -149,6 +154,7 @@ class FastPath:
         self._observer = app[REQUEST_OBSERVER]
         self._draining = app[DRAINING]
         self._guard = app[GUARD]
+        self._journalist = app[JOURNALIST]
         self._cors = app.get(CORS)
         self._heads = _Remembered[Head]()
         self._lines = _Remembered[Target]()
@@ -170,9 +176,9 @@ class FastPath:
         if target is None or self._guard.remembered(head.token, SCOPE) is None:
             return False
         fleet = head.fleet_for(target)
-        if fleet is None:
+        if fleet is None or self._journalist.is_watched(fleet):
             return False
-        answering = self._answer(connection, target, fleet, head.cors, new_request_id(), began)
+        answering = self._answer(connection, target, fleet, head, new_request_id(), began)
         if not self._at_once:
             connection.answer_in_front(answering)
             return True
@@ -238,9 +244,13 @@ class FastPath:
             except Problem as problem:
                 return self._refuse(request, target, problem, cors, request_id, began)
             is_named = decision.fleet is not None or FLEET_HEADER in request.headers
+            if self._journalist.is_watched(fleet):
+                return ordinary(request)
             token = str(bearer_token(request.headers))
-            self._remember(request, target, Head(token, fleet if is_named else None, cors))
-            return self._answer_parsed(request, target, fleet, cors, request_id, began)
+            caller = decision.subject, request.headers.get(hdrs.USER_AGENT)
+            head = Head(token, fleet if is_named else None, caller, cors)
+            self._remember(request, target, head)
+            return self._answer_parsed(request, target, fleet, head, request_id, began)
 
         return handle
 
@@ -263,12 +273,12 @@ class FastPath:
         request: web.BaseRequest,
         target: Target,
         fleet: str,
-        cors: bytes,
+        head: Head,
         request_id: str,
         began: float,
     ) -> web.StreamResponse:
         connection = connection_of(request)
-        keep = await self._answer(connection, target, fleet, cors, request_id, began)
+        keep = await self._answer(connection, target, fleet, head, request_id, began)
         return WRITTEN if keep else WRITTEN_LAST
 
     # In either place
@@ -278,7 +288,7 @@ class FastPath:
         connection: Protocol,
         target: Target,
         fleet: str,
-        cors: bytes,
+        head: Head,
         request_id: str,
         began: float,
     ) -> bool:
@@ -288,7 +298,7 @@ class FastPath:
             ConnectionError: The client has gone.
         """
         call = target.call
-        status = CLIENT_GONE
+        status, rendered = CLIENT_GONE, None
         try:
             self._named(fleet)
             rendered = await call.answer(self._app, fleet, target.argument)
@@ -306,8 +316,17 @@ class FastPath:
             self._observer.answered_call(
                 call.route, call.method, target.path, status, began, request_id
             )
+            self._journalist.note_fast(
+                fleet,
+                request_id,
+                began,
+                (call.name, call.method, target.path),
+                target.argument if type(target.argument) is int else None,
+                head.caller,
+                rendered,
+            )
         close = self._draining.is_set()
-        await write(connection, rendered, request_id, close=close, private=True, more=cors)
+        await write(connection, rendered, request_id, close=close, private=True, more=head.cors)
         return not close
 
 
