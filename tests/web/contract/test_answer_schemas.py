@@ -13,6 +13,8 @@ from pisync.model.outcome import FAILURES, STATUS_CODES, SUCCEEDED, Outcome
 from pisync.model.plans.delay import MAX_DELAY, ConstantDelay, LognormalDelay, UniformDelay
 from pisync.model.plans.draw import Draw
 from pisync.model.plans.profile import MAX_PENDING, MAX_SEED, Profile, WeightedOutcome
+from pisync.model.requests.fault import KINDS
+from pisync.model.requests.journal import MAX_JOURNAL
 from pisync.model.sync import ClockAdvance
 from pisync.model.timestamp import EARLIEST, LATEST, SECOND
 from pisync.simulation.bulk import BulkResult
@@ -73,9 +75,13 @@ fleets = st.builds(
     clock=clocks,
     ttl=st.none() | st.integers(MIN_TTL, MAX_TTL),
     expires_at=st.none() | moments,
+    journal=st.integers(0, MAX_JOURNAL),
 )
 failed = st.dictionaries(st.sampled_from(FAILURES), st.dictionaries(messages, counts, max_size=3))
-ledgers = st.builds(Ledger, counts, counts, counts, counts, failed, counts, counts, counts)
+met = st.fixed_dictionaries(
+    dict.fromkeys(("before", "after"), st.dictionaries(st.sampled_from(KINDS), counts, max_size=3))
+)
+ledgers = st.builds(Ledger, counts, counts, counts, counts, failed, counts, counts, counts, met)
 latenesses = st.builds(LatenessView, seconds, seconds, seconds)
 draws = st.builds(Draw, outcomes, st.integers(0, round(MAX_DELAY * SECOND)))
 
@@ -157,6 +163,7 @@ def test_a_fleet_is_written_so_that_its_schema_reads_the_same(fleet: FleetView) 
         "seed": fleet.profile.seed,
         "profile": schemas.ProfileSchema().load(shown["profile"]),
         "clock": fleet.clock._asdict(),
+        "journal": fleet.journal,
         "ttl": fleet.ttl,
         "expires_at": fleet.expires_at,
     }

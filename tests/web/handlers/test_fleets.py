@@ -567,6 +567,7 @@ async def test_a_reset_takes_a_fleet_back_to_its_first_state(new_lab: MakeFleetL
         "pending": 0,
         "held": 0,
         "error_logs": 0,
+        "faults": {"before": {}, "after": {}},
         "balanced": True,
     }
     assert lateness == {"p50": 0, "p99": 0, "max": 0}

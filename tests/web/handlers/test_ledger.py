@@ -34,6 +34,7 @@ NOTHING = {
     "held": 0,
     "error_logs": 0,
     "lateness": {"p50": 0, "p99": 0, "max": 0},
+    "faults": {"before": {}, "after": {}},
     "balanced": True,
 }
 
