@@ -4,6 +4,14 @@ Imports the standard library alone; `in_process`, `load` and users import it fro
 """
 
 from pisync.client.fleet_client import FleetClient, Object
+from pisync.client.requests import (
+    ExpectedRequest,
+    NotVerified,
+    Request,
+    device,
+    request,
+    sync,
+)
 from pisync.client.values import (
     Accepted,
     BulkResult,
@@ -26,12 +34,18 @@ __all__ = [
     "ClockView",
     "Device",
     "ErrorLog",
+    "ExpectedRequest",
     "FleetClient",
     "FleetView",
     "Forecast",
     "Lateness",
     "Ledger",
     "Moved",
+    "NotVerified",
     "Object",
+    "Request",
     "Stats",
+    "device",
+    "request",
+    "sync",
 ]

@@ -12,6 +12,7 @@ from http.client import HTTPConnection, HTTPMessage, HTTPSConnection
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
+from pisync.client.requests import ExpectedRequest, NotVerified, Request, request_of
 from pisync.client.values import (
     Accepted,
     BulkResult,
@@ -241,6 +242,58 @@ class FleetClient:
             failed=by_code(value["failed"]),
             lateness=make(Lateness, value["lateness"]),
         )
+
+    # What its clients meet, and what they did
+
+    def set_faults(self, rules: Sequence[Object]) -> None:
+        """Let answers to the fleet's clients be late, lost or broken, as these rules say.
+
+        A rule is `{"calls": ["sync"], "first": 2, "fault": {"kind": "status", "status": 429}}`.
+        """
+        self._admin("PUT", "/faults", rules)
+
+    def faults(self) -> list[Mapping[str, Any]]:
+        """Return the rules for faults, each with its `hits`."""
+        rules: list[Mapping[str, Any]] = self._admin("GET", "/faults").value
+        return rules
+
+    def end_faults(self) -> None:
+        """Let all requests be answered as they should be again."""
+        self._admin("DELETE", "/faults")
+
+    def requests(self, limit: int = 100, **which: object) -> list[Request]:
+        """Return the newest requests of the journal, newest first.
+
+        `which` filters them: by `call`, `device_id`, `user`, `status`, `fault`.
+        """
+        query = urlencode({"limit": limit, **which})
+        return [request_of(body) for body in self._admin("GET", f"/requests?{query}").value]
+
+    def clear_requests(self) -> None:
+        """Empty the journal."""
+        self._admin("DELETE", "/requests")
+
+    def verify(
+        self,
+        *expected: ExpectedRequest,
+        at_least: int | None = None,
+        at_most: int | None = None,
+        in_order: bool = False,
+    ) -> None:
+        """Check that the fleet's clients made these requests, each so many times.
+
+        Without bounds: at least once.
+
+        Raises:
+            NotVerified: They did not; its text has the requests that come closest.
+        """
+        given = {"at_least": at_least, "at_most": at_most}
+        bounds = {name: value for name, value in given.items() if value is not None}
+        requests = [each.as_json() | bounds for each in expected]
+        body = {"requests": requests, "in_order": in_order}
+        answer = self._admin("POST", "/verify", body).value
+        if not answer["verified"]:
+            raise NotVerified(answer["problems"])
 
     # HTTP
 

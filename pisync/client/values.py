@@ -1,7 +1,7 @@
 """What a server answers, as values: frozen dataclasses, with datetimes (UTC) for timestamps."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -142,12 +142,14 @@ class Ledger:
     error_logs: int
     lateness: Lateness
     balanced: bool
+    faults: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Faults of HTTP that requests met, `before` or `after` the call did anything, by kind."""
 
 
 def make(kind: type[_Value], body: Mapping[str, Any], **converted: object) -> _Value:
     """Make a value of the fields that it has: a newer server may send more."""
     # Every kind is a dataclass, which type[] can't say.
-    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    known = {each.name for each in fields(kind)}  # type: ignore[arg-type]
     return kind(**{name: body[name] for name in known & body.keys()} | converted)
 
 

@@ -5,7 +5,7 @@ asks for a fixture.
 """
 # ruff: noqa: PLC0415 - the import below
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,12 +15,40 @@ if TYPE_CHECKING:
     from pisync.in_process import RunningServer
 
 
+_SHOWN_REQUESTS = 20
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Make the marker known."""
     config.addinivalue_line(
         "markers",
         "pisync(devices=10, profile={}, ttl=3600): what the fixture `pisync`'s fleet is made of",
     )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show with a failed test what its fleet's seed was, and what its clients did last."""
+    report = yield
+    fleet = getattr(item, "funcargs", {}).get("pisync")
+    if call.when == "call" and report.failed and fleet is not None:
+        report.sections.append((f"PiSync fleet {fleet.fleet}", _last_requests(fleet)))
+    return report
+
+
+def _last_requests(fleet: "FleetClient") -> str:
+    from http.client import HTTPException
+
+    from pisync.client import CallFailed
+
+    try:
+        lines = [f"seed {fleet.view().seed}; the last requests, newest first:"]
+        lines += map(str, fleet.requests(limit=_SHOWN_REQUESTS))
+    except (CallFailed, OSError, HTTPException) as exc:  # the test may have deleted it
+        return f"The fleet can't be read: {exc!r}"
+    return "\n".join(lines)
 
 
 @pytest.fixture(scope="session")

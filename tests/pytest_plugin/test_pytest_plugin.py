@@ -400,3 +400,23 @@ def test_an_hour_of_syncs(pisync: FleetClient):
     assert ledger.balanced
     assert ledger.accepted == 6000
 '''
+
+
+def test_a_failed_test_shows_its_fleets_seed_and_last_requests(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        """
+        def test_it(pisync):
+            pisync.sync(7)
+            assert not pisync.device(7)
+        """
+    )
+    result = project.runpytest_subprocess()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*PiSync fleet *",
+            f"seed {SEED}; the last requests, newest first:",
+            "#2 GET /devices/7 by *: 200",
+            "#1 POST /devices/7/sync by *: 202, attempt 1",
+        ]
+    )

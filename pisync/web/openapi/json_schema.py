@@ -40,7 +40,7 @@ from pisync.model.parsing.profile import (
     WeightedOutcomeSchema,
 )
 from pisync.model.plans.script import MAX_STEPS
-from pisync.model.requests.fault import MAX_RULES
+from pisync.model.requests.fault import FAULT_STATUSES, MAX_RULES
 from pisync.web.contract import (
     fleet_schemas,
     schemas,
@@ -52,8 +52,8 @@ from pisync.web.contract.fleet_schemas import (
     StepSchema,
 )
 from pisync.web.contract.headers import DEVICE_ID
-from pisync.web.contract.schemas import DEVICE_ID as DEVICE_ID_PATTERN
 from pisync.web.contract.requests.schemas import HttpStatuses, Words
+from pisync.web.contract.schemas import DEVICE_ID as DEVICE_ID_PATTERN
 from pisync.web.openapi.docstrings import docstring
 
 Json = dict[str, Any]
@@ -98,6 +98,10 @@ ENUMS: Mapping[str, Json] = {
     "OutcomeCode": {
         "description": "How an attempt ends: 200 success, 400, 404 and 500 failed.",
         **_codes(OUTCOME_CODES, "OUTCOME"),
+    },
+    "FaultStatus": {
+        "description": "The status that a fault answers.",
+        **_codes(FAULT_STATUSES, "FAULT"),
     },
     "FailureCode": {"description": "How a failed attempt ends.", **_codes(FAILURES, "FAILURE")},
 }
