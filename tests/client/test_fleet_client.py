@@ -168,6 +168,7 @@ def test_counts_in_stats_and_ledger(pisync: FleetClient) -> None:
         error_logs=1,
         lateness=ledger.lateness,
         balanced=True,
+        faults={"before": {}, "after": {}},
     )
     assert ledger.lateness.max == 0
 
