@@ -66,7 +66,7 @@ SHARED: Mapping[str, Answer] = {
     ),
     "Forbidden": refusal(
         HTTPStatus.FORBIDDEN,
-        "The token lacks the scope.",
+        "The token lacks the scope, or is bound to another fleet.",
         "The token lacks the scope admin.",
         WWW_AUTHENTICATE,
     ),

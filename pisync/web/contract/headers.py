@@ -39,11 +39,13 @@ HEADERS: Mapping[str, Json] = {
         "required": True,
     },
     LINK: {
-        "description": '`<…>; rel="next"`: the next page, if there is one.',
+        "description": (
+            '`<…>; rel="next"`: the next page, if there is one. Below a base URL it is relative.'
+        ),
         "schema": {"type": "string"},
     },
     LOCATION: {
-        "description": "The path of the device, or of the new fleet.",
+        "description": "The path of the device, or of the new fleet; relative below a base URL.",
         "schema": {"type": "string", "format": "uri-reference"},
         "required": True,
     },

@@ -201,10 +201,10 @@ def _refusals(route: Route) -> Iterator[str]:
     """Yield the names of the shared refusals that a route implies."""
     yield "Invalid"  # every call refuses a query that it does not know
     if route.scope is not None:
-        yield from ("Unauthorized", "Unavailable")
-    if route.scope:
-        yield "Forbidden"
-    if route.scope == DEVICES or "{" in route.path:
+        yield from ("Unauthorized", "Forbidden")
+    if route.scope is not None or route.is_below_base_urls:
+        yield "Unavailable"
+    if route.is_below_base_urls or "{" in route.path:
         yield "NotFound"
     if route.body:
         yield from ("NotJson", "TooSlow", "TooLarge", "WrongType")

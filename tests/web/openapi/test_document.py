@@ -91,9 +91,9 @@ async def test_the_document_names_every_path_that_the_server_routes(api: Api) ->
 
 def test_the_document_says_the_contracts_codes() -> None:
     expected = {
-        "POST /register": {201, 409, 422, 503} | BODY_REFUSALS,
-        "POST /login": {200, 401, 422, 429, 503} | BODY_REFUSALS,
-        "POST /password": {200, 401, 404, 409, 422, 429, 503} | BODY_REFUSALS,
+        "POST /register": {201, 404, 409, 422, 503} | BODY_REFUSALS,
+        "POST /login": {200, 401, 404, 422, 429, 503} | BODY_REFUSALS,
+        "POST /password": {200, 401, 403, 404, 409, 422, 429, 503} | BODY_REFUSALS,
         "GET /admin/accounts": {200, 422} | TOKEN_REFUSALS,
         "PATCH /admin/accounts/{username}": {200, 404, 409, 422} | TOKEN_REFUSALS | BODY_REFUSALS,
         "DELETE /admin/accounts/{username}": {204, 404, 409, 422} | TOKEN_REFUSALS,
@@ -111,6 +111,7 @@ def test_the_document_says_the_contracts_codes() -> None:
         "POST /admin/fleets/{fleet}/devices/{device_id}/release": {200, 404, 409, 422}
         | TOKEN_REFUSALS
         | BODY_REFUSALS,
+        "GET /": {200, 304, 404, 422, 503},
         "GET /livez": {200, 422},
         "GET /readyz": {200, 422, 503},
     }
