@@ -168,7 +168,7 @@ class Queries(Protocol):
         If the page still has the version `known`, it may come without the devices.
         """
 
-    async def errors(self, fleet: str, which: ErrorFilter, limit: int) -> ErrorPage:
+    async def errors(self, fleet: str, criteria: ErrorFilter, limit: int) -> ErrorPage:
         """Return error logs, newest first."""
 
     async def device_count(self, *, without: str) -> int:
@@ -341,7 +341,7 @@ class RequestStore(Protocol):
     async def record(self, fleet: str, entry: JournalEntry) -> None:
         """Keep a request in a fleet's journal, if the fleet is there and has one."""
 
-    async def journal(self, fleet: str, which: RequestFilter, limit: int) -> JournalPage:
+    async def journal(self, fleet: str, criteria: RequestFilter, limit: int) -> JournalPage:
         """Return requests, newest first."""
 
     async def clear_journal(self, fleet: str) -> None:

@@ -110,8 +110,8 @@ class Journal:
         """Return all requests, newest first."""
         return list(map(JournaledRequest, count(self._count, -1), reversed(self._entries)))
 
-    def page(self, which: RequestFilter, limit: int) -> JournalPage:
+    def page(self, criteria: RequestFilter, limit: int) -> JournalPage:
         """Return the newest requests that a filter lets through, `limit` at most."""
         newest = map(JournaledRequest, count(self._count, -1), reversed(self._entries))
-        found = list(islice(filter(which.lets_through, newest), limit + 1))
+        found = list(islice(filter(criteria.lets_through, newest), limit + 1))
         return JournalPage(found[:limit], len(found) > limit)

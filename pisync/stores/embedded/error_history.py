@@ -60,29 +60,33 @@ class ErrorHistory:
         for log in kept:
             self.append(log)
 
-    async def page(self, which: ErrorFilter, limit: int) -> ErrorPage:
+    async def page(self, criteria: ErrorFilter, limit: int) -> ErrorPage:
         """Return the newest `limit` logs that the filter lets through.
 
         If it lets few through, others get their turn while it looks; what is added meanwhile is too
         new for this page.
         """
-        page = self._pages.get((which, limit))
+        page = self._pages.get((criteria, limit))
         if page is None:
             version = self._version
-            found = await self._find(which, limit + 1)
+            found = await self._find(criteria, limit + 1)
             is_present = version is self._version
             page = ErrorPage(found[:limit], len(found) > limit, version if is_present else None)
             if is_present:
                 if len(self._pages) >= _MAX_PAGES:
                     self._pages.clear()
-                self._pages[which, limit] = page
+                self._pages[criteria, limit] = page
         return page
 
-    async def _find(self, which: ErrorFilter, limit: int) -> list[ErrorLog]:
-        logs = self._newest_first(which) if which.device_id is None else self._of_device(which)
+    async def _find(self, criteria: ErrorFilter, limit: int) -> list[ErrorLog]:
+        logs = (
+            self._newest_first(criteria)
+            if criteria.device_id is None
+            else self._of_device(criteria)
+        )
         found = []
         for looked_at, log in enumerate(logs, start=1):
-            if _passes(log, which):
+            if _passes(log, criteria):
                 found.append(log)
                 if len(found) == limit:
                     break
@@ -90,21 +94,21 @@ class ErrorHistory:
                 await asyncio.sleep(0)
         return found
 
-    def _newest_first(self, which: ErrorFilter) -> Iterator[ErrorLog]:
+    def _newest_first(self, criteria: ErrorFilter) -> Iterator[ErrorLog]:
         newest = self._next_id - 1
-        if which.before is not None:
-            newest = min(newest, which.before - 1)
+        if criteria.before is not None:
+            newest = min(newest, criteria.before - 1)
         for error_id in range(newest, self._next_id - 1 - len(self._logs), -1):
             entry = self._logs.get(error_id)
             if entry is None:  # it has become too old while we looked
                 return
             yield _log(entry)
 
-    def _of_device(self, which: ErrorFilter) -> Iterator[ErrorLog]:
-        error_id = self._newest_of.get(which.device_id or 0, 0)
+    def _of_device(self, criteria: ErrorFilter) -> Iterator[ErrorLog]:
+        error_id = self._newest_of.get(criteria.device_id or 0, 0)
         while entry := self._logs.get(error_id):
             log, error_id = _log(entry), entry[-1]
-            if which.before is None or log.error_id < which.before:
+            if criteria.before is None or log.error_id < criteria.before:
                 yield log
 
 
@@ -112,7 +116,7 @@ def _log(entry: tuple[Any, ...]) -> ErrorLog:
     return ErrorLog._make(entry[:-1])
 
 
-def _passes(log: ErrorLog, which: ErrorFilter) -> bool:
-    return (which.statuses is None or log.sync_status_code in which.statuses) and (
-        which.since is None or log.occurred_at >= which.since
+def _passes(log: ErrorLog, criteria: ErrorFilter) -> bool:
+    return (criteria.statuses is None or log.sync_status_code in criteria.statuses) and (
+        criteria.since is None or log.occurred_at >= criteria.since
     )

@@ -47,8 +47,8 @@ class EmbeddedQueries:
         devices = [] if version == known else [table.load(position) for position in rest[:limit]]
         return DevicePage(devices, table.count(), len(rest) > limit, version)
 
-    async def errors(self, fleet: str, which: ErrorFilter, limit: int) -> ErrorPage:
-        return await self._registry.fleet(fleet).errors.page(which, limit)
+    async def errors(self, fleet: str, criteria: ErrorFilter, limit: int) -> ErrorPage:
+        return await self._registry.fleet(fleet).errors.page(criteria, limit)
 
     async def device_count(self, *, without: str) -> int:
         fleets = self._registry.fleets.items()

@@ -142,13 +142,13 @@ class PostgresQueries:
         devices = [read_device(row[1:]) for row in rows[:limit] if row[1] is not None]
         return DevicePage(devices, rows[0][0] or 0, len(rows) > limit)
 
-    async def errors(self, fleet: str, which: ErrorFilter, limit: int) -> ErrorPage:
+    async def errors(self, fleet: str, criteria: ErrorFilter, limit: int) -> ErrorPage:
         conditions, values = [], []
         for condition, value in (
-            ("error_id < {}", which.before),
-            ("device_id = {}", which.device_id),
-            ("sync_status_code = ANY({})", which.statuses and [*which.statuses]),
-            ("occurred_at >= {}", which.since),
+            ("error_id < {}", criteria.before),
+            ("device_id = {}", criteria.device_id),
+            ("sync_status_code = ANY({})", criteria.statuses and [*criteria.statuses]),
+            ("occurred_at >= {}", criteria.since),
         ):
             if value is not None:
                 values.append(value)

@@ -59,8 +59,8 @@ class EmbeddedRequests:
         if journal is not None:
             journal.append(entry)
 
-    async def journal(self, fleet: str, which: RequestFilter, limit: int) -> JournalPage:
-        return self._registry.fleet(fleet).requests.journal.page(which, limit)
+    async def journal(self, fleet: str, criteria: RequestFilter, limit: int) -> JournalPage:
+        return self._registry.fleet(fleet).requests.journal.page(criteria, limit)
 
     async def clear_journal(self, fleet: str) -> None:
         self._registry.fleet(fleet).requests.journal.clear()

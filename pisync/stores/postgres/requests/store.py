@@ -166,16 +166,16 @@ class PostgresRequests:
         if settings is not None and settings.journal:
             await self._database.fetch(_RECORD, settings.fleet_id, *entry)
 
-    async def journal(self, fleet: str, which: RequestFilter, limit: int) -> JournalPage:
+    async def journal(self, fleet: str, criteria: RequestFilter, limit: int) -> JournalPage:
         conditions, values = [], list[Any]()
         for condition, value in (
-            ("number < {}", which.before),
-            ("call = ANY({})", which.calls and [*which.calls]),
-            ("device_id = {}", which.device_id),
-            ("user_name = {}", which.user),
-            ("status = ANY({})", which.statuses and [*which.statuses]),
-            ("fault = ANY({})", which.faults and [*which.faults]),
-            ("received_at >= {}", which.since),
+            ("number < {}", criteria.before),
+            ("call = ANY({})", criteria.calls and [*criteria.calls]),
+            ("device_id = {}", criteria.device_id),
+            ("user_name = {}", criteria.user),
+            ("status = ANY({})", criteria.statuses and [*criteria.statuses]),
+            ("fault = ANY({})", criteria.faults and [*criteria.faults]),
+            ("received_at >= {}", criteria.since),
         ):
             if value is not None:
                 values.append(value)
