@@ -224,12 +224,22 @@ class FleetClient:
         return device_of(self._admin("POST", f"/devices/{device_id}/release", outcome).value)
 
     def forecast(
-        self, device_id: int, attempts: int = 20, first: int | None = None
+        self,
+        device_id: int,
+        attempts: int = 20,
+        first: int | None = None,
+        *,
+        at: datetime | None = None,
     ) -> list[Forecast]:
-        """Return what attempts will do or did by seed and profile, from `first` (default: next)."""
-        query = {"device_id": device_id, "attempts": attempts}
+        """Return what attempts will do or did by seed and profile, from `first` (default: next).
+
+        In the phase of fleet time `at`, with a time zone; by default, of the present.
+        """
+        query: dict[str, object] = {"device_id": device_id, "attempts": attempts}
         if first is not None:
             query["from"] = first
+        if at is not None:
+            query["at"] = at.isoformat()
         answer = self._admin("GET", f"/forecast?{urlencode(query)}")
         return [make(Forecast, body) for body in answer.value]
 

@@ -120,8 +120,8 @@ class FleetDefinition:
 class FleetView(NamedTuple):
     """A fleet at a moment. Its `generation` changes when it is reset, replaced or made anew.
 
-    One with a `ttl` (seconds) is deleted after `expires_at` (wall clock, microseconds), unless it
-    is used before.
+    `started_at` is the fleet time at which that was. One with a `ttl` (seconds) is deleted
+    after `expires_at` (wall clock, microseconds), unless it is used before.
     """
 
     name: str
@@ -129,6 +129,7 @@ class FleetView(NamedTuple):
     devices: int
     profile: Profile
     clock: ClockView
+    started_at: int
     journal: int = 0
     """How many requests its journal keeps."""
     ttl: int | None = None

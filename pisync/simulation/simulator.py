@@ -104,14 +104,18 @@ class Simulator:
         return await self._calls.finish(self._finisher.settle(fleet))
 
     async def forecast(
-        self, fleet: str, device_id: int, attempts: int, first: int | None
+        self, fleet: str, device_id: int, attempts: int, first: int | None, at: int | None = None
     ) -> list[tuple[int, Draw]]:
-        """Return what a device's attempts from `first` (None: its next) do by seed and profile."""
-        profile = (await self.queries.fleet(fleet)).profile
+        """Return what a device's attempts do by seed and profile.
+
+        From `first` (None: its next), in the phase of fleet time `at` (None: the present).
+        """
+        view = await self.queries.fleet(fleet)
         device = await self.queries.device(fleet, device_id)
         start = device.attempt + 1 if first is None else first
+        elapsed = (view.clock.now if at is None else at) - view.started_at
         return [
-            (attempt, draw(profile, device_id, attempt))
+            (attempt, draw(view.profile, device_id, attempt, elapsed))
             for attempt in range(start, start + attempts)
         ]
 

@@ -39,6 +39,10 @@ class KnownFleet(Protocol):
         """How its time runs."""
 
     @property
+    def started_at(self) -> int:
+        """The fleet time at which it was made or reset."""
+
+    @property
     def devices(self) -> Devices:
         """Its devices, or those that the changes are about."""
 
@@ -108,7 +112,8 @@ class FleetChanges(Generic[_Fleet]):
             self.counts[REFUSED] += 1
             return SyncResult(SyncDecision.FULL, device)
         script = self.scripts.get(device_id, fleet.scripts.get(device_id))
-        planned = plan(self.profile, script, device_id, device.attempt + 1)
+        elapsed = now - fleet.started_at
+        planned = plan(self.profile, script, device_id, device.attempt + 1, elapsed)
         if script is not None:
             self.scripts[device_id] = script.after()
         self._newly_pending += 1

@@ -18,8 +18,9 @@ from pisync.model.device import Device
 from pisync.model.outcome import STATUS_CODES, SUCCEEDED, Outcome
 from pisync.model.plans.delay import ConstantDelay, LognormalDelay, UniformDelay
 from pisync.model.plans.draw import draw
-from pisync.model.plans.profile import Profile, WeightedOutcome
+from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Step
+from pisync.model.plans.weights import WeightedOutcome
 from pisync.model.sync import SyncDecision
 from pisync.model.timestamp import LATEST, SECOND
 from pisync.web.contract import rendering
@@ -41,7 +42,7 @@ PROFILES = (
     Profile(seed=1, delay=LognormalDelay(5, 1, 60)),
     Profile(seed=2, delay=UniformDelay(0, 20), refuse_pending=True),
     Profile(seed=3, outcomes=(WeightedOutcome(FULL, 1),), delay=ConstantDelay(0)),
-    Profile(seed=4, delay=ConstantDelay(10), max_pending=2),
+    Profile(seed=4, delay=ConstantDelay(10), max_pending=2, mean_length=3),
 )
 LISTED: Sequence[Mapping[str, object]] = (
     {"device_id": 1},
@@ -120,6 +121,7 @@ class FleetMachine(RuleBasedStateMachine):
             profile=profile,
             now=timestamp.parse(clock["now"]),
             generation=0,
+            started_at=0,  # of no profile here are there phases
             first=[read(each) for each in self.call("GET", "/devices").json],
             first_errors=[log_of(each) for each in self.call("GET", "/errors").json],
         )

@@ -22,8 +22,9 @@ from pisync.model.fleet import DEFAULT_FLEET, FirstData, Generated
 from pisync.model.outcome import SUCCEEDED, Outcome
 from pisync.model.plans.delay import ConstantDelay, UniformDelay
 from pisync.model.plans.draw import draw
-from pisync.model.plans.profile import Profile, WeightedOutcome
+from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script, Step
+from pisync.model.plans.weights import WeightedOutcome
 from pisync.model.sync import (
     FinishedSync,
     SyncDecision,

@@ -69,7 +69,7 @@ class FleetLab:
     async def release(self, device_id: int, outcome: Mapping[str, object] = SUCCESS) -> Answer:
         return await self.api.post(f"{self.path}/devices/{device_id}/release", outcome)
 
-    async def forecast(self, device_id: int, attempts: int = 20, **query: int) -> Any:
+    async def forecast(self, device_id: int, attempts: int = 20, **query: int | str) -> Any:
         given = {"device_id": device_id, "attempts": attempts, **query}
         return await _of(self.api.get(f"{self.path}/forecast", params=given))
 

@@ -1,6 +1,6 @@
 import { PisyncClient } from "./client.js";
 import type { CallOptions, ClientOptions, RequestParts } from "./http.js";
-import type { Clock, ClockAdvance, Device, DeviceSpec, FailureCode, FleetView, Forecast, Ledger, Profile, Step } from "./types.js";
+import type { Clock, ClockAdvance, Device, DeviceSpec, FailureCode, FleetView, Forecast, Ledger, Profile, Step, Timestamp } from "./types.js";
 
 /** What a fleet's client is made of. */
 export interface FleetOptions extends Omit<ClientOptions, "fleet"> {
@@ -20,6 +20,8 @@ export interface ForecastOptions extends CallOptions {
   attempts?: number | undefined;
   /** The number of the first one. Default: the device's next. */
   first?: number | undefined;
+  /** The fleet time at which they begin, which decides what phase it is. Default: the present. */
+  at?: Timestamp | Date | undefined;
 }
 
 /**
@@ -145,8 +147,8 @@ export class FleetClient extends PisyncClient {
   }
 
   /** Return what attempts of a device will do, or did, by seed and profile. */
-  forecast(deviceId: number, { attempts = 20, first, signal }: ForecastOptions = {}): Promise<Forecast[]> {
-    return this.control("GET", "/forecast", { query: { device_id: deviceId, attempts, from: first }, signal });
+  forecast(deviceId: number, { attempts = 20, first, at, signal }: ForecastOptions = {}): Promise<Forecast[]> {
+    return this.control("GET", "/forecast", { query: { device_id: deviceId, attempts, from: first, at: at instanceof Date ? at.toISOString() : at }, signal });
   }
 
   /** Return what became of the fleet's syncs. */

@@ -114,6 +114,30 @@ export interface Profile {
   when_pending: "join" | "refuse";
   /** How many syncs may be pending at once. */
   max_pending: number;
+  /** Whether a device's outcomes come in runs; left out in answers if each attempt draws for itself. */
+  spells?: Spells;
+  /** Stretches of fleet time with other outcomes or delays; left out in answers if there are none. */
+  phases?: Phase[];
+  /** The seconds after which the phases come again; null or left out: never. */
+  repeat_every?: number | null;
+}
+
+/** How long a device's outcomes stay as they are. */
+export interface Spells {
+  /** The mean length of a run, in attempts: 1 to 10,000. */
+  mean_length: number;
+}
+
+/** What attempts come to that begin in a stretch of the fleet's time. */
+export interface Phase {
+  /** Seconds of fleet time since the fleet was made or reset. */
+  from: number;
+  /** The first moment that does not belong to it, likewise. */
+  until: number;
+  /** In place of the profile's. */
+  outcomes?: WeightedOutcome[];
+  /** In place of the profile's. */
+  delay?: Delay;
 }
 
 /** A device to make. What is left out follows from the rest; one that has only its id is synced. */

@@ -34,6 +34,8 @@ const same: true[] = [
   // An outcome is a union here, which says what its message depends on.
   true satisfies Body<pisync.Profile, Schemas["Profile"]>,
   true satisfies Body<Partial<pisync.Profile>, Schemas["PartialProfile"]>,
+  true satisfies Body<pisync.Spells, Schemas["Spells"]>,
+  true satisfies Body<pisync.Phase, Schemas["Phase"]>,
   true satisfies Body<pisync.WeightedOutcome, Schemas["WeightedOutcome"]>,
   true satisfies Body<pisync.Outcome, Schemas["Outcome"]>,
   true satisfies Body<pisync.Step, Schemas["Step"]>,
@@ -44,7 +46,7 @@ const same: true[] = [
   // The parameters that the client can send are all there are.
   true satisfies Answer<Query<"/devices">, "limit" | "after" | "status">,
   true satisfies Answer<Query<"/errors">, "limit" | "before" | "device_id" | "status" | "since">,
-  true satisfies Answer<Query<"/admin/fleets/{fleet}/forecast">, "device_id" | "attempts" | "from">,
+  true satisfies Answer<Query<"/admin/fleets/{fleet}/forecast">, "device_id" | "attempts" | "from" | "at">,
 ];
 
 /** The calls that the client makes are there, with these methods. */

@@ -9,13 +9,16 @@ from pisync.model.outcome import OUTCOME_CODES, Outcome, why_not_an_outcome
 from pisync.model.parsing.errors import load
 from pisync.model.parsing.fields import Int, ListOf, Number, OneOf, Text
 from pisync.model.plans.delay import MAX_DELAY, ConstantDelay, LognormalDelay, UniformDelay
-from pisync.model.plans.profile import (
-    MAX_OUTCOMES,
-    MAX_PENDING,
-    MAX_SEED,
-    ProfileChanges,
-    WeightedOutcome,
+from pisync.model.plans.phases import (
+    MAX_PHASE_TIME,
+    MAX_PHASES,
+    MIN_CYCLE,
+    Phase,
+    phase_errors,
 )
+from pisync.model.plans.profile import MAX_PENDING, MAX_SEED, ProfileChanges
+from pisync.model.plans.spells import MAX_MEAN_LENGTH
+from pisync.model.plans.weights import MAX_OUTCOMES, WeightedOutcome
 
 
 class OutcomeSchema(Schema):
@@ -120,7 +123,65 @@ def delay_field(description: str, **kwargs: Any) -> OneOf:
     )
 
 
-class ProfileSchema(Schema):
+class _WithOutcomes(Schema):
+    """What has outcomes by weight, and delays."""
+
+    outcomes = ListOf(fields.Nested(WeightedOutcomeSchema), validate.Length(1, MAX_OUTCOMES))
+    delay = delay_field("How long attempts take: one of three distributions.")
+
+    @validates_schema
+    def _some_weight(self, data: Mapping[str, Any], **_: object) -> None:
+        outcomes = data.get("outcomes")
+        if outcomes and all(outcome.weight == 0 for outcome in outcomes):
+            raise ValidationError({"outcomes": ["At least one weight must be above 0."]})
+
+
+class SpellsSchema(Schema):
+    """How long a device's outcomes stay as they are.
+
+    Loads into the mean length of a run.
+    """
+
+    mean_length = Number(
+        required=True,
+        validate=validate.Range(1, MAX_MEAN_LENGTH),
+        metadata={"description": "In attempts. 1: each attempt draws for itself."},
+    )
+
+    @post_load
+    def _length(self, data: Mapping[str, float], **_: object) -> float:
+        return data["mean_length"]
+
+
+class PhaseSchema(_WithOutcomes):
+    """Outcomes or delays of attempts that begin in a stretch of the fleet's time."""
+
+    start = Number(
+        required=True,
+        data_key="from",
+        validate=validate.Range(0, MAX_PHASE_TIME),
+        metadata={"description": "Seconds of fleet time since the fleet was made or reset."},
+    )
+    end = Number(
+        required=True,
+        data_key="until",
+        validate=validate.Range(0, MAX_PHASE_TIME),
+        metadata={"description": "The first moment that does not belong to it, likewise."},
+    )
+
+    @validates_schema
+    def _changes_something(self, data: Mapping[str, Any], **_: object) -> None:
+        if not {"outcomes", "delay"} & data.keys():
+            raise ValidationError({"outcomes": ["Give outcomes, or a delay, or both."]})
+
+    @post_load
+    def _make(self, data: dict[str, Any], **_: object) -> Phase:
+        if "outcomes" in data:
+            data["outcomes"] = tuple(data["outcomes"])
+        return Phase(**data)
+
+
+class ProfileSchema(_WithOutcomes):
     """The rules for a fleet's attempts.
 
     Loads into the arguments of a `Profile` that it sets, for `new_profile`.
@@ -132,8 +193,6 @@ class ProfileSchema(Schema):
             "description": "Fixes all outcomes and delays. A fleet made without one draws one."
         },
     )
-    outcomes = ListOf(fields.Nested(WeightedOutcomeSchema), validate.Length(1, MAX_OUTCOMES))
-    delay = delay_field("How long attempts take: one of three distributions.")
     when_pending = Text(
         validate=validate.OneOf(("join", "refuse")),
         metadata={"description": "Whether a sync of a pending device joins or is refused."},
@@ -143,19 +202,45 @@ class ProfileSchema(Schema):
         metadata={"description": "The most syncs that may be pending at once."},
     )
 
+    spells = fields.Nested(
+        SpellsSchema, metadata={"description": "Whether a device's outcomes come in runs."}
+    )
+    phases = ListOf(
+        fields.Nested(PhaseSchema),
+        validate.Length(max=MAX_PHASES),
+        metadata={"description": "Stretches of time with other outcomes or delays; none overlap."},
+    )
+    repeat_every = Number(
+        allow_none=True,
+        validate=validate.Range(MIN_CYCLE, MAX_PHASE_TIME),
+        metadata={"description": "The seconds after which phases come again; null: never."},
+    )
+
     @validates_schema
-    def _some_weight(self, data: Mapping[str, Any], **_: object) -> None:
-        outcomes = data.get("outcomes")
-        if outcomes and all(outcome.weight == 0 for outcome in outcomes):
-            raise ValidationError({"outcomes": ["At least one weight must be above 0."]})
+    def _phases_go_together(self, data: Mapping[str, Any], **_: object) -> None:
+        if clashes := phase_errors(data.get("phases", ()), data.get("repeat_every")):
+            raise ValidationError({"phases": clashes_by_index(clashes)})
 
     @post_load
     def _arguments(self, data: dict[str, Any], **_: object) -> dict[str, Any]:
-        if "outcomes" in data:
-            data["outcomes"] = tuple(data["outcomes"])
+        for name in ("outcomes", "phases"):
+            if name in data:
+                data[name] = tuple(data[name])
         if "when_pending" in data:
             data["refuse_pending"] = data.pop("when_pending") == "refuse"
+        if "spells" in data:
+            data["mean_length"] = data.pop("spells")
         return data
+
+
+def clashes_by_index(
+    clashes: Mapping[int, Mapping[str, str]],
+) -> dict[int, dict[str, list[str]]]:
+    """Return what is wrong with phases, as marshmallow has it."""
+    return {
+        index: {field: [text] for field, text in errors.items()}
+        for index, errors in clashes.items()
+    }
 
 
 def parse_profile(value: object) -> ProfileChanges:

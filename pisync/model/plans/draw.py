@@ -6,6 +6,10 @@ restart have no part in it. Its bits are BLAKE2b (RFC 7693), 16 bytes of digest,
 is two more of them: the top 52 bits of the first choose the outcome, those of the second the delay,
 each as a number in the open interval (0, 1), half a step of 2^-52 above the number that they write.
 
+Where a profile has spells, an attempt may repeat an earlier one's first integer (see
+`spells.py`); its delay is always its own. Where it has phases, both numbers are looked up in what
+applies when the attempt begins.
+
 A change that gives another history for the same profile needs a new name; the known-answer tests
 hold this one.
 """
@@ -16,6 +20,8 @@ from typing import NamedTuple
 
 from pisync.model.outcome import Outcome
 from pisync.model.plans.profile import Profile
+from pisync.model.plans.spells import last_draw
+from pisync.model.plans.unit import unit
 from pisync.model.timestamp import from_seconds
 
 GENERATOR = "pisync-draw-1"
@@ -32,14 +38,22 @@ class Draw(NamedTuple):
     delay: int
 
 
-def draw(profile: Profile, device_id: int, attempt: int) -> Draw:
-    """Decide attempt `attempt` (from 1) of a device, for ever."""
-    key = _KEY.pack(profile.seed, device_id, attempt)
-    digest = blake2b(key, digest_size=16, person=_PERSON).digest()
-    first, second = _HALVES.unpack(digest)
-    return Draw(profile.choose(_unit(first)), from_seconds(profile.delay.quantile(_unit(second))))
+def draw(profile: Profile, device_id: int, attempt: int, elapsed: int = 0) -> Draw:
+    """Decide attempt `attempt` (from 1) of a device, for ever.
+
+    It begins `elapsed` microseconds after the fleet's beginning, which matters where there are
+    phases.
+    """
+    choice, delay = profile.rules_at(elapsed)
+    first, second = _words(profile.seed, device_id, attempt)
+    if profile.mean_length > 1:
+        drawn = last_draw(profile.seed, device_id, attempt, profile.mean_length)
+        if drawn != attempt:
+            first, _ = _words(profile.seed, device_id, drawn)
+    return Draw(choice.at(unit(first)), from_seconds(delay.quantile(unit(second))))
 
 
-def _unit(word: int) -> float:
-    """Map 64 bits to the middle of one of 2^52 equal cells of (0, 1): never 0, never 1."""
-    return ((word >> 12) + 0.5) * 2.0**-52
+def _words(seed: int, device_id: int, attempt: int) -> tuple[int, int]:
+    key = _KEY.pack(seed, device_id, attempt)
+    first, second = _HALVES.unpack(blake2b(key, digest_size=16, person=_PERSON).digest())
+    return first, second

@@ -1,26 +1,19 @@
 """A profile: what a fleet's attempts come to, and how long they take."""
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 from pisync.model.outcome import SUCCEEDED, Outcome
 from pisync.model.plans.delay import Delay, LognormalDelay
+from pisync.model.plans.phases import Phase, phase_errors
+from pisync.model.plans.weights import Choice, WeightedOutcome
+from pisync.model.timestamp import from_seconds
 
 MAX_SEED = 2**53 - 1
 MAX_PENDING = 2**53 - 1
-MAX_OUTCOMES = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class WeightedOutcome:
-    """An outcome, and how often it comes relative to the others of its profile."""
-
-    outcome: Outcome
-    weight: float
 
 
 DEFAULT_OUTCOMES = (
@@ -35,12 +28,31 @@ DEFAULT_DELAY = LognormalDelay(median=2.0, sigma=0.5, max=10.0)
 DEFAULT_MAX_PENDING = 1_000_000
 
 
+class Rules(NamedTuple):
+    """What decides attempts that begin at a moment."""
+
+    choice: Choice
+    delay: Delay
+
+
+class PhasesClash(Exception):
+    """Phases overlap, or end after the cycle in which they repeat: `errors` says which."""
+
+    def __init__(self, errors: Mapping[int, Mapping[str, str]]) -> None:
+        super().__init__(f"{len(errors)} phases clash")
+        self.errors = errors
+
+
 @dataclass(frozen=True)
 class Profile:
     """What a fleet's attempts come to: a value; a change makes a new one.
 
     `refuse_pending` says what a sync of a pending device gets: a refusal, or a place in the attempt
-    under way. `max_pending` bounds the fleet's pending syncs.
+    under way. `max_pending` bounds the fleet's pending syncs. `mean_length` is that of spells, in
+    attempts; 1 if each draws for itself. `repeat_every` is in seconds.
+
+    Raises:
+        PhasesClash: The phases can't apply together.
     """
 
     seed: int
@@ -48,22 +60,45 @@ class Profile:
     delay: Delay = DEFAULT_DELAY
     refuse_pending: bool = False
     max_pending: int = DEFAULT_MAX_PENDING
+    mean_length: float = 1.0
+    phases: tuple[Phase, ...] = ()
+    repeat_every: float | None = None
 
-    def choose(self, u: float) -> Outcome:
-        """Return the outcome at `u` (0 < u < 1) when [0, 1) is divided in proportion to weights."""
-        thresholds, last = self._thresholds
-        return self.outcomes[min(bisect_right(thresholds, u * thresholds[-1]), last)].outcome
+    def __post_init__(self) -> None:
+        if self.phases and (errors := phase_errors(self.phases, self.repeat_every)):
+            raise PhasesClash(errors)
+
+    def rules_at(self, elapsed: int) -> Rules:
+        """Return what decides attempts that begin so many microseconds after the beginning."""
+        if not self.phases or elapsed < 0:
+            return self._rules
+        if self.repeat_every is not None:
+            elapsed %= from_seconds(self.repeat_every)
+        starts, phases = self._phases
+        place = bisect_right(starts, elapsed) - 1
+        if place < 0:
+            return self._rules
+        end, rules = phases[place]
+        return rules if elapsed < end else self._rules
 
     @cached_property
-    def _thresholds(self) -> tuple[list[float], int]:
-        """Rising bounds, one an outcome, and the index of the last one with a weight.
+    def _rules(self) -> Rules:
+        return Rules(Choice(self.outcomes), self.delay)
 
-        Rounding may carry `u` times the total up to the total itself: that is the last one's.
-        """
-        # Scaled first: the sum of the largest floats would be infinite.
-        largest = max(weighted.weight for weighted in self.outcomes)
-        bounds = list(accumulate(weighted.weight / largest for weighted in self.outcomes))
-        return bounds, bisect_left(bounds, bounds[-1])
+    @cached_property
+    def _phases(self) -> tuple[list[int], list[tuple[int, Rules]]]:
+        """The phases' beginnings, rising, and of each its end and its rules."""
+        phases = sorted(self.phases, key=lambda phase: phase.start)
+        rules = [
+            Rules(
+                self._rules.choice if phase.outcomes is None else Choice(phase.outcomes),
+                self.delay if phase.delay is None else phase.delay,
+            )
+            for phase in phases
+        ]
+        spans = [phase.span for phase in phases]
+        ends = [(span.stop, each) for span, each in zip(spans, rules, strict=True)]
+        return [span.start for span in spans], ends
 
 
 ProfileChanges = Mapping[str, Any]

@@ -39,11 +39,18 @@ class Script(NamedTuple):
         return self if self.sticky else None
 
 
-def plan(profile: Profile, script: Script | None, device_id: int, attempt: int) -> Plan:
-    """Decide an attempt: by the script's next step where there is one, else by the profile."""
+def plan(
+    profile: Profile, script: Script | None, device_id: int, attempt: int, elapsed: int = 0
+) -> Plan:
+    """Decide an attempt that begins `elapsed` microseconds after the fleet's beginning.
+
+    By the script's next step where there is one, else by the profile.
+    """
     if script is None:
-        return Plan(*draw(profile, device_id, attempt))
+        return Plan(*draw(profile, device_id, attempt, elapsed))
     outcome, delay = script.step
     if outcome is None:
         return HOLD
-    return Plan(outcome, draw(profile, device_id, attempt).delay if delay is None else delay)
+    if delay is None:
+        delay = draw(profile, device_id, attempt, elapsed).delay
+    return Plan(outcome, delay)

@@ -58,6 +58,7 @@ class FleetState:
         self.generation = generation
         self.first = first
         self.made_at = made_at
+        self.started_at = clock.fleet_time
         self.profile = profile
         self.clock = clock
         self.lifetime: Lifetime | None = None
@@ -99,6 +100,7 @@ class FleetState:
             len(self.devices),
             self.profile,
             self.clock.view(real_time),
+            self.started_at,
             self.requests.journal.size,
             lifetime and lifetime.ttl,
             lifetime and wall + lifetime.expires_at - real_time,

@@ -57,6 +57,7 @@ _GENERATE = """
 _REPLACE = "SELECT * FROM replace_fleet($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 _LOCK_NAME = "SELECT pg_advisory_xact_lock(hashtextextended($1, 1))"
 _SETTINGS = "SELECT journal, rules FROM request_settings WHERE fleet_id = $1 FOR UPDATE"
+_RESTARTED = "UPDATE fleets SET started_at = $2 WHERE fleet_id = $1"
 _OLD = "SELECT fleet_id, first_data, made_at FROM fleets WHERE name = $1"
 # Both raise the version: what was planned without the script must be planned anew.
 _TURN = """
@@ -87,6 +88,7 @@ class _Made(NamedTuple):
     is_new: bool
     present: int
     """Its time."""
+    made_at: int
 
 
 class PostgresFleetWriter:
@@ -121,7 +123,7 @@ class PostgresFleetWriter:
             made = await self._replace(name, first, codec.write_profile(profile), None, size, ttl)
         await self._catch_up()
         clock = ClockView("real", 1.0, made.present)
-        view = FleetView(name, made.fleet_id, made.devices, profile, clock, size, ttl)
+        view = FleetView(name, made.fleet_id, made.devices, profile, clock, made.made_at, size, ttl)
         return view.used(made.present), made.is_new
 
     async def reset(self, name: str) -> None:
@@ -240,7 +242,7 @@ class PostgresFleetWriter:
         self._has_tombstones.set()
         if row is None or row["is_new"] is None:
             return None
-        return _Made(fleet_id, counts.total(), row["is_new"], row["present"])
+        return _Made(fleet_id, counts.total(), row["is_new"], row["present"], made_at)
 
     async def _generate(self, fleet_id: int, count: int, made_at: int) -> None:
         async def generate(first: int, last: int) -> None:
@@ -305,4 +307,6 @@ async def _put_in_place(
             await keep_settings(connection, new_id, journal, rules)
             if ttl is not None:
                 await set_ttl(connection, new_id, ttl)
+            if old_id is not None:
+                await connection.execute(_RESTARTED, new_id, row["present"])
     return row

@@ -18,7 +18,8 @@ from pisync.stores.schema.rows import read_device
 
 _FLEET = """
     SELECT
-        fleet_id, name, profile, fleet_time, wall_time, speed, steady_now(),
+        fleet_id, name, profile, fleet_time, wall_time, speed, coalesce(started_at, made_at),
+        steady_now(),
         (SELECT journal FROM request_settings AS one WHERE one.fleet_id = fleets.fleet_id),
         (SELECT sum(n)::bigint FROM status_counts WHERE status_counts.fleet_id = fleets.fleet_id),
         ttl, used_at + wall_now() - steady_now()
@@ -112,12 +113,10 @@ class PostgresQueries:
         return self._view((await self._of_fleet(f"{_FLEET} WHERE name = $1", name))[0])
 
     def _view(self, row: Iterable[Any]) -> FleetView:
-        fleet_id, name, profile, fleet_time, wall_time, speed, now, journal, *rest = row
-        devices, ttl, used_at = rest
-        clock = Clock(fleet_time, wall_time, speed).view(self._database.real_time(now))
-        view = FleetView(
-            name, fleet_id, devices, codec.read_profile(profile), clock, journal or 0, ttl
-        )
+        fleet_id, name, profile, *times, started_at, now, journal, devices, ttl, used_at = row
+        clock = Clock(*times).view(self._database.real_time(now))
+        profile = codec.read_profile(profile)
+        view = FleetView(name, fleet_id, devices, profile, clock, started_at, journal or 0, ttl)
         return view if ttl is None else view.used(used_at)
 
     async def device(self, fleet: str, device_id: int) -> Device:

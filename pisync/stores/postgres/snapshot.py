@@ -25,7 +25,7 @@ DEVICE = """
 _FLEETS = """
     SELECT
         fleet_id, name, profile, fleet_time, wall_time, speed, version, promised_time,
-        steady_now() AS now, n AS pending
+        coalesce(started_at, made_at) AS started_at, steady_now() AS now, n AS pending
     FROM fleets JOIN turns USING (fleet_id) JOIN status_counts USING (fleet_id)
     WHERE sync_status_code = 202"""
 _FLEET = f"{_FLEETS} AND name = $1"
@@ -77,6 +77,7 @@ class FleetSnapshot:
     version: int
     profile: Profile
     clock: Clock
+    started_at: int
     promised_time: int
     """The fleet time that a manual clock is on its way to, if it lies ahead."""
     real_time: int
@@ -174,13 +175,14 @@ async def last_due(connection: Connection, fleet: FleetSnapshot) -> int | None:
 
 
 def _read_fleet(database: Database, row: Iterable[Any]) -> FleetSnapshot:
-    fleet_id, name, profile, fleet_time, wall_time, speed, version, promised, now, pending = row
+    fleet_id, name, profile, *clock, version, promised, started_at, now, pending = row
     return FleetSnapshot(
         fleet_id,
         name,
         version,
         _profile(profile),
-        Clock(fleet_time, wall_time, speed),
+        Clock(*clock),
+        started_at,
         promised,
         database.real_time(now),
         pending,

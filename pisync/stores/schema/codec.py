@@ -1,5 +1,6 @@
 """Values as text, for columns that a database only stores."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -8,8 +9,10 @@ from pisync.model.device import ErrorLog
 from pisync.model.fleet import DeviceSpec, FirstData, Generated, Listed
 from pisync.model.outcome import Outcome
 from pisync.model.plans.delay import ConstantDelay, Delay, LognormalDelay, UniformDelay
-from pisync.model.plans.profile import Profile, WeightedOutcome
+from pisync.model.plans.phases import Phase
+from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script, Step
+from pisync.model.plans.weights import WeightedOutcome
 
 _DELAYS: dict[str, type[Delay]] = {
     "constant": ConstantDelay,
@@ -26,33 +29,70 @@ def _write(value: object) -> str:
 
 def write_profile(profile: Profile) -> str:
     """Return a profile as text."""
-    delay = profile.delay
-    return _write(
-        {
-            "seed": profile.seed,
-            "outcomes": [(*each.outcome, each.weight) for each in profile.outcomes],
-            "delay": [
-                _DELAY_NAMES[type(delay)],
-                *(getattr(delay, name) for name in delay.__slots__),
-            ],
-            "refuse_pending": profile.refuse_pending,
-            "max_pending": profile.max_pending,
-        }
-    )
+    written = {
+        "seed": profile.seed,
+        "outcomes": _outcomes(profile.outcomes),
+        "delay": _delay(profile.delay),
+        "refuse_pending": profile.refuse_pending,
+        "max_pending": profile.max_pending,
+    }
+    # Only where it is used: 0.1.0 reads a profile that has no more than the above.
+    if profile.mean_length != 1:
+        written["mean_length"] = profile.mean_length
+    if profile.phases:
+        written["phases"] = [
+            (
+                phase.start,
+                phase.end,
+                None if phase.outcomes is None else _outcomes(phase.outcomes),
+                None if phase.delay is None else _delay(phase.delay),
+            )
+            for phase in profile.phases
+        ]
+    if profile.repeat_every is not None:
+        written["repeat_every"] = profile.repeat_every
+    return _write(written)
+
+
+def _outcomes(outcomes: Iterable[WeightedOutcome]) -> list[object]:
+    return [(*each.outcome, each.weight) for each in outcomes]
+
+
+def _delay(delay: Delay) -> list[object]:
+    return [_DELAY_NAMES[type(delay)], *(getattr(delay, name) for name in delay.__slots__)]
 
 
 def read_profile(text: str) -> Profile:
     """Return the profile that `write_profile` wrote."""
     written: dict[str, Any] = orjson.loads(text)
-    distribution, *parameters = written.pop("delay")
-    outcomes = written.pop("outcomes")
+    phases = written.pop("phases", ())
     return Profile(
-        **written,
-        outcomes=tuple(
-            WeightedOutcome(Outcome(code, message), weight) for code, message, weight in outcomes
+        **{
+            **written,
+            "outcomes": _read_outcomes(written["outcomes"]),
+            "delay": _read_delay(written["delay"]),
+        },
+        phases=tuple(
+            Phase(
+                start,
+                end,
+                None if outcomes is None else _read_outcomes(outcomes),
+                None if delay is None else _read_delay(delay),
+            )
+            for start, end, outcomes, delay in phases
         ),
-        delay=_DELAYS[distribution](*parameters),
     )
+
+
+def _read_outcomes(written: Iterable[tuple[int, str | None, float]]) -> tuple[WeightedOutcome, ...]:
+    return tuple(
+        WeightedOutcome(Outcome(code, message), weight) for code, message, weight in written
+    )
+
+
+def _read_delay(written: Iterable[Any]) -> Delay:
+    distribution, *parameters = written
+    return _DELAYS[distribution](*parameters)
 
 
 def write_first(first: FirstData) -> str:

@@ -41,6 +41,8 @@ fleets = Table(
     Column("fleet_time", BigInteger, nullable=False),
     Column("wall_time", BigInteger, nullable=False),
     Column("speed", Float(53), nullable=False),
+    # When it was made or reset; null if 0.1.0 did that.
+    Column("started_at", BigInteger),
 )
 
 devices = Table(

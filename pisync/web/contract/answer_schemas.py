@@ -142,11 +142,11 @@ class StatsSchema(Schema):
 
 
 class ProfileSchema(profile.ProfileSchema):
-    """A profile, complete with defaults."""
+    """A profile, complete with defaults; spells and what follows are there if they are used."""
 
     def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
-        """Make every field required: none is missing in an answer."""
-        field_obj.required = True
+        """Make required what no answer leaves out."""
+        field_obj.required = field_name not in {"spells", "phases", "repeat_every"}
 
 
 class ClockSchema(Schema):

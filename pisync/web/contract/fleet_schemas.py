@@ -287,3 +287,11 @@ class ForecastQuery(Schema):
         validate=validate.Range(1, MAX_DEVICE_ID),
         metadata={"description": "The first attempt. If left out, the device's next."},
     )
+    at = SentTimestamp(
+        load_default=None,
+        allow_none=False,
+        metadata={
+            "description": "The fleet time at which they begin, which decides what phase it is. If"
+            " left out, the present."
+        },
+    )

@@ -16,7 +16,9 @@ from pisync.model.clock import ClockView
 from pisync.model.device import Device, ErrorLog
 from pisync.model.fleet import FleetView, Ledger, Stats
 from pisync.model.plans.draw import Draw
+from pisync.model.plans.phases import Phase
 from pisync.model.plans.profile import Profile
+from pisync.model.plans.weights import WeightedOutcome
 from pisync.model.requests.expectation import VerifyProblem
 from pisync.model.requests.fault import FaultRule, delay_as_json
 from pisync.model.requests.journal import JournaledRequest
@@ -211,16 +213,36 @@ def bulk_result(of: BulkResult) -> Json:
 
 
 def profile(of: Profile) -> Json:
-    """Return a profile, the seed that was drawn for it included."""
+    """Return a profile, the seed that was drawn for it included.
+
+    Spells and what comes after them are there only where they do something.
+    """
+    spells = {"spells": {"mean_length": of.mean_length}} if of.mean_length != 1 else {}
+    phases = {"phases": [_phase(phase) for phase in of.phases]} if of.phases else {}
+    cycle = {"repeat_every": of.repeat_every} if of.repeat_every is not None else {}
     return {
         "seed": of.seed,
-        "outcomes": [
-            {**weighted.outcome._asdict(), "weight": weighted.weight} for weighted in of.outcomes
-        ],
+        "outcomes": _outcomes(of.outcomes),
         "delay": delay_as_json(of.delay),
         "when_pending": "refuse" if of.refuse_pending else "join",
         "max_pending": of.max_pending,
+        **spells,
+        **phases,
+        **cycle,
     }
+
+
+def _phase(of: Phase) -> Json:
+    return {
+        "from": of.start,
+        "until": of.end,
+        **({} if of.outcomes is None else {"outcomes": _outcomes(of.outcomes)}),
+        **({} if of.delay is None else {"delay": delay_as_json(of.delay)}),
+    }
+
+
+def _outcomes(of: Sequence[WeightedOutcome]) -> list[Json]:
+    return [{**weighted.outcome._asdict(), "weight": weighted.weight} for weighted in of]
 
 
 def clock(of: ClockView) -> Json:

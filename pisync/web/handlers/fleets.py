@@ -12,7 +12,7 @@ from pisync import keys
 from pisync.model.fleet import DEFAULT_FLEET, NewTtl
 from pisync.model.parsing.errors import InvalidValue, refusals
 from pisync.model.parsing.profile import OutcomeSchema
-from pisync.model.plans.profile import new_profile
+from pisync.model.plans.profile import PhasesClash, Profile, new_profile
 from pisync.simulation.device_limit import TooManyDevices
 from pisync.simulation.seeds import random_seed
 from pisync.stores.base import PastTheLastYear
@@ -157,9 +157,21 @@ async def patch_fleet(request: web.Request) -> web.Response:
     if "journal" in body:
         await request.app[keys.SIMULATOR].requests.set_journal(name, body["journal"])
     changes = body.get("profile", {})
-    fleet = await request.app[keys.SIMULATOR].fleets.change_profile(
-        name, lambda profile: dataclasses.replace(profile, **changes) if changes else profile, ttl
-    )
+
+    def change(profile: Profile) -> Profile:
+        return dataclasses.replace(profile, **changes) if changes else profile
+
+    try:
+        fleet = await request.app[keys.SIMULATOR].fleets.change_profile(name, change, ttl)
+    except PhasesClash as exc:
+        # With what the fleet's profile has beside them: the schema does not know that.
+        raise invalid(
+            {
+                f"profile.phases.{index}.{field}": [text]
+                for index, errors in exc.errors.items()
+                for field, text in errors.items()
+            }
+        ) from None
     return rendering.answer(rendering.fleet(fleet))
 
 
@@ -236,7 +248,7 @@ async def get_forecast(request: web.Request) -> web.Response:
     """Return the outcomes of a device's attempts by seed and profile, ignoring scripts."""
     query = read_query(request, ForecastQuery)
     attempts = await request.app[keys.SIMULATOR].forecast(
-        _name(request), query["device_id"], query["attempts"], query["first"]
+        _name(request), query["device_id"], query["attempts"], query["first"], query["at"]
     )
     return rendering.answer(rendering.forecast(attempts))
 

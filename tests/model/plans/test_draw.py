@@ -23,7 +23,8 @@ from pisync.model.device import MAX_DEVICE_ID
 from pisync.model.outcome import Outcome
 from pisync.model.plans.delay import ConstantDelay, LognormalDelay, UniformDelay
 from pisync.model.plans.draw import GENERATOR, Draw, draw
-from pisync.model.plans.profile import DEFAULT_DELAY, MAX_SEED, Profile, WeightedOutcome
+from pisync.model.plans.profile import DEFAULT_DELAY, MAX_SEED, Profile
+from pisync.model.plans.weights import WeightedOutcome
 
 # Known answers
 

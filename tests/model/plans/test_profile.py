@@ -4,7 +4,8 @@ from hypothesis import strategies as st
 
 from pisync.model.outcome import SUCCEEDED, Outcome, why_not_an_outcome
 from pisync.model.plans.delay import LognormalDelay
-from pisync.model.plans.profile import DEFAULT_OUTCOMES, Profile, WeightedOutcome
+from pisync.model.plans.profile import DEFAULT_OUTCOMES, Profile
+from pisync.model.plans.weights import WeightedOutcome
 
 SMALLEST_U, LARGEST_U = 2.0**-53, 1 - 2.0**-53
 """The generator's extremes."""
@@ -23,7 +24,7 @@ def weighing(*weights: float) -> Profile:
 
 
 def chosen(profile: Profile, u: float) -> int:
-    return int(profile.choose(u).error_message or "")
+    return int(profile.rules_at(0).choice.at(u).error_message or "")
 
 
 def test_the_defaults_are_the_contracts() -> None:
@@ -69,7 +70,9 @@ class TestChoose:
     @pytest.mark.parametrize("u", [SMALLEST_U, 0.5, LARGEST_U])
     def test_takes_the_only_outcome(self, u: float) -> None:
         assert chosen(weighing(5e-324), u) == 0
-        assert Profile(1, (WeightedOutcome(SUCCEEDED, 1e308),)).choose(u) == SUCCEEDED
+        assert (
+            Profile(1, (WeightedOutcome(SUCCEEDED, 1e308),)).rules_at(0).choice.at(u) == SUCCEEDED
+        )
 
     @pytest.mark.parametrize("u", [SMALLEST_U, 0.5, LARGEST_U])
     def test_the_smallest_weight_beside_the_largest_is_as_good_as_none(self, u: float) -> None:

@@ -8,7 +8,8 @@ from pisync.model.first_fleet import first_fleet
 from pisync.model.fleet import Generated, Stats
 from pisync.model.outcome import STATUS_CODES, Outcome
 from pisync.model.plans.draw import draw
-from pisync.model.plans.profile import Profile, WeightedOutcome
+from pisync.model.plans.profile import Profile
+from pisync.model.plans.weights import WeightedOutcome
 from pisync.model.sync import SyncDecision
 from pisync.stores.base import (
     NoSuchFleet,

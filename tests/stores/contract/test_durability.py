@@ -12,8 +12,9 @@ from pisync.model.fleet import DeviceSpec, Generated, Listed
 from pisync.model.outcome import SUCCEEDED, Outcome
 from pisync.model.plans.delay import LognormalDelay, UniformDelay
 from pisync.model.plans.draw import draw
-from pisync.model.plans.profile import Profile, WeightedOutcome
+from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script, Step
+from pisync.model.plans.weights import WeightedOutcome
 from pisync.model.timestamp import SECOND
 from pisync.stores.base import FleetReplaced, NoSuchFleet, Store
 from tests.stores.conftest import MakeStore, Reopen

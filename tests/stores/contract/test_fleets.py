@@ -8,8 +8,9 @@ from pisync.model.first_fleet import first_fleet
 from pisync.model.fleet import DeviceSpec, Generated, Listed
 from pisync.model.outcome import SUCCEEDED
 from pisync.model.plans.delay import ConstantDelay, UniformDelay
-from pisync.model.plans.profile import Profile, WeightedOutcome
+from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script, Step
+from pisync.model.plans.weights import WeightedOutcome
 from pisync.model.timestamp import EARLIEST, LATEST, SECOND
 from pisync.stores.base import (
     DefaultFleetProtected,

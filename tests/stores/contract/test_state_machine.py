@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, settings
+from hypothesis import Phase as HypothesisPhase
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -22,8 +23,10 @@ from pisync.model.device import ErrorLog
 from pisync.model.fleet import DeviceSpec, FirstData, Generated, Listed
 from pisync.model.outcome import STATUS_CODES, SUCCEEDED, Outcome
 from pisync.model.plans.delay import ConstantDelay, LognormalDelay, UniformDelay
-from pisync.model.plans.profile import Profile, WeightedOutcome
+from pisync.model.plans.phases import Phase
+from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script, Step
+from pisync.model.plans.weights import WeightedOutcome
 from pisync.model.sync import (
     ClockAdvance,
     SyncDecision,
@@ -83,6 +86,16 @@ PROFILES = (
     Profile(seed=2, delay=UniformDelay(0, 20), refuse_pending=True),
     Profile(seed=3, outcomes=(WeightedOutcome(FULL, 1),), delay=ConstantDelay(0)),
     Profile(seed=4, delay=ConstantDelay(10), max_pending=2),
+    Profile(
+        seed=5,
+        delay=UniformDelay(0, 20),
+        mean_length=4,
+        phases=(
+            Phase(5, 20, (WeightedOutcome(FULL, 1), WeightedOutcome(SUCCEEDED, 1))),
+            Phase(30, 40.5, None, ConstantDelay(3)),
+        ),
+        repeat_every=50,
+    ),
 )
 
 OUTCOMES = st.sampled_from((SUCCEEDED, FULL, TIMEOUT))
@@ -159,6 +172,7 @@ class StoreMachine(RuleBasedStateMachine):
             now=self.run(self.store.finisher.set_clock(name, 0)).now,
             generation=view.generation,
             first=self.run(devices(self.store, name)),
+            started_at=view.started_at,
             first_errors=[log[1:] for log in self.run(error_logs(self.store, name))],
         )
         self.world.heard.finishes.pop(name, None)
@@ -449,7 +463,7 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     world.close()
 
 
-def drive(world: World, phases: Collection[Phase] = tuple(Phase)) -> None:
+def drive(world: World, phases: Collection[HypothesisPhase] = tuple(HypothesisPhase)) -> None:
     run_state_machine_as_test(
         type("Machine", (StoreMachine,), {"world": world}),
         settings=settings(
@@ -473,4 +487,4 @@ def test_the_twin_sees_a_broken_transition(
 ) -> None:
     break_finish(monkeypatch, broken)
     with pytest.raises(AssertionError):
-        drive(world, [Phase.generate])
+        drive(world, [HypothesisPhase.generate])

@@ -1,5 +1,8 @@
 """Values as text, and back."""
 
+from dataclasses import replace
+
+import orjson
 import pytest
 
 from pisync.model.device import ErrorLog
@@ -7,8 +10,10 @@ from pisync.model.first_fleet import first_fleet
 from pisync.model.fleet import DeviceSpec, FirstData, Generated, Listed
 from pisync.model.outcome import SUCCEEDED, Outcome
 from pisync.model.plans.delay import ConstantDelay, Delay, LognormalDelay, UniformDelay
-from pisync.model.plans.profile import Profile, WeightedOutcome
+from pisync.model.plans.phases import Phase
+from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script, Step
+from pisync.model.plans.weights import WeightedOutcome
 from pisync.stores.schema import codec
 
 
@@ -22,6 +27,16 @@ def test_a_profile_comes_back_as_it_was(delay: Delay) -> None:
     )
     profile = Profile(2**53 - 1, outcomes, delay, refuse_pending=True, max_pending=7)
     assert codec.read_profile(codec.write_profile(profile)) == profile
+    phases = (Phase(0, 1.5, outcomes), Phase(2, 3, None, delay), Phase(4, 5, outcomes, delay))
+    fuller = replace(profile, mean_length=8.5, phases=phases, repeat_every=86_400)
+    assert codec.read_profile(codec.write_profile(fuller)) == fuller
+
+
+def test_a_profile_without_them_says_nothing_of_spells_and_phases() -> None:
+    # 0.1.0, a replica beside this one, refuses words that it does not know.
+    assert set(orjson.loads(codec.write_profile(Profile(1)))) == {
+        *("seed", "outcomes", "delay", "refuse_pending", "max_pending"),
+    }
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ class ReferenceModel:
     generation: int
     first: Sequence[Device]
     first_errors: Sequence[tuple[object, ...]]
+    started_at: int
     devices: dict[int, Device] = field(init=False)
     scripts: dict[int, tuple[list[Step], bool]] = field(default_factory=dict)
     errors: list[tuple[object, ...]] = field(init=False)
@@ -95,7 +96,7 @@ class ReferenceModel:
         return self.devices[device_id]
 
     def _plan(self, device_id: int, attempt: int) -> tuple[Outcome | None, int | None]:
-        outcome, delay = draw(self.profile, device_id, attempt)
+        outcome, delay = draw(self.profile, device_id, attempt, self.now - self.started_at)
         if device_id not in self.scripts:
             return outcome, delay
         steps, sticky = self.scripts[device_id]

@@ -8,8 +8,9 @@ from pisync.model.device import Device, ErrorFilter, ErrorLog
 from pisync.model.fleet import DEFAULT_FLEET, DeviceSpec, FleetView, Generated, Listed
 from pisync.model.outcome import SUCCEEDED, Outcome
 from pisync.model.plans.delay import ConstantDelay
-from pisync.model.plans.profile import Profile, WeightedOutcome
+from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script, Step
+from pisync.model.plans.weights import WeightedOutcome
 from pisync.model.sync import (
     SyncDecision,
     SyncResult,

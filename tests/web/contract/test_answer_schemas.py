@@ -12,7 +12,10 @@ from pisync.model.fleet import FLEET_NAME, MAX_DEVICES, MAX_TTL, MIN_TTL, FleetV
 from pisync.model.outcome import FAILURES, STATUS_CODES, SUCCEEDED, Outcome
 from pisync.model.plans.delay import MAX_DELAY, ConstantDelay, LognormalDelay, UniformDelay
 from pisync.model.plans.draw import Draw
-from pisync.model.plans.profile import MAX_PENDING, MAX_SEED, Profile, WeightedOutcome
+from pisync.model.plans.phases import MAX_PHASE_TIME, Phase
+from pisync.model.plans.profile import MAX_PENDING, MAX_SEED, Profile
+from pisync.model.plans.spells import MAX_MEAN_LENGTH
+from pisync.model.plans.weights import WeightedOutcome
 from pisync.model.requests.fault import KINDS
 from pisync.model.requests.journal import MAX_JOURNAL
 from pisync.model.sync import ClockAdvance
@@ -57,13 +60,20 @@ delays = (
 weighted = st.builds(
     WeightedOutcome, outcomes, st.floats(0, exclude_min=True, allow_infinity=False)
 )
+many_weighted = st.lists(weighted, min_size=1, max_size=5).map(tuple)
+phases = st.builds(Phase, st.just(0), st.floats(1, 5), many_weighted, st.none() | delays) | (
+    st.builds(Phase, st.just(0), st.floats(1, 5), st.none() | many_weighted, delays)
+)
 profiles = st.builds(
     Profile,
     st.integers(0, MAX_SEED),
-    st.lists(weighted, min_size=1, max_size=5).map(tuple),
+    many_weighted,
     delays,
     st.booleans(),
     st.integers(0, MAX_PENDING),
+    st.floats(1, MAX_MEAN_LENGTH),
+    st.lists(phases, max_size=1).map(tuple),
+    st.none() | st.floats(5, MAX_PHASE_TIME),
 )
 names = st.from_regex(FLEET_NAME, fullmatch=True)
 fleets = st.builds(
@@ -76,6 +86,7 @@ fleets = st.builds(
     ttl=st.none() | st.integers(MIN_TTL, MAX_TTL),
     expires_at=st.none() | moments,
     journal=st.integers(0, MAX_JOURNAL),
+    started_at=moments,
 )
 failed = st.dictionaries(st.sampled_from(FAILURES), st.dictionaries(messages, counts, max_size=3))
 met = st.fixed_dictionaries(

@@ -236,6 +236,8 @@ async def test_a_profile_comes_back_as_it_was_given(admin: Api) -> None:
         assert (await admin.get(path("new"))).json["profile"] == profile
 
 
+DOWN: Json = {"outcomes": [{**FULL, "weight": 1}]}
+
 BAD_PROFILES: tuple[tuple[Json, str], ...] = (
     ({"seed": -1}, "seed"),
     ({"seed": 2**53}, "seed"),
@@ -283,6 +285,47 @@ BAD_PROFILES: tuple[tuple[Json, str], ...] = (
     ({"max_pending": -1}, "max_pending"),
     ({"max_pending": 1.5}, "max_pending"),
     ({"typo": 1}, "typo"),
+    ({"spells": None}, "spells"),
+    ({"spells": 8}, "spells"),
+    ({"spells": {}}, "spells.mean_length"),
+    ({"spells": {"mean_length": 0.9}}, "spells.mean_length"),
+    ({"spells": {"mean_length": 10_001}}, "spells.mean_length"),
+    ({"spells": {"mean_length": "8"}}, "spells.mean_length"),
+    ({"spells": {"mean_length": 8, "typo": 1}}, "spells.typo"),
+    ({"phases": None}, "phases"),
+    ({"phases": {}}, "phases"),
+    ({"phases": [{}] * 1001}, "phases"),
+    ({"phases": [{"until": 1, **DOWN}]}, "phases.0.from"),
+    ({"phases": [{"from": 0, **DOWN}]}, "phases.0.until"),
+    ({"phases": [{"from": -1, "until": 1, **DOWN}]}, "phases.0.from"),
+    ({"phases": [{"from": 0, "until": 3.2e9, **DOWN}]}, "phases.0.until"),
+    ({"phases": [{"from": 1, "until": 1, **DOWN}]}, "phases.0.until"),
+    ({"phases": [{"from": 2, "until": 1, **DOWN}]}, "phases.0.until"),
+    ({"phases": [{"from": 0, "until": 1}]}, "phases.0.outcomes"),
+    ({"phases": [{"from": 0, "until": 1, "outcomes": []}]}, "phases.0.outcomes"),
+    (
+        {"phases": [{"from": 0, "until": 1, "outcomes": [{**SUCCESS, "weight": 0}]}]},
+        "phases.0.outcomes",
+    ),
+    (
+        {"phases": [{"from": 0, "until": 1, "outcomes": [{**FULL, "weight": -1}]}]},
+        "phases.0.outcomes.0.weight",
+    ),
+    ({"phases": [{"from": 0, "until": 1, "delay": 5}]}, "phases.0.delay"),
+    ({"phases": [{"from": 0, "until": 1, "typo": 5, **DOWN}]}, "phases.0.typo"),
+    (
+        {"phases": [{"from": 0, "until": 2, **DOWN}, {"from": 1, "until": 3, **DOWN}]},
+        "phases.1.from",
+    ),
+    (
+        {"phases": [{"from": 1, "until": 3, **DOWN}, {"from": 0, "until": 2, **DOWN}]},
+        "phases.0.from",
+    ),
+    ({"phases": [{"from": 0, "until": 2, **DOWN}], "repeat_every": 1}, "phases.0.until"),
+    ({"repeat_every": 0}, "repeat_every"),
+    ({"repeat_every": -1}, "repeat_every"),
+    ({"repeat_every": 3.2e9}, "repeat_every"),
+    ({"repeat_every": "1"}, "repeat_every"),
 )
 
 
@@ -300,6 +343,33 @@ async def test_a_bad_profile_is_refused_its_field_named_and_the_fleet_unchanged(
             (await lab.api.put(path("other"), body)).assert_problem(422, f"profile.{field}")
     assert [(await lab.api.get(lab.path)).json, await lab.stats()] == before
     (await lab.api.get(path("other"))).assert_problem(404)
+
+
+async def test_spells_and_phases_are_shown_as_they_were_given_where_they_are_used(
+    lab: FleetLab,
+) -> None:
+    phases = [
+        {"from": 3600, "until": 3660, "outcomes": [{**FULL, "weight": 1}]},
+        {"from": 0, "until": 0.5, "delay": {"distribution": "constant", "seconds": 30}},
+    ]
+    changed = await lab.change(spells={"mean_length": 8}, phases=phases, repeat_every=86_400)
+    assert changed["profile"]["spells"] == {"mean_length": 8}
+    assert changed["profile"]["phases"] == phases
+    assert changed["profile"]["repeat_every"] == 86_400
+    # What is shown can be sent.
+    assert (await lab.change(**changed["profile"]))["profile"] == changed["profile"]
+    plain = await lab.change(spells={"mean_length": 1}, phases=[], repeat_every=None)
+    assert not {"spells", "phases", "repeat_every"} & plain["profile"].keys()
+
+
+async def test_a_change_that_clashes_with_phases_that_are_there_is_refused(lab: FleetLab) -> None:
+    await lab.change(phases=[{"from": 0, "until": 10, **DOWN}])
+    before = (await lab.api.get(lab.path)).json
+    for changes in ({"repeat_every": 9}, {"repeat_every": 9, "spells": {"mean_length": 2}}):
+        refused = await lab.api.patch(lab.path, {"profile": changes})
+        refused.assert_problem(422, "profile.phases.0.until")
+    assert (await lab.api.get(lab.path)).json["profile"] == before["profile"]
+    assert (await lab.change(repeat_every=10))["profile"]["repeat_every"] == 10
 
 
 async def test_a_body_that_makes_no_fleet_is_refused(admin: Api, subtests: pytest.Subtests) -> None:

@@ -112,3 +112,49 @@ async def test_devices_and_seeds_differ(new_lab: MakeFleetLab) -> None:
 async def test_a_device_or_fleet_that_is_not_there_is_404(lab: FleetLab, admin: Api) -> None:
     (await admin.get(f"{lab.path}/forecast?device_id=11")).assert_problem(404)
     (await admin.get("/admin/fleets/nowhere/forecast?device_id=1")).assert_problem(404)
+
+
+async def test_what_happens_in_spells_and_phases_is_what_was_forecast(
+    new_lab: MakeFleetLab,
+) -> None:
+    lab = await new_lab(
+        outcomes=MIXED,
+        delay=SPREAD,
+        spells={"mean_length": 3},
+        phases=[
+            {"from": 3_600, "until": 3_660, "outcomes": [{**FULL, "weight": 1}]},
+            {"from": 7_200, "until": 7_260, "delay": {"distribution": "constant", "seconds": 40}},
+        ],
+        repeat_every=86_400,
+    )
+    made_at = datetime.fromisoformat((await lab.device(9))["last_attempt_at"])
+    for day, second in enumerate((3_599.999999, 3_600, 3_659.999999, 3_660, 7_200)):
+        at = made_at + timedelta(days=day, seconds=second)
+        await lab.advance((at - datetime.fromisoformat(await lab.now())).total_seconds())
+        assert datetime.fromisoformat(await lab.now()) == at
+        shown = at.isoformat().replace("+00:00", "Z")
+        (forecast,) = await lab.forecast(1, 1)
+        assert await lab.forecast(1, 1, at=shown) == [forecast]
+        happened = await happen(lab, 1)
+        assert happened == forecast
+        if 3_600 <= second < 3_660:
+            assert happened["error_message"] == "Storage Full"
+        assert (happened["delay"] == 40) == (second == 7_200)
+
+
+async def test_the_time_of_a_reset_begins_phases_anew(new_lab: MakeFleetLab) -> None:
+    lab = await new_lab(
+        outcomes=[{**SUCCESS, "weight": 1}],
+        phases=[{"from": 0, "until": 3_600, "outcomes": [{**FULL, "weight": 1}]}],
+    )
+    assert (await happen(lab, 1))["error_message"] == "Storage Full"
+    await lab.advance(3_600)
+    assert (await happen(lab, 1))["error_message"] is None
+    await lab.reset()
+    assert (await lab.forecast(1, 1))[0]["error_message"] == "Storage Full"
+
+
+async def test_a_moment_that_is_none_is_refused(lab: FleetLab) -> None:
+    for at in ("", "tomorrow", "2026-11-22T07:40:12", "5"):
+        answer = await lab.api.get(f"{lab.path}/forecast", params={"device_id": "1", "at": at})
+        answer.assert_problem(422, "at")

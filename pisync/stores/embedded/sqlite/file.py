@@ -245,6 +245,7 @@ class SqliteFile:
             clock.now(self._clocks.monotonic()),
             self._clocks.wall(),
             clock.speed,
+            fleet.started_at,
         )
 
     # Reading
@@ -302,7 +303,8 @@ class SqliteFile:
         }
 
     def _fleet(self, row: tuple[Any, ...]) -> FleetState:
-        fleet_id, name, first_data, made_at, profile, fleet_time, wall_time, speed = row
+        fleet_id, name, first_data, made_at, profile, *clock, started_at = row
+        fleet_time, wall_time, speed = clock
         devices = [read_device(row) for row in self._rows("devices", fleet_id)]
         monotonic = self._clocks.monotonic()
         slept = max(self._clocks.wall() - wall_time, 0)
@@ -315,6 +317,8 @@ class SqliteFile:
             Clock(fleet_time, monotonic - slept, speed),
             self._max_error_logs,
         )
+        # Of a fleet that 0.1.0 has made, nobody has written down when it was reset.
+        fleet.started_at = made_at if started_at is None else started_at
         # The wall clock may have stepped back while nobody looked; fleet time never does.
         fleet.clock = fleet.clock.moved_to(_latest_attempt(fleet, devices), monotonic)
         for ttl, used_at in self._rows("lifetimes", fleet_id):
