@@ -18,6 +18,7 @@ from aiohttp.typedefs import Handler
 from pisync.web.contract.compression import accepts_gzip
 from pisync.web.contract.problems import JSON_TYPE
 from pisync.web.contract.rendering import Headers, Rendered, tag_of, to_json
+from pisync.web.pipeline.base_url import is_below_base_url
 
 _CACHING = {
     # To be asked for each time: tomorrow's may be of another version.
@@ -99,8 +100,8 @@ _DASHBOARD_OF_FLEET = Content(
 
 async def get_dashboard(request: web.Request) -> web.Response:
     """Return the dashboard, a page that shows a fleet."""
-    is_below_base_url = "fleet" in request.match_info
-    return (_DASHBOARD_OF_FLEET if is_below_base_url else _DASHBOARD).answer(request)
+    page = _DASHBOARD_OF_FLEET if is_below_base_url(request) else _DASHBOARD
+    return page.answer(request)
 
 
 async def get_docs(request: web.Request) -> web.Response:

@@ -37,6 +37,11 @@ class BaseUrlResource(web.DynamicResource):
         return await super().resolve(request)
 
 
+def is_below_base_url(request: web.Request) -> bool:
+    """Return whether a request's path is below a fleet's base URL."""
+    return isinstance(request.match_info.route.resource, BaseUrlResource)
+
+
 def call_of(template: str) -> str:
     """Return the template of a call's path, without the base URL that it may be below."""
     return template.removeprefix(TEMPLATE) or "/"

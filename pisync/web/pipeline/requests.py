@@ -19,6 +19,7 @@ from pisync.model.timestamp import SECOND, from_seconds
 from pisync.stores.base import RequestStore, StoreError
 from pisync.web.contract.headers import ATTEMPT_HEADER
 from pisync.web.contract.rendering import Rendered
+from pisync.web.pipeline.base_url import is_below_base_url
 from pisync.web.pipeline.injection import delay, inject, is_for_streams
 from pisync.web.pipeline.middleware import route_of
 
@@ -200,7 +201,10 @@ def meeting_faults(requests: RequestStore) -> Middleware:
         try:
             response = await handler(request)
         except FaultBeforeEffect as before:
-            response = web.Response() if before.instead is None else before.instead.answer(request)
+            instead = before.instead
+            if instead is not None and is_below_base_url(request):
+                instead = instead.below_base_url(route_of(request))
+            response = web.Response() if instead is None else instead.answer(request)
         if gate.met is None and _is_good(response) and isinstance(response, web.Response):
             await gate.decide()
         met = gate.met

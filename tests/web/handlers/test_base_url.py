@@ -89,6 +89,21 @@ async def test_references_stay_below_it(suite: FleetLab, user: Api) -> None:
         assert found == length
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_references_stay_below_it_in_an_answer_with_a_fault(
+    suite: FleetLab, user: Api, when: str
+) -> None:
+    drip = {"kind": "drip", "bytes": 50, "every": 0}
+    rule = {"calls": ["sync"], "share": 1, "fault": drip, "when": when}
+    made = await suite.api.put(f"{suite.path}/faults", [rule])
+    assert made.status in (200, 204), made.body
+    synced = await user.post("/fleets/suite/devices/7/sync")
+    assert (synced.status, synced.headers["Pisync-Fault"]) == (202, "drip")
+    home = user.client.make_url("/fleets/suite")
+    if "Location" in synced.headers or when == "after":
+        assert reference(synced, "Location") == f"{home}/devices/7"
+
+
 async def test_references_without_it_are_paths_as_before(lab: FleetLab, user: Api) -> None:
     page = await user.on("lab").get("/devices?limit=4")
     assert page.headers["Link"] == '</devices?limit=4&after=4>; rel="next"'
