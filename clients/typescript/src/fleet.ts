@@ -1,6 +1,6 @@
 import { PisyncClient } from "./client.js";
 import type { CallOptions, ClientOptions, RequestParts } from "./http.js";
-import type { Clock, ClockAdvance, Device, DeviceSpec, FailureCode, FleetView, Forecast, Ledger, Profile, Step, Timestamp } from "./types.js";
+import type { Clock, ClockAdvance, Device, DeviceSpec, Expectation, FailureCode, FaultRule, FleetView, Forecast, JournaledRequest, Ledger, Profile, Step, Timestamp, Verification } from "./types.js";
 
 /** What a fleet's client is made of. */
 export interface FleetOptions extends Omit<ClientOptions, "fleet"> {
@@ -149,6 +149,38 @@ export class FleetClient extends PisyncClient {
   /** Return what attempts of a device will do, or did, by seed and profile. */
   forecast(deviceId: number, { attempts = 20, first, at, signal }: ForecastOptions = {}): Promise<Forecast[]> {
     return this.control("GET", "/forecast", { query: { device_id: deviceId, attempts, from: first, at: at instanceof Date ? at.toISOString() : at }, signal });
+  }
+
+  // What its clients meet, and what they did
+
+  /** Let answers to the fleet's clients be late, lost or broken, as these rules say. */
+  setFaults(rules: readonly FaultRule[], options?: CallOptions): Promise<(FaultRule & { hits: number })[]> {
+    return this.control("PUT", "/faults", { ...options, body: rules });
+  }
+
+  /** Return the rules for faults, and how many requests each has hit. */
+  faults(options?: CallOptions): Promise<(FaultRule & { hits: number })[]> {
+    return this.control("GET", "/faults", options);
+  }
+
+  /** Let all requests be answered as they should be again. */
+  endFaults(options?: CallOptions): Promise<void> {
+    return this.control("DELETE", "/faults", options);
+  }
+
+  /** Return the newest requests of the fleet's journal, newest first. */
+  requests(limit = 100, options?: CallOptions): Promise<JournaledRequest[]> {
+    return this.control("GET", "/requests", { ...options, query: { limit } });
+  }
+
+  /** Empty the journal. */
+  clearRequests(options?: CallOptions): Promise<void> {
+    return this.control("DELETE", "/requests", options);
+  }
+
+  /** Check that the fleet's clients made these requests; `inOrder`: the first of each in this order. */
+  verify(requests: readonly Expectation[], inOrder = false, options?: CallOptions): Promise<Verification> {
+    return this.control("POST", "/verify", { ...options, body: { requests, in_order: inOrder } });
   }
 
   /** Return what became of the fleet's syncs. */

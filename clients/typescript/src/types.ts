@@ -184,6 +184,8 @@ export interface FleetView {
   seed: number;
   /** The profile, complete with defaults. */
   profile: Profile;
+  /** How many requests its journal keeps. */
+  journal: number;
   /** Its clock. */
   clock: Clock;
   /** Seconds without a request or an open stream after which it is deleted; null: never. */
@@ -232,6 +234,93 @@ export interface Ledger {
   error_logs: number;
   /** How late syncs finished by themselves, in real seconds. */
   lateness: { p50: number; p99: number; max: number };
+  /** Faults of HTTP that requests met, `before` or `after` the call did anything, by kind. */
+  faults: { [when: string]: { [kind: string]: number } };
   /** Whether every accepted sync is finished or pending, and every failed one has its error log. */
   balanced: boolean;
+}
+
+/** The calls that faults and the journal are about. */
+export type CallName = "sync" | "device" | "devices" | "errors" | "stats" | "events" | "bulk";
+
+/** What happens to an answer. */
+export type Fault =
+  | { kind: "delay"; delay: Delay }
+  | { kind: "status"; status: 429 | 500 | 502 | 503 | 504; retry_after?: number }
+  | { kind: "reset" | "close" | "garbage" | "hang" }
+  | { kind: "truncate"; share?: number }
+  | { kind: "drip"; bytes?: number; every?: number };
+
+/** Which requests meet which fault. */
+export interface FaultRule {
+  /** The calls that it is about. */
+  calls: CallName[];
+  /** If given, only syncs and reads of these devices. */
+  device_ids?: number[];
+  /** The share of requests that meet it. Default: all. */
+  share?: number;
+  /** In place of `share`: the first so many of each user, call and device. */
+  first?: number;
+  /** What happens to the answer. */
+  fault: Fault;
+  /** Whether the call does nothing (the default), or has done what it does. */
+  when?: "before" | "after";
+}
+
+/** A request of a client, as the fleet's journal has it. */
+export interface JournaledRequest {
+  /** It grows. */
+  number: number;
+  /** The header `X-Request-ID`. */
+  request_id: string;
+  /** By the wall clock. */
+  received_at: Timestamp;
+  /** The name of the call. */
+  call: CallName;
+  /** The HTTP method. */
+  method: string;
+  /** Without its query. */
+  path: string;
+  /** The device, if it is about one. */
+  device_id: number | null;
+  /** Whose token it was. */
+  user: string;
+  /** The header `User-Agent`. */
+  user_agent: string | null;
+  /** Null if there was no answer. */
+  status: number | null;
+  /** The kind of the fault that it met. */
+  fault: string | null;
+  /** The attempt that a sync began or joined. */
+  attempt: number | null;
+  /** How long it took. */
+  seconds: number;
+}
+
+/** Requests that are expected; what is left out is open. */
+export interface Expectation {
+  /** The name of the call. */
+  call?: CallName;
+  /** The device. */
+  device_id?: number;
+  /** Whose token it was. */
+  user?: string;
+  /** The status of the answer; null: there was none. */
+  status?: number | null;
+  /** The kind of the fault that it met. */
+  fault?: Fault["kind"];
+  /** The attempt that a sync began or joined. */
+  attempt?: number;
+  /** How many there must be. Default: 1, with `at_most` 0. */
+  at_least?: number;
+  /** How many there may be. */
+  at_most?: number;
+}
+
+/** Whether requests are as expected, and if not, what is wrong. */
+export interface Verification {
+  /** Whether all are. */
+  verified: boolean;
+  /** The expectations that are not met, each with the requests that come closest. */
+  problems?: { index: number; found: number; wanted: Expectation; message: string; nearest: JournaledRequest[] }[];
 }

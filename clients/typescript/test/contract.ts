@@ -39,6 +39,7 @@ const same: true[] = [
   true satisfies Body<pisync.WeightedOutcome, Schemas["WeightedOutcome"]>,
   true satisfies Body<pisync.Outcome, Schemas["Outcome"]>,
   true satisfies Body<pisync.Step, Schemas["Step"]>,
+  true satisfies Answer<pisync.JournaledRequest, Schemas["JournaledRequest"]>,
   true satisfies Body<Sent<pisync.DeviceSpec>, Schemas["DeviceSpec"]>,
   true satisfies Body<pisync.Credentials, Schemas["LoginBody"]>,
   true satisfies Body<pisync.Credentials, Schemas["RegisterBody"]>,
@@ -69,6 +70,9 @@ const calls: { [Path in keyof paths]?: (keyof paths[Path])[] } = {
   "/admin/fleets/{fleet}/devices/{device_id}/release": ["post"],
   "/admin/fleets/{fleet}/forecast": ["get"],
   "/admin/fleets/{fleet}/ledger": ["get"],
+  "/admin/fleets/{fleet}/faults": ["put", "get", "delete"],
+  "/admin/fleets/{fleet}/requests": ["get", "delete"],
+  "/admin/fleets/{fleet}/verify": ["post"],
 };
 
 export { calls, same };
