@@ -1,11 +1,12 @@
 # Needs BuildKit. Behind a mirror or a proxy of your own, hand pip its settings as a secret that no
 # layer keeps: docker build --secret id=pip.conf,src=$HOME/.config/pip/pip.conf .
 #
-# Two builds of the same commit make the same layers: every file that a layer brings is of the year 2000,
-# and bytecode is checked against nothing.
+# Two builds of the same commit make the same files: all that a layer brings is of the year 2000, and
+# bytecode is checked against nothing. BuildKit alone says when a file was taken away or a folder got
+# one: give it SOURCE_DATE_EPOCH and `rewrite-timestamp=true` (0.13), and the layers are the same, too.
 
 FROM python:3.13-slim AS tools
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1 PIP_ROOT_USER_ACTION=ignore \
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore \
     PYTHONHASHSEED=0
 WORKDIR /src
 
@@ -15,9 +16,10 @@ RUN python -m venv --without-pip /opt/pisync
 COPY requirements.txt ./
 # Wheels alone, so that no stage needs a compiler. Programs that packages bring go: nobody calls them.
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
-    pip --python /opt/pisync/bin/python install --require-hashes --only-binary :all: -r requirements.txt \
+    pip --python /opt/pisync/bin/python install --no-compile --require-hashes --only-binary :all: \
+      -r requirements.txt \
  && find /opt/pisync/bin -mindepth 1 ! -name 'python*' -delete \
- && python -m compileall -q --invalidation-mode unchecked-hash /opt/pisync/lib \
+ && python -m compileall -q -f --invalidation-mode unchecked-hash /opt/pisync/lib \
  && find /opt/pisync -exec touch --no-dereference --date=2000-01-01 {} +
 
 # What changes with the code: a few megabytes.
@@ -28,8 +30,8 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
 COPY --from=dependencies /opt/pisync /opt/pisync
 COPY . .
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
- && pip --python /opt/pisync/bin/python install --no-deps --no-index dist/*.whl \
- && python -m compileall -q --invalidation-mode unchecked-hash /opt/pisync/lib/python3.13/site-packages/pisync \
+ && pip --python /opt/pisync/bin/python install --no-compile --no-deps --no-index dist/*.whl \
+ && python -m compileall -q -f --invalidation-mode unchecked-hash /opt/pisync/lib/python3.13/site-packages/pisync \
  && mkdir -p /code/bin /code/lib/python3.13/site-packages \
  && mv /opt/pisync/bin/pisync /code/bin \
  && mv /opt/pisync/share /code \
@@ -60,7 +62,7 @@ RUN touch /dev/shm/began \
  && rm -rf /usr/local/bin/pip* /usr/local/bin/idle* /usr/local/bin/pydoc* \
       /usr/local/lib/python3.13/site-packages/* /usr/local/lib/python3.13/ensurepip \
       /usr/bin/apt* /usr/lib/apt /usr/bin/perl* /usr/bin/dpkg* \
- && PYTHONHASHSEED=0 python -m compileall -q --invalidation-mode unchecked-hash \
+ && PYTHONHASHSEED=0 python -m compileall -q -f --invalidation-mode unchecked-hash \
       -x '/(idlelib|lib2to3|test|tkinter|turtledemo)/' /usr/local/lib/python3.13 \
  && groupadd --gid 10001 pisync \
  && SOURCE_DATE_EPOCH=946684800 useradd --uid 10001 --gid 10001 --no-create-home \
