@@ -190,6 +190,7 @@ def test_the_guide_has_its_recipes_in_both_languages() -> None:
         "Hold a sync until my assertion is done",
         "The same failures in CI as yesterday",
         "Ten suites on one instance",
+        "A fleet for each CI job",
         "A job that dies leaves nothing behind",
         "A day in a second",
     ]
