@@ -11,7 +11,18 @@ from typing import Any
 from bench import machine, report
 from bench.checks import Wrong
 from bench.figures import Figures
-from bench.limits import driver, fleets, logins, million, pending, start, stores, streams, switches
+from bench.limits import (
+    driver,
+    fleets,
+    logins,
+    million,
+    pending,
+    start,
+    stores,
+    streams,
+    switches,
+    tls,
+)
 from bench.rounds import FULL, QUICK, compare
 from bench.workloads import WORKLOADS
 
@@ -25,6 +36,7 @@ LIMITS: Mapping[str, Callable[..., Figures]] = {
     "logins": logins.measure,
     "stores": stores.measure,
     "driver": driver.measure,
+    "tls": tls.measure,
 }
 SHORT = ("start", "fleets")
 """What `--quick` measures of these: the others take longer than it may."""

@@ -9,7 +9,7 @@ from pisync.clocks import SYSTEM_CLOCKS, MachineClocks
 from pisync.model.fleet import DEFAULT_FLEET
 from pisync.model.timestamp import SECOND
 from pisync.stores.base import BATCH, FleetLifetimes, StoreUnavailable
-from pisync.telemetry.logs import get_event_logger, get_logger
+from pisync.telemetry.logs import get_logger
 from pisync.telemetry.metrics import Metrics
 
 ROUND = 5.0
@@ -26,7 +26,6 @@ MAX_NAME = 63
 """Characters of a fleet's name."""
 
 _log = get_logger()
-_log_forgotten = get_event_logger("fleets forgotten")
 
 
 class IdleFleets:
@@ -102,7 +101,7 @@ class IdleFleets:
             more = len(names) == FORGOTTEN_AT_ONCE
             if names:
                 self._metrics.forgot(len(names))
-                _log_forgotten(count=len(names), first=sorted(names)[:NAMES_LOGGED])
+                _log.info("fleets forgotten", count=len(names), first=sorted(names)[:NAMES_LOGGED])
 
     def _be_quiet(self) -> None:
         self._quiet_until = self._now() + round(GRACE * SECOND)
