@@ -65,7 +65,6 @@ _UNUSUAL: Final = (
     hdrs.UPGRADE,
     hdrs.EXPECT,
     hdrs.TRANSFER_ENCODING,
-    hdrs.X_REQUEST_ID,
 )
 """Headers that say something of one request, and not of all of a client's."""
 
@@ -194,12 +193,14 @@ class FastPath:
 
     def _remember(self, request: web.BaseRequest, target: Target, head: Head) -> None:
         """Remember what the bytes of a request mean, if they may mean it of another, too."""
+        headers = request.headers
         packet = connection_of(request).take_packet()
+        if not packet or hdrs.X_REQUEST_ID in headers:
+            return
         end = packet.find(_END_OF_LINE)
         lines = packet[end:]
-        if not packet or self._is_new(hash(lines)):
+        if self._is_new(hash(lines)):
             return
-        headers = request.headers
         line = _line(request.method, target.path, request.rel_url.raw_query_string)
         is_usual = (
             packet[:end] == line

@@ -3,111 +3,39 @@
 import asyncio
 import random
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import pytest
-from aiohttp import web
 
 from pisync import keys
-from pisync.app import create_app
 from pisync.model.account import TokenRevocation
-from pisync.web.contract.rendering import Rendered
 from pisync.web.transport import fast_path
-from pisync.web.transport.aiohttp_internals import Protocol
-from pisync.web.transport.fast_path import FAST_PATH, LISTS, FastPath
-from tests.conftest import SETTINGS, ManualTime
+from pisync.web.transport.fast_path import FAST_PATH
 from tests.support.raw_connection import (
     HASTE,
-    RawConnection,
     raw_connection,
     serving,
-    settle,
 )
-from tests.support.waiting import eventually
+from tests.support.warm_server import (
+    HEAD,
+    KNOWN,
+    LIST,
+    LIVE,
+    STATS,
+    SYNC,
+    Warm,
+    Watched,
+    an_app,
+    ask,
+    know,
+    plain_server,
+    warm_server,
+)
 from tests.web.transport.test_protocol import BROKEN, ODD, SMUGGLING
-
-TOKEN = "a.known.token"
-HEAD = b"Host: a\r\nAuthorization: Bearer a.known.token\r\n\r\n"
-LIST = b"GET /devices HTTP/1.1\r\n" + HEAD
-LIVE = b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"
-"""Sent first: the first data of a connection is parsed, whatever it is."""
-STATS = b"GET /stats HTTP/1.1\r\n" + HEAD
-SYNC = b"POST /devices/3/sync HTTP/1.1\r\n" + HEAD
-KNOWN = (
-    *(LIST, b"GET /devices?limit=3 HTTP/1.1\r\n" + HEAD, STATS, SYNC),
-    *(b"GET /errors HTTP/1.1\r\n" + HEAD, b"GET /devices/3 HTTP/1.1\r\n" + HEAD),
-    *(b"GET /devices?limit=0 HTTP/1.1\r\n" + HEAD, b"GET /devices/99 HTTP/1.1\r\n" + HEAD),
-)
-
-
-class Watched(FastPath):
-    """Notes of each packet on an idle connection whether it was answered in front of the parser."""
-
-    def __init__(self, app: web.Application) -> None:
-        super().__init__(app, at_once=True)
-        self.taken: list[bool] = []
-
-    def answer(self, connection: Protocol, packet: bytes) -> bool:
-        self.taken.append(super().answer(connection, packet))
-        return self.taken[-1]
-
-
-@dataclass(frozen=True)
-class Warm:
-    """A server that has answered all of `KNOWN` often enough to know them."""
-
-    app: web.Application
-    port: int
-    front: Watched
-    time: ManualTime
-
-
-def an_app(**settings: Any) -> tuple[web.Application, ManualTime]:
-    time = ManualTime()
-    app = create_app(replace(SETTINGS, **settings), clocks=time)
-    know(app)
-    return app, time
-
-
-def know(app: web.Application, token: str = TOKEN, **more: object) -> None:
-    """Have a token remembered, as if it had been seen before."""
-    claims = {"iss": "pisync", "sub": "tester", "scopes": ["devices"], "exp": 1_763_800_100}
-    app[keys.TOKENS].accept(token, claims | more)
-
-
-@asynccontextmanager
-async def warm_server(**settings: Any) -> AsyncIterator[Warm]:
-    app, time = an_app(**settings)
-    front = app[FAST_PATH] = Watched(app)
-    async with serving(app, replace(HASTE, under_way=0.05)) as running:
-        async with raw_connection(running.port) as connection:
-            for request in KNOWN * 3:
-                await connection.send(request)
-                await connection.answer()
-        assert front.taken[-len(KNOWN) :] == [True] * len(KNOWN)
-        front.taken.clear()
-        yield Warm(app, running.port, front, time)
-
-
-@asynccontextmanager
-async def plain_server() -> AsyncIterator[int]:
-    """Serves the same without a fast path, and has answered the same."""
-    app, _ = an_app()
-    del app._state[FAST_PATH]  # noqa: SLF001 - applications let no key go
-    async with serving(app) as running, raw_connection(running.port) as connection:
-        for request in KNOWN * 3:
-            await connection.send(request)
-            await connection.answer()
-        yield running.port
-
-
-async def ask(connection: RawConnection, request: bytes) -> int:
-    await connection.send(request)
-    return (await connection.answer()).status
 
 
 async def all_answers(port: int, *pieces: bytes) -> bytes:
@@ -373,168 +301,3 @@ async def test_the_table_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         for remembered in (front._heads, front._lines):  # noqa: SLF001 - they must not grow
             assert 10 < len(remembered) < 40
         assert len(front._seen) <= 50  # noqa: SLF001
-
-
-# Answers that wait
-
-
-@dataclass
-class Gate:
-    """Holds the answers to `GET /stats` until it is opened."""
-
-    entered: asyncio.Event
-    opened: asyncio.Event
-    answered: int = 0
-
-
-@pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
-    gate = Gate(asyncio.Event(), asyncio.Event())
-    gate.opened.set()
-
-    async def held(*_: object) -> Rendered:
-        gate.entered.set()
-        await gate.opened.wait()
-        gate.answered += 1
-        return Rendered.of({})
-
-    monkeypatch.setitem(LISTS, "/stats", LISTS["/stats"]._replace(answer=held))
-    return gate
-
-
-@asynccontextmanager
-async def held_answer(gate: Gate, warm: Warm) -> AsyncIterator[RawConnection]:
-    """A connection on which an answer waits, after it was begun in front of the parser."""
-    async with raw_connection(warm.port) as connection:
-        assert await ask(connection, LIST) == 200
-        gate.entered.clear()
-        gate.opened.clear()
-        await connection.send(STATS)
-        await gate.entered.wait()
-        assert warm.front.taken[-1]
-        yield connection
-
-
-async def test_an_answer_that_waits_is_written_when_it_is_there(gate: Gate) -> None:
-    async with warm_server() as warm, held_answer(gate, warm) as connection:
-        await settle()
-        gate.opened.set()
-        assert (await connection.answer()).status == 200
-        assert [await ask(connection, request) for request in (LIST, STATS)] == [200, 200]
-        assert warm.front.taken[-2:] == [True, True]
-
-
-async def test_what_is_sent_meanwhile_is_answered_behind_it(gate: Gate) -> None:
-    async with warm_server() as warm, held_answer(gate, warm) as connection:
-        await connection.send(LIST.replace(b"/devices", b"/devices/99"))
-        await connection.send(LIST)
-        await settle()
-        gate.opened.set()
-        assert [(await connection.answer()).status for _ in range(3)] == [200, 404, 200]
-        assert await ask(connection, LIST) == 200
-
-
-async def test_who_sends_no_more_meanwhile_gets_the_answer(gate: Gate) -> None:
-    async with warm_server() as warm, held_answer(gate, warm) as connection:
-        connection.end()
-        await settle()
-        gate.opened.set()
-        assert (await connection.answer()).status == 200
-        assert await connection.rest() == b""
-
-
-async def test_what_a_client_that_has_gone_asked_for_is_done(gate: Gate) -> None:
-    async with warm_server() as warm:
-        before = gate.answered
-        async with held_answer(gate, warm) as connection:
-            connection.reset()
-            await settle()
-            gate.opened.set()
-            await eventually(lambda: gate.answered == before + 1)
-        await settle()
-        tasks = [task for task in asyncio.all_tasks() if "start" in repr(task.get_coro())]
-        assert tasks == []
-        async with raw_connection(warm.port) as another:
-            assert await ask(another, LIST) == 200
-
-
-async def test_an_answer_that_waits_keeps_an_idle_connection_open(gate: Gate) -> None:
-    app, _ = an_app()
-    app[FAST_PATH] = front = Watched(app)
-    async with serving(app, replace(HASTE, idle=0.2)) as running:
-        warm = Warm(app, running.port, front, ManualTime())
-        async with raw_connection(running.port) as connection:
-            for _ in range(3):
-                assert await ask(connection, STATS) == 200
-        async with held_answer(gate, warm) as connection:
-            await asyncio.sleep(0.5)
-            gate.opened.set()
-            assert (await connection.answer()).status == 200
-            assert 0.05 < await connection.seconds_until_closed() < 5
-
-
-async def test_when_the_server_stops_what_is_not_done_is_told_so(gate: Gate) -> None:
-    async with warm_server() as warm, held_answer(gate, warm) as connection:
-        warm.app[keys.DRAINING].set()
-        answer = await connection.answer()
-        answer.assert_problem(503)
-        assert answer.headers["Connection"] == "close"
-        assert await connection.rest() == b""
-
-
-async def test_when_the_server_stops_what_is_nearly_done_is_answered(gate: Gate) -> None:
-    async with warm_server() as warm, held_answer(gate, warm) as connection:
-        warm.app[keys.DRAINING].set()
-        gate.opened.set()
-        answer = await connection.answer()
-        assert (answer.status, answer.headers["Connection"]) == (200, "close")
-        assert await connection.rest() == b""
-
-
-async def test_a_mistake_is_answered_in_the_one_shape(monkeypatch: pytest.MonkeyPatch) -> None:
-    is_broken = False
-
-    async def broken(*_: object) -> Rendered:
-        if is_broken:
-            raise ValueError("oops")
-        return Rendered.of({})
-
-    monkeypatch.setitem(LISTS, "/stats", LISTS["/stats"]._replace(answer=broken))
-    async with warm_server() as warm, raw_connection(warm.port) as connection:
-        assert await ask(connection, LIST) == 200
-        is_broken = True
-        await connection.send(STATS)
-        (await connection.answer()).assert_problem(500)
-        assert warm.front.taken[-1]
-        assert await ask(connection, LIST) == 200
-
-
-async def test_one_who_reads_slowly_gets_it_all_and_the_next_answer_behind_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    size = 20_000_000
-
-    async def large(*_: object) -> Rendered:
-        return Rendered(bytes(size))
-
-    monkeypatch.setitem(LISTS, "/stats", LISTS["/stats"]._replace(answer=large))
-    async with warm_server() as warm, raw_connection(warm.port) as connection:
-        assert await ask(connection, LIST) == 200
-        await connection.send(STATS)
-        await settle()
-        assert warm.front.taken[-1]
-        await connection.send(LIST)
-        assert len((await connection.answer()).body) == size
-        assert (await connection.answer()).status == 200
-
-
-async def test_on_sqlite_a_sync_is_answered_after_its_commit(tmp_path: Any) -> None:
-    async with warm_server(store=f"sqlite:///{tmp_path}/a.db") as warm:
-        async with raw_connection(warm.port) as connection:
-            assert await ask(connection, LIST) == 200
-            for number in (5, 6, 7):
-                request = SYNC.replace(b"/3/", b"/%d/" % number)
-                assert await ask(connection, request) == 202
-                assert warm.front.taken[-1]
-        stats = await warm.app[keys.SIMULATOR].queries.stats("default")
-        assert stats.pending == 4
