@@ -6,7 +6,7 @@ from pisync import keys
 from pisync.model.fleet import Generated
 from pisync.model.plans.profile import Profile
 from tests.support.raw_connection import RawConnection, raw_connection
-from tests.web.transport.test_remembered_heads import know, warm_server
+from tests.support.warm_server import know, warm_server
 
 NAMES = (None, "left", "right")
 
