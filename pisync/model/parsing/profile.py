@@ -123,11 +123,16 @@ def delay_field(description: str, **kwargs: Any) -> OneOf:
     )
 
 
-class _WithOutcomes(Schema):
-    """What has outcomes by weight, and delays."""
+def _outcomes() -> ListOf:
+    return ListOf(fields.Nested(WeightedOutcomeSchema), validate.Length(1, MAX_OUTCOMES))
 
-    outcomes = ListOf(fields.Nested(WeightedOutcomeSchema), validate.Length(1, MAX_OUTCOMES))
-    delay = delay_field("How long attempts take: one of three distributions.")
+
+def _delay() -> OneOf:
+    return delay_field("How long attempts take: one of three distributions.")
+
+
+class _WithOutcomes(Schema):
+    """What has outcomes by weight."""
 
     @validates_schema
     def _some_weight(self, data: Mapping[str, Any], **_: object) -> None:
@@ -168,6 +173,8 @@ class PhaseSchema(_WithOutcomes):
         validate=validate.Range(0, MAX_PHASE_TIME),
         metadata={"description": "The first moment that does not belong to it, likewise."},
     )
+    outcomes = _outcomes()
+    delay = _delay()
 
     @validates_schema
     def _changes_something(self, data: Mapping[str, Any], **_: object) -> None:
@@ -193,6 +200,8 @@ class ProfileSchema(_WithOutcomes):
             "description": "Fixes all outcomes and delays. A fleet made without one draws one."
         },
     )
+    outcomes = _outcomes()
+    delay = _delay()
     when_pending = Text(
         validate=validate.OneOf(("join", "refuse")),
         metadata={"description": "Whether a sync of a pending device joins or is refused."},
