@@ -39,7 +39,7 @@ Object = Mapping[str, object]
 """A JSON object to send: a profile, a device, a step of a script. Datetimes become timestamps."""
 
 _MAX_PAGE = 1000
-_SET_AFTERWARDS = ("clock", "scripts")
+_SET_AFTERWARDS = ("clock", "scripts", "faults")
 """What a fleet file has beside what makes a fleet."""
 
 
@@ -155,7 +155,7 @@ class FleetClient:
     def define(self, definition: Object) -> None:
         """Make the fleet, or make it anew, as a fleet file describes one.
 
-        That is what `replace` sends, and perhaps a `"clock"`, and `"scripts"` by device id.
+        That is what `replace` sends, and perhaps a `"clock"`, `"scripts"` by device id, `"faults"`.
         """
         self._admin("PUT", "", {k: v for k, v in definition.items() if k not in _SET_AFTERWARDS})
         if "clock" in definition:
@@ -163,6 +163,8 @@ class FleetClient:
         scripts: Any = definition.get("scripts", {})
         for device_id, steps in scripts.items():
             self._admin("PUT", f"/devices/{device_id}/script", steps)
+        if "faults" in definition:
+            self._admin("PUT", "/faults", definition["faults"])
 
     def change_profile(self, profile: Object) -> FleetView:
         """Change what `profile` names, for attempts that begin from now on."""

@@ -50,6 +50,8 @@ class FleetEntry(NamedTuple):
             self.values.get("clock", 1.0),
             self.values["scripts"],
             self.values["ttl"],
+            self.values.get("journal"),
+            self.values["faults"],
         )
 
 
@@ -155,9 +157,12 @@ def _entries(file: Path, document: Document) -> Iterator[FleetEntry | Mistake]:
             values = _SCHEMA.load(body)
         except ValidationError as exc:
             errors = list(flattened(exc.messages))
-            for path, texts in errors[:MAX_MISTAKES]:
-                line = document.line_of([name, *path])
-                yield from (Mistake(file, line, ".".join([name, *path]), text) for text in texts)
+            found = [
+                Mistake(file, document.line_of([name, *path]), ".".join([name, *path]), text)
+                for path, texts in errors[:MAX_MISTAKES]
+                for text in texts
+            ]
+            yield from sorted(found, key=lambda mistake: mistake.line or 0)
             if len(errors) > MAX_MISTAKES:
                 yield Mistake(file, None, name, f"{len(errors) - MAX_MISTAKES} mistakes more.")
         else:

@@ -7,6 +7,7 @@ from typing import Any
 from marshmallow import ValidationError, fields, validates_schema
 
 from pisync.model.fleet import FirstData, Generated
+from pisync.model.parsing.faults import FaultsBody
 from pisync.model.plans.script import Script
 from pisync.web.contract.fleet_schemas import ClockBody, FleetBody, ScriptBody
 from pisync.web.contract.schemas import DEVICE_ID
@@ -42,10 +43,13 @@ class Scripts(fields.Field[dict[int, Script]]):
 
 
 class FleetDefinitionSchema(FleetBody):
-    """A fleet in a fleet file: what the call that makes one takes, its clock and its scripts."""
+    """A fleet in a fleet file: what the call that makes one takes, clock, scripts and faults."""
 
     clock = fields.Nested(
         ClockBody, metadata={"description": "How its time runs: a real clock if left out."}
+    )
+    faults = fields.Nested(
+        FaultsBody, load_default=(), metadata={"description": "The rules for faults of HTTP."}
     )
     scripts = Scripts(load_default=dict, metadata={"description": "The scripts of devices, by id."})
 

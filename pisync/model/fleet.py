@@ -9,6 +9,7 @@ from pisync.model.device import Device, ErrorLog
 from pisync.model.outcome import SUCCESS
 from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script
+from pisync.model.requests.fault import FaultRule
 from pisync.model.timestamp import SECOND
 
 DEFAULT_FLEET = "default"
@@ -107,6 +108,8 @@ class FleetDefinition:
         speed: How many times as fast as real time its clock runs; 0 is a manual clock.
         scripts: The scripts of devices, by id.
         ttl: Seconds after which it may be forgotten; None: it stays.
+        journal: How many requests its journal keeps; None: as many as the store's fleets do.
+        faults: The rules for faults of HTTP.
     """
 
     name: str
@@ -115,6 +118,8 @@ class FleetDefinition:
     speed: float = 1.0
     scripts: Mapping[int, Script] = field(default_factory=dict)
     ttl: int | None = None
+    journal: int | None = None
+    faults: tuple[FaultRule, ...] = ()
 
 
 class FleetView(NamedTuple):

@@ -26,9 +26,15 @@ async def make_missing(store: Store, definitions: Iterable[FleetDefinition]) -> 
 
 async def _make(store: Store, definition: FleetDefinition) -> None:
     await store.fleets.put(
-        definition.name, definition.first, definition.profile, ttl=definition.ttl
+        definition.name,
+        definition.first,
+        definition.profile,
+        journal=definition.journal,
+        ttl=definition.ttl,
     )
     if definition.speed != 1:
         await store.finisher.set_clock(definition.name, definition.speed)
     for device_id, script in definition.scripts.items():
         await store.fleets.set_script(definition.name, device_id, script)
+    if definition.faults:
+        await store.requests.set_faults(definition.name, definition.faults)

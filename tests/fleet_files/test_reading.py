@@ -14,6 +14,7 @@ from pisync.fleet_files.reading import InvalidFleetFiles, read_fleet_files
 from pisync.model.fleet import DeviceSpec, FleetDefinition, Generated, Listed
 from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script, Step
+from pisync.model.requests.fault import FaultRule, StatusFault
 from pisync.model.timestamp import parse
 from pisync.web.openapi.fleets_schema import fleets_schema
 from tests.support.paths import ROOT
@@ -39,6 +40,8 @@ def test_a_fleet_is_read_with_its_clock_and_scripts(file: Path) -> None:
         "  profile: {seed: 3, when_pending: refuse}\n"
         "  clock: {mode: real, speed: 10}\n"
         "  ttl: 600\n"
+        "  journal: 50\n"
+        "  faults: [{calls: [sync], first: 2, fault: {kind: status, status: 429}}]\n"
         "  scripts:\n"
         "    7: [{hold: true, sticky: true}]\n"
     )
@@ -50,6 +53,8 @@ def test_a_fleet_is_read_with_its_clock_and_scripts(file: Path) -> None:
         10.0,
         {7: Script((Step(None),), sticky=True)},
         600,
+        50,
+        (FaultRule(("sync",), StatusFault(429), first=2),),
     )
 
 
@@ -226,6 +231,9 @@ def test_the_schema_takes_the_examples(document: Any, tmp_path: Path) -> None:
         {"devices": 1, "scripts": {"1": []}},
         {"devices": 1, "scripts": {"1": [{"hold": True, "delay": 1}]}},
         {"devices": 1, "scripts": [{"hold": True}]},
+        {"devices": 1, "journal": -1},
+        {"devices": 1, "ttl": 1},
+        {"devices": 1, "faults": [{"calls": ["sync"], "fault": {"kind": "fire"}}]},
     ],
 )
 def test_what_the_check_refuses_the_schema_refuses(fleet: Any, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from pisync.model.fleet import FleetDefinition, Generated
 from pisync.model.outcome import Outcome
 from pisync.model.plans.script import Script, Step
+from pisync.model.requests.fault import FaultRule, StatusFault
 from pisync.stores.base import Store
 from pisync.stores.embedded.sqlite.group_commit import GroupCommitWriter
 from pisync.stores.embedded.store import EmbeddedStore
@@ -18,8 +19,16 @@ from tests.support.stores.recording_observer import RecordingObserver
 from tests.support.stores.server import server
 from tests.support.stores.short import FAILING, SUCCEEDING, TWENTY, F, start
 
+RULE = FaultRule(("sync",), StatusFault(429), first=2)
 SHOP = FleetDefinition(
-    "shop", Generated(7), FAILING, 0.0, {3: Script((Step(Outcome(500, "Storage Full"), 0),))}
+    "shop",
+    Generated(7),
+    FAILING,
+    0.0,
+    {3: Script((Step(Outcome(500, "Storage Full"), 0),))},
+    ttl=600,
+    journal=5,
+    faults=(RULE,),
 )
 MakeStore = Callable[..., Store]
 
@@ -58,6 +67,8 @@ async def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIte
 async def is_as_described(store: Store) -> None:
     shop = await store.queries.fleet("shop")
     assert (shop.devices, shop.profile, shop.clock.speed) == (7, FAILING, 0)
+    assert (shop.ttl, shop.journal) == (600, 5)
+    assert await store.requests.faults("shop") == [(RULE, 0)]
     await store.starter.begin("shop", [3])
     await store.finisher.settle("shop")
     assert (await store.queries.device("shop", 3)).error_message == "Storage Full"
