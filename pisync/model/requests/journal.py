@@ -1,7 +1,7 @@
 """The journal: a fleet's newest requests, each as one value."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 from typing import Final, NamedTuple
@@ -78,6 +78,40 @@ class JournalPage(NamedTuple):
     more: bool
 
 
+QuickNote = tuple[
+    str,
+    int,
+    float,
+    tuple[str, str, str],
+    int | None,
+    tuple[str, str | None],
+    int | None,
+    str | None,
+]
+"""What a frequent request leaves, to be made an entry when it is read.
+
+Its id, when it was received, its seconds, its call (name, method, path), its device, its caller
+(user, `User-Agent`), its status, and its attempt as the header has it.
+"""
+
+
+def _entry_of(kept: JournalEntry | QuickNote) -> JournalEntry:
+    if isinstance(kept, JournalEntry):
+        return kept
+    request_id, received_at, seconds, call, device_id, caller, status, attempt = kept
+    return JournalEntry(
+        request_id,
+        received_at,
+        *call,
+        device_id,
+        *caller,
+        status,
+        None,
+        None if attempt is None else int(attempt),
+        round(seconds, 6),
+    )
+
+
 class Journal:
     """The newest requests of one fleet, in memory."""
 
@@ -86,14 +120,14 @@ class Journal:
     def __init__(self, size: int) -> None:
         """Keep `size` requests at most."""
         self._count = 0
-        self._entries: deque[JournalEntry] = deque(maxlen=size)
+        self._entries: deque[JournalEntry | QuickNote] = deque(maxlen=size)
 
     @property
     def size(self) -> int:
         """How many requests it keeps at most."""
         return self._entries.maxlen or 0
 
-    def append(self, entry: JournalEntry) -> None:
+    def append(self, entry: "JournalEntry | QuickNote") -> None:
         """Keep a request; the oldest goes where there is no room."""
         self._count += 1
         self._entries.append(entry)
@@ -108,10 +142,13 @@ class Journal:
 
     def requests(self) -> list[JournaledRequest]:
         """Return all requests, newest first."""
-        return list(map(JournaledRequest, count(self._count, -1), reversed(self._entries)))
+        return list(self._newest_first())
+
+    def _newest_first(self) -> Iterator[JournaledRequest]:
+        entries = map(_entry_of, reversed(self._entries))
+        return map(JournaledRequest, count(self._count, -1), entries)
 
     def page(self, criteria: RequestFilter, limit: int) -> JournalPage:
         """Return the newest requests that a filter lets through, `limit` at most."""
-        newest = map(JournaledRequest, count(self._count, -1), reversed(self._entries))
-        found = list(islice(filter(criteria.lets_through, newest), limit + 1))
+        found = list(islice(filter(criteria.lets_through, self._newest_first()), limit + 1))
         return JournalPage(found[:limit], len(found) > limit)

@@ -122,22 +122,13 @@ class Journalist:
         if journal is None:
             return
         seconds = perf_counter() - began
-        attempt = answer and answer.headers and answer.headers.get(ATTEMPT_HEADER)
-        user, agent = caller
-        journal.append(
-            JournalEntry(
-                request_id,
-                self._clocks.wall() - int(seconds * SECOND),
-                *call,
-                device_id,
-                user,
-                agent and agent[:MAX_AGENT],
-                None if answer is None else answer.status,
-                None,
-                int(attempt) if attempt else None,
-                round(seconds, 6),
-            )
-        )
+        received_at = self._clocks.wall() - int(seconds * SECOND)
+        status = attempt = None
+        if answer is not None:
+            status = answer.status
+            if answer.headers:
+                attempt = answer.headers.get(ATTEMPT_HEADER)
+        journal.append((request_id, received_at, seconds, call, device_id, caller, status, attempt))
 
     async def note(
         self, request: web.Request, began: float, status: int | None, attempt: str | None

@@ -27,6 +27,7 @@ from pisync.keys import DRAINING, IDLE_FLEETS, RequestHandler
 from pisync.model.account import DEVICES
 from pisync.model.fleet import DEFAULT_FLEET, FLEET_NAME
 from pisync.model.requests.call import DEVICE, SYNC
+from pisync.model.requests.journal import MAX_AGENT
 from pisync.web.contract.headers import FLEET_HEADER
 from pisync.web.contract.problems import Problem
 from pisync.web.contract.rendering import Rendered
@@ -248,7 +249,8 @@ class FastPath:
             if self._journalist.is_watched(fleet):
                 return ordinary(request)
             token = str(bearer_token(request.headers))
-            caller = decision.subject, request.headers.get(hdrs.USER_AGENT)
+            agent = request.headers.get(hdrs.USER_AGENT)
+            caller = decision.subject, agent and agent[:MAX_AGENT]
             head = Head(token, fleet if is_named else None, caller, cors)
             self._remember(request, target, head)
             return self._answer_parsed(request, target, fleet, head, request_id, began)
