@@ -48,9 +48,9 @@ test-fast: $(VENV)/.dev ## Run the tests that answer within 30 seconds, while yo
 PROCESSES := $(addprefix tests/,cli client in_process load pytest_plugin stores/embedded web/pipeline web/transport)
 
 .PHONY: test-python
-test-python: $(VENV)/.dev ## Run the tests of what depends on the Python: make test-python PYTHON=… VENV=…
+test-python: test-fast ## Run the tests of what depends on the Python: make test-python PYTHON=… VENV=…
 	$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder \
-	  -m 'not browser and not container' -k 'not postgres' $(FAST) $(PROCESSES) $(ARGS)
+	  -m 'not browser and not container' -k 'not postgres' $(PROCESSES) $(ARGS)
 
 # An environment of its own: what is locked stays as it is. What fails here is what the next upper
 # bound has to wait for.
