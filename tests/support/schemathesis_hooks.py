@@ -9,16 +9,22 @@ from schemathesis import HookContext, Response
 from schemathesis.core.failures import AcceptedNegativeData, Failure
 from schemathesis.openapi.checks import RejectedPositiveData
 
+from pisync.model.plans.phases import MAX_PHASES
+
 Case = AnyCase[Any]
 
 BEYOND_JSON_SCHEMA = {
     # It can't compare two values with each other,
     "Must not be less than min.",
+    "Must not be less than at_least.",
+    "Must be after from.",
+    "Must not be after repeat_every.",
     "Must not be after last_attempt_at.",
     "Must equal last_attempt_at, since the last attempt succeeded.",
     # nor look at an item's neighbours,
     "A device_id appears more than once.",
     "Only the last step may be sticky.",
+    *(f"Overlaps phase {index}." for index in range(MAX_PHASES)),
     # nor count bytes,
     "Must be at most 72 bytes of UTF-8.",
     # nor know anybody's password,

@@ -36,6 +36,7 @@ from pisync.model.parsing.fields import (
 )
 from pisync.model.parsing.profile import (
     OutcomeSchema,
+    PhaseSchema,
     ProfileSchema,
     WeightedOutcomeSchema,
 )
@@ -163,6 +164,7 @@ _RULES: Mapping[type[Schema], Json] = {
             "then": {"properties": {"when": {"const": "after"}}},
         },
     },
+    PhaseSchema: {"if": {"not": {"required": ["delay"]}}, "then": {"required": ["outcomes"]}},
     fleet_schemas.ClockBody: {
         "if": {"properties": {"mode": {"const": "manual"}}},
         "then": {"properties": {"speed": _NEVER}},
