@@ -382,6 +382,7 @@ VARIABLES = (
         "file, or folder of files, that describes fleets (.yaml, .json, .toml); those that are not"
         " there yet are made at start",
         "none",
+        is_path=True,
     ),
     Variable(
         "max_devices",

@@ -161,12 +161,13 @@ class TestHelp:
         shown = pisync("--help")
         assert shown.returncode == 0
         commands = re.findall(r"^  ([a-z]+)  ", shown.stdout, re.MULTILINE)
-        assert commands == ["healthcheck", "load", "openapi", "serve", "token"]
+        assert commands == ["apply", "check", "healthcheck", "load", "openapi", "serve", "token"]
 
     def test_of_serve_tells_every_setting_by_option_and_variable_and_default(self) -> None:
         words = " ".join(pisync("serve", "--help").stdout.split())
         for variable in VARIABLES:
-            assert f"{option_of(variable.names[0])} VALUE {variable.meaning}" in words
+            metavar = "PATH" if variable.is_path else "VALUE"
+            assert f"{option_of(variable.names[0])} {metavar} {variable.meaning}" in words
             assert f"[{variable.names[0]}; default: {default_of(variable)}]" in words
             for name in variable.names[1:]:
                 assert f"{option_of(name)} PATH" in words

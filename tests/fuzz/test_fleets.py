@@ -223,7 +223,9 @@ class FleetMachine(RuleBasedStateMachine):
 
     @rule(profile=st.sampled_from(PROFILES))
     def change_profile(self, profile: Profile) -> None:
-        reply = self.call("PATCH", self.path, {"profile": rendering.profile(profile)})
+        # What a profile does not show would stay as it was.
+        changes = {"spells": {"mean_length": 1}, **rendering.profile(profile)}
+        reply = self.call("PATCH", self.path, {"profile": changes})
         assert reply.json["profile"] == rendering.profile(profile)
         self.twin.profile = profile
 

@@ -14,6 +14,24 @@ export interface ReplaceOptions extends CallOptions {
   ttl?: number | null | undefined;
 }
 
+/** A fleet as a fleet file describes it. */
+export interface FleetDefinition {
+  /** A count, or a list of devices with at least their `device_id`. */
+  devices: number | readonly DeviceSpec[];
+  /** What differs from the default profile. */
+  profile?: Partial<Profile>;
+  /** How many requests the journal keeps. */
+  journal?: number;
+  /** Seconds without a request or an open stream after which the server deletes it. */
+  ttl?: number | null;
+  /** How its time runs. Default: a real clock. */
+  clock?: { mode: "real"; speed?: number } | { mode: "manual" };
+  /** The scripts of devices, by id. */
+  scripts?: Readonly<Record<number, readonly Step[]>>;
+  /** The rules for faults of HTTP. */
+  faults?: readonly FaultRule[];
+}
+
 /** Which attempts to forecast. */
 export interface ForecastOptions extends CallOptions {
   /** How many, at most 1,000. Default: 20. */
@@ -76,6 +94,14 @@ export class FleetClient extends PisyncClient {
     { ttl = null, ...options }: ReplaceOptions = {},
   ): Promise<FleetView> {
     return this.control("PUT", "", { ...options, body: { devices, profile, ttl } });
+  }
+
+  /** Make the fleet, or make it anew, as a fleet file describes it. */
+  async define({ clock, scripts = {}, faults, ...made }: FleetDefinition, options?: CallOptions): Promise<void> {
+    await this.control("PUT", "", { ...options, body: made });
+    if (clock) await this.control("PUT", "/clock", { ...options, body: clock });
+    for (const [deviceId, steps] of Object.entries(scripts)) await this.script(Number(deviceId), steps, options);
+    if (faults) await this.setFaults(faults, options);
   }
 
   /** Change what `profile` names, for attempts that start from now on. */

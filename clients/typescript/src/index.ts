@@ -8,7 +8,7 @@ export type { Credentials, DevicesOptions, ErrorsOptions, SyncAllOptions } from 
 export { PisyncError } from "./error.js";
 export type { EventsOptions } from "./events.js";
 export { FleetClient, fleet } from "./fleet.js";
-export type { FleetOptions, ForecastOptions } from "./fleet.js";
+export type { FleetDefinition, FleetOptions, ForecastOptions, ReplaceOptions } from "./fleet.js";
 export type { CallOptions, ClientOptions, RequestParts } from "./http.js";
 export type { Page, Pages } from "./pages.js";
 export type * from "./types.js";

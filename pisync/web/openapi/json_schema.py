@@ -154,15 +154,9 @@ _RULES: Mapping[type[Schema], Json] = {
         },
     },
     FaultRuleSchema: {
-        "if": {"required": ["share"]},
-        "then": {"properties": {"first": _NEVER}},
-        "else": {
-            "if": {
-                "properties": {"fault": {"properties": {"kind": {"const": "delay"}}}},
-                "required": ["when"],
-            },
-            "then": {"properties": {"when": {"const": "after"}}},
-        },
+        "dependentSchemas": {"share": {"properties": {"first": _NEVER}}},
+        "if": {"properties": {"fault": {"properties": {"kind": {"const": "delay"}}}}},
+        "then": {"properties": {"when": {"const": "after"}}},
     },
     PhaseSchema: {"if": {"not": {"required": ["delay"]}}, "then": {"required": ["outcomes"]}},
     fleet_schemas.ClockBody: {

@@ -124,4 +124,4 @@ def test_when_they_are_off_nothing_is_imported_and_no_request_passes_more() -> N
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    assert done.stdout.split() == ["2", "False"]
+    assert done.stdout.split() == ["3", "False"]
