@@ -95,13 +95,10 @@ class IdleFleets:
             await self._forget()
 
     async def _forget(self) -> None:
-        more = True
-        while more:
-            names = await self._lifetimes.forget(FORGOTTEN_AT_ONCE, LEAD)
-            more = len(names) == FORGOTTEN_AT_ONCE
-            if names:
-                self._metrics.forgot(len(names))
-                _log.info("fleets forgotten", count=len(names), first=sorted(names)[:NAMES_LOGGED])
+        # Fewer than asked for may be all that another replica has left of so many.
+        while names := await self._lifetimes.forget(FORGOTTEN_AT_ONCE, LEAD):
+            self._metrics.forgot(len(names))
+            _log.info("fleets forgotten", count=len(names), first=sorted(names)[:NAMES_LOGGED])
 
     def _be_quiet(self) -> None:
         self._quiet_until = self._now() + round(GRACE * SECOND)
