@@ -62,7 +62,7 @@ def apply(file: Path, target: str | None, **options: str | None) -> None:
     from pisync.load.generator import CannotLoad
 
     entries, settings = _entries(file), settings_from(options)
-    base = target or url(settings.host, settings.port)
+    base = target or url(settings.host, settings.port, tls=settings.tls_cert is not None)
     try:
         token = _admin_token(base, settings)
         for entry in entries:

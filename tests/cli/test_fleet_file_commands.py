@@ -107,6 +107,13 @@ def test_a_server_that_is_not_there_is_named(file: Path) -> None:
     assert done.stderr.startswith("http://127.0.0.1:1: ")
 
 
+def test_where_the_server_has_a_certificate_it_is_called_by_https(file: Path) -> None:
+    files = {"tls_cert": str(file), "tls_key": str(file)}
+    done = pisync("apply", file, jwt_secret=SECRET, port="1", **files)
+    assert done.exit_code == 1
+    assert done.stderr.startswith("https://127.0.0.1:1: ")
+
+
 # At the start of a server
 
 
