@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import ssl
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -28,7 +29,12 @@ class Load:
     """
 
     def __init__(
-        self, urls: Sequence[str], *, rate: float = RATE, sure_of_503: bool = True
+        self,
+        urls: Sequence[str],
+        *,
+        rate: float = RATE,
+        sure_of_503: bool = True,
+        context: ssl.SSLContext | None = None,
     ) -> None:
         self.journal = Journal()
         self.reasons = Counter[str]()
@@ -38,13 +44,14 @@ class Load:
         self._urls = urls
         self.rate = rate
         self._sure_of_503 = sure_of_503
+        self._context = context
         self._random = random.Random(1)  # noqa: S311 - it is to be the same every time
 
     async def __aenter__(self) -> Self:
         self._client = ClientSession(
             headers={"Authorization": f"Bearer {token()}"},
             timeout=ClientTimeout(total=PATIENCE),
-            connector=TCPConnector(limit=0),
+            connector=TCPConnector(limit=0, ssl=self._context or True),
         )
         self._stalls = await Stalls().__aenter__()
         self._running = asyncio.create_task(self._run())

@@ -3,22 +3,26 @@
 import asyncio
 import json
 import os
+import shutil
+import ssl
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import orjson
 import pytest
-from aiohttp import ClientError, ClientSession
+from aiohttp import ClientError, ClientSession, TCPConnector
 from yarl import URL
 
 from tests.chaos.conftest import short_or_long, verdict
 from tests.chaos.load import Load
 from tests.chaos.replica import DELAY, DEVICES, SECRET, token
+from tests.support.certificates import Files, make_certificate
 from tests.support.engine import (
     docker,
     need_engine,
@@ -26,6 +30,7 @@ from tests.support.engine import (
     unset_settings,
 )
 from tests.support.paths import ROOT
+from tests.support.waiting import eventually
 from tools.ports import free_port
 
 pytestmark = [
@@ -81,6 +86,17 @@ class Cluster:
         """Have so many replicas, and wait until all are healthy."""
         options = ("--detach", "--wait", "--no-deps", "--no-recreate")
         self.compose("up", *options, "--scale", f"pisync={replicas}", "pisync")
+
+    @contextmanager
+    def over_tls(self, files: Files) -> Iterator[str]:
+        """Have HAProxy end TLS, with these files; the cluster's URL meanwhile."""
+        up = ("up", "--detach", "--wait", "--no-deps", "haproxy")
+        with_tls = ("compose", *FILES, "-f", "docker/compose.tls.yml", *up)
+        docker(*with_tls, environ=self.environ | files.variables)
+        try:
+            yield self.url.replace("http:", "https:")
+        finally:
+            self.compose(*up)
 
     async def is_ready(self) -> bool:
         try:
@@ -297,6 +313,50 @@ async def test_a_restart_of_haproxy_answers_nobody_before_it_knows_a_replica(
         await cluster.ready(within=30)
     # While it is away, nobody is there to answer; there is never a 503.
     assert failed(load).keys() <= {"not connected", "ClientOSError", "ServerDisconnectedError"}
+    assert await verdict(load, cluster.url) == []
+
+
+async def test_haproxy_ends_tls_and_takes_a_renewed_certificate(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    old, new = make_certificate(tmp_path, "old"), make_certificate(tmp_path, "new")
+    used = Files(tmp_path / "used.pem", tmp_path / "used-key.pem")
+    for source, target in zip(old, used, strict=True):
+        shutil.copy(source, target)
+    assert used.key.stat().st_mode & 0o077 == 0, "nobody else may read it"
+    known = ssl.create_default_context(cafile=old.certificate)
+    known.load_verify_locations(new.certificate)
+    port = int(cluster.url.rpartition(":")[2])
+
+    async def shows_new() -> bool:
+        _, writer = await asyncio.open_connection("localhost", port, ssl=known)
+        name: str = writer.get_extra_info("peercert")["subject"][0][0][1]
+        writer.close()
+        return name == "new"
+
+    with cluster.over_tls(used) as url:
+        for version in ("--http1.1", "--http2"):
+            write = ("--write-out", "%{http_version} %{http_code}", "--output", os.devnull)
+            trust = ("--cacert", str(old.certificate))
+            shown = run("curl", "-sS", version, *write, *trust, f"{url}/readyz")
+            assert shown == f"{version.removeprefix('--http').removesuffix('.0')} 200"
+        load = Load([url], rate=20, sure_of_503=False, context=known)
+        async with (
+            ClientSession(url, headers=ADMIN, connector=TCPConnector(ssl=known)) as client,
+            client.post("/admin/fleets/default/reset") as answer,
+        ):
+            assert answer.status == 204
+            async with client.get("/events") as stream, load:
+                while not (line := await stream.content.readline()).startswith(b"event: sync"):
+                    assert line
+                assert not await shows_new()
+                for source, target in zip(new, used, strict=True):
+                    shutil.copy(source, target)
+                cluster.compose("kill", "--signal", "USR2", "haproxy")
+                await eventually(shows_new)
+                await asyncio.sleep(1)
+    assert load.journal.answers["202"] > 0
+    assert not failed(load)
     assert await verdict(load, cluster.url) == []
 
 

@@ -137,7 +137,7 @@ def test_the_compose_file_hands_every_setting_on() -> None:
 def test_what_only_the_compose_files_read_is_known() -> None:
     read = {
         name
-        for path in (ROOT / "docker-compose.yml", ROOT / "docker/compose.cluster.yml")
+        for path in (ROOT / "docker-compose.yml", *ROOT.glob("docker/compose.*.yml"))
         for name in re.findall(r"\$\{(PISYNC_\w+)", path.read_text())
     }
     assert "PISYNC_MEMORY" in read
