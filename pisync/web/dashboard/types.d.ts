@@ -60,6 +60,44 @@ export interface Profile {
   delay: Delay;
   when_pending: string;
   max_pending: number | string;
+  /** These three are absent where they are not used; text that is no list is still being edited. */
+  spells?: { mean_length: number | string };
+  phases?: Phase[] | string;
+  repeat_every?: number | string | null;
+}
+
+export interface Phase {
+  from?: number;
+  until?: number;
+  outcomes?: WeightedOutcome[];
+  delay?: Delay;
+}
+
+export interface FaultRule {
+  calls: string[];
+  device_ids?: number[];
+  share?: number;
+  first?: number;
+  fault: { kind: string; [parameter: string]: any };
+  when: "before" | "after";
+  hits: number;
+}
+
+/** A request in the journal. `received_at` is by the wall clock; without a status, nothing was answered. */
+export interface JournaledRequest {
+  number: number;
+  request_id: string;
+  received_at: string;
+  call: string;
+  method: string;
+  path: string;
+  device_id: number | null;
+  user: string;
+  user_agent: string | null;
+  status: number | null;
+  fault: string | null;
+  attempt: number | null;
+  seconds: number;
 }
 
 export interface Fleet {
@@ -68,6 +106,7 @@ export interface Fleet {
   seed: number;
   clock: Clock;
   profile: Profile;
+  journal: number;
   ttl: number | null;
   expires_at: string | null;
 }
@@ -89,6 +128,8 @@ export interface Ledger {
   held: number;
   error_logs: number;
   lateness: Lateness;
+  /** By `when` and kind. */
+  faults: Record<string, Record<string, number>>;
   balanced: boolean;
 }
 

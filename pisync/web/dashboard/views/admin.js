@@ -3,8 +3,10 @@
 import { Failure } from "../parts.js";
 import { html } from "../preact.js";
 import { Clock } from "./clock.js";
+import { Faults } from "./faults.js";
 import { Fleets } from "./fleets.js";
 import { Forecast } from "./forecast.js";
+import { Journal } from "./journal.js";
 import { Ledger } from "./ledger.js";
 import { Profile } from "./profile.js";
 
@@ -28,8 +30,10 @@ export function Admin({ fleet, fleets, view, ledger }) {
       </div>
       <div class="stack">
         <${Ledger} fleet=${fleet} ledger=${ledger} />
+        <${Faults} fleet=${fleet} ledger=${ledger} />
         <${Fleets} fleet=${fleet} fleets=${fleets} />
         <${Forecast} fleet=${fleet} />
       </div>
-    </div>`;
+    </div>
+    <${Journal} fleet=${fleet} size=${data?.journal} onResize=${onChange} />`;
 }

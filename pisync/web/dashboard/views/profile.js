@@ -1,4 +1,4 @@
-// A fleet's profile: the outcomes of attempts, how long they take, and the seed of both.
+// A fleet's profile: the outcomes of attempts, how long they take, when, and the seed of it.
 /** @import { FieldErrors, Profile as ProfileData } from "../types.js" */
 import { Action } from "../action.js";
 import { pathOf } from "../api.js";
@@ -6,6 +6,7 @@ import { Field, NumberField, useId } from "../parts.js";
 import { html, useEffect, useState } from "../preact.js";
 import { Delay } from "./delay.js";
 import { Outcomes } from "./outcomes.js";
+import { Phases, withPhases } from "./phases.js";
 
 const MAX_SEED = Number.MAX_SAFE_INTEGER;
 
@@ -17,14 +18,15 @@ const MAX_SEED = Number.MAX_SAFE_INTEGER;
  * @param {(fleet: object) => void} props.onChange Gets the fleet with its new profile.
  */
 export function Profile({ fleet, profile, onChange }) {
-  const [draft, setDraft] = useState(profile);
+  const shown = withPhases(profile);
+  const [draft, setDraft] = useState(shown);
   const [errors, setErrors] = useState(/** @type {FieldErrors} */ ({}));
   const title = useId();
-  useEffect(() => setDraft(profile), [JSON.stringify(profile)]);
+  useEffect(() => setDraft(shown), [JSON.stringify(profile)]);
   /** @param {Partial<ProfileData>} values */
   const change = (values) => setDraft({ ...draft, ...values });
   const saved = Object.fromEntries(
-    Object.entries(profile).map(([name, value]) => [name, JSON.stringify(value)]),
+    Object.entries(shown).map(([name, value]) => [name, JSON.stringify(value)]),
   );
   const changes = Object.entries(draft).filter(
     ([name, value]) => JSON.stringify(value) !== saved[name],
@@ -66,6 +68,7 @@ export function Profile({ fleet, profile, onChange }) {
         onChange=${(/** @type {number | string} */ max) => change({ max_pending: max })}
       />
     </div>
+    <${Phases} draft=${draft} errors=${errors} onChange=${change} />
     <p class="presets">
       <button
         type="button"
@@ -76,12 +79,12 @@ export function Profile({ fleet, profile, onChange }) {
         type="button"
         class="small outline secondary"
         disabled=${!changes.length}
-        onClick=${() => setDraft(profile)}
+        onClick=${() => setDraft(shown)}
       >Undo all changes</button>
     </p>
     <${Action}
       label="Save the profile"
-      disabled=${!changes.length}
+      disabled=${!changes.length || typeof draft.phases === "string"}
       request=${{ method: "PATCH", path: pathOf`/admin/fleets/${fleet}`, body }}
       onFields=${setErrors}
       onDone=${(/** @type {object} */ changed) => {

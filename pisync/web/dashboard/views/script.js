@@ -4,6 +4,7 @@ import { Action } from "../action.js";
 import { pathOf } from "../api.js";
 import { Field, useId } from "../parts.js";
 import { html, useState } from "../preact.js";
+import { formatted, JsonList, parsed } from "./json_list.js";
 
 const EXAMPLES = {
   "Fail once": [{ sync_status_code: 500, error_message: "Storage Full", delay: 1 }],
@@ -26,29 +27,11 @@ export function Script({ fleet, device }) {
   const [outcome, setOutcome] = useState("200");
   const title = useId();
   const path = pathOf`/admin/fleets/${fleet}/devices/${device}`;
-  const { steps, error } = parsed(text);
+  const { list: steps, error } = parsed(text);
   return html`<section class="card" aria-labelledby=${title}>
     <h2 id=${title}>Script</h2>
     <p class="lead">The next attempts follow these steps, one each, then the profile again.</p>
-    <p class="presets">
-      ${Object.entries(EXAMPLES).map(
-        ([name, example]) => html`<button
-          type="button"
-          class="small outline secondary"
-          onClick=${() => setText(formatted(example))}
-        >${name}</button>`,
-      )}
-    </p>
-    <${Field}
-      as="textarea"
-      label="Steps, as JSON"
-      rows="4"
-      class="mono"
-      spellcheck=${false}
-      value=${text}
-      error=${error}
-      onInput=${(/** @type {any} */ { target }) => setText(target.value)}
-    />
+    <${JsonList} label="Steps, as JSON" text=${text} examples=${EXAMPLES} onChange=${setText} />
     <${Action}
       label="Write the script"
       disabled=${Boolean(error)}
@@ -80,21 +63,4 @@ export function Script({ fleet, device }) {
       onDone=${() => "Released."}
     />
   </section>`;
-}
-
-/** @param {object[]} steps */
-const formatted = (steps) =>
-  `[\n${steps.map((step) => `  ${JSON.stringify(step)}`).join(",\n")}\n]`;
-
-/**
- * @param {string} text
- * @returns {{ steps: unknown[], error?: string }}
- */
-function parsed(text) {
-  try {
-    const steps = JSON.parse(text);
-    return Array.isArray(steps) ? { steps } : { steps: [], error: "A list of steps is needed." };
-  } catch (failure) {
-    return { steps: [], error: /** @type {Error} */ (failure).message };
-  }
 }
