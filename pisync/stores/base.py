@@ -218,11 +218,16 @@ class FleetWriter(Protocol):
         """
 
     async def change_profile(
-        self, name: str, change: Callable[[Profile], Profile], ttl: NewTtl | None = None
+        self,
+        name: str,
+        change: Callable[[Profile], Profile],
+        ttl: NewTtl | None = None,
+        journal: int | None = None,
     ) -> FleetView:
         """Apply a change to a fleet's profile, for attempts that begin from now on.
 
-        The `ttl` changes with it, and counts from now; None leaves it as it is.
+        The `ttl` changes with it, and counts from now; so does the number of requests that the
+        `journal` keeps. None leaves either as it is. All of it changes, or nothing.
         """
 
     async def set_script(self, fleet: str, device_id: int, script: Script | None) -> None:
@@ -334,9 +339,6 @@ class RequestStore(Protocol):
 
         Beyond `MAX_REQUEST_COUNTERS` users, calls and devices those that come later meet none.
         """
-
-    async def set_journal(self, fleet: str, size: int) -> None:
-        """Let a fleet's journal keep so many requests; 0 for none."""
 
     async def record(self, fleet: str, entry: JournalEntry) -> None:
         """Keep a request in a fleet's journal, if the fleet is there and has one."""

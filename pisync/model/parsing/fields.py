@@ -146,7 +146,14 @@ class Statuses(fields.Field[frozenset[int]]):
         return cast("frozenset[int]", codes)
 
 
-class QueryStatuses(Statuses):
+class QueryList(fields.Field[Any]):
+    """A list in a query: by commas, by repetition, or both; one text with commas as it gets here.
+
+    Every list in a query is one of these.
+    """
+
+
+class QueryStatuses(QueryList, Statuses):
     """Status codes, separated by commas."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> frozenset[int]:

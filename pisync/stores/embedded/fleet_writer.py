@@ -78,13 +78,19 @@ class EmbeddedFleetWriter:
         await self._writer.write(mutation)
 
     async def change_profile(
-        self, name: str, change: Callable[[Profile], Profile], ttl: NewTtl | None = None
+        self,
+        name: str,
+        change: Callable[[Profile], Profile],
+        ttl: NewTtl | None = None,
+        journal: int | None = None,
     ) -> FleetView:
         def mutation(transaction: Transaction) -> FleetState:
             changes = transaction.changes_of(transaction.fleet(name))
             changes.profile = change(changes.profile)
             if ttl is not None:
                 transaction.lifetimes[changes.fleet] = self._lifetime(ttl.seconds)
+            if journal is not None:
+                changes.journal_size = journal
             return changes.fleet
 
         return self._registry.view(await self._writer.write(mutation))

@@ -31,7 +31,7 @@ from pisync.stores.postgres.connection.connect import Connection
 from pisync.stores.postgres.database import ChunkSize, Database, Turns
 from pisync.stores.postgres.lifetimes import set_ttl
 from pisync.stores.postgres.queries import PostgresQueries
-from pisync.stores.postgres.requests.settings import keep_settings
+from pisync.stores.postgres.requests.settings import HEARD_SECONDS, keep_settings, set_journal
 from pisync.stores.postgres.snapshot import load_fleet, readable
 from pisync.stores.schema import codec
 from pisync.stores.schema.rows import device_row
@@ -146,11 +146,18 @@ class PostgresFleetWriter:
         await self._catch_up()
 
     async def change_profile(
-        self, name: str, change: Callable[[Profile], Profile], ttl: NewTtl | None = None
+        self,
+        name: str,
+        change: Callable[[Profile], Profile],
+        ttl: NewTtl | None = None,
+        journal: int | None = None,
     ) -> FleetView:
         async with self._changing.turn(name):
-            step = partial(self._change_profile, name, change, ttl)
+            step = partial(self._change_profile, name, change, ttl, journal)
             profile = await self._database.persist(step)
+        if journal is not None:
+            await self._catch_up()
+            await asyncio.sleep(HEARD_SECONDS)
         # Others may have changed it again.
         return (await self._queries.fleet(name))._replace(profile=profile)
 
@@ -159,6 +166,7 @@ class PostgresFleetWriter:
         name: str,
         change: Callable[[Profile], Profile],
         ttl: NewTtl | None,
+        journal: int | None,
         connection: Connection,
     ) -> Profile | None:
         changes = FleetChanges(await load_fleet(self._database, connection, name))
@@ -167,6 +175,8 @@ class PostgresFleetWriter:
             is_changed = await apply(connection, changes, self._max_error_logs) is not None
             if is_changed and ttl is not None:
                 await set_ttl(connection, changes.fleet.fleet_id, ttl.seconds)
+            if is_changed and journal is not None:
+                await set_journal(connection, name, changes.fleet.fleet_id, journal)
         return changes.profile if is_changed else None
 
     async def set_script(self, fleet: str, device_id: int, script: Script | None) -> None:

@@ -15,7 +15,7 @@ from marshmallow import Schema
 
 from pisync.keys import FLEET
 from pisync.model.parsing.errors import InvalidValue, load
-from pisync.model.parsing.fields import Statuses
+from pisync.model.parsing.fields import QueryList
 from pisync.web.contract.compression import Corrupt, TooLong, decompressed
 from pisync.web.contract.long_list import NotJson
 from pisync.web.contract.problems import (
@@ -208,7 +208,7 @@ def parse_query(query: str, schema: type[Schema]) -> Any:
     values: dict[str, str] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
         list_name = name.removesuffix("[]")  # axios writes a list as `status[]=400&status[]=500`
-        if isinstance(fields.get(list_name), Statuses):
+        if isinstance(fields.get(list_name), QueryList):
             values[list_name] = f"{values[list_name]},{value}" if list_name in values else value
         elif name in fields and name in values:
             raise invalid({name: ["Must be given only once."]})

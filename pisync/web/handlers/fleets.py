@@ -154,15 +154,15 @@ async def patch_fleet(request: web.Request) -> web.Response:
     body, name = await read_json(request, _CHANGES), _name(request)
     ttl = NewTtl(body["ttl"]) if "ttl" in body else None
     _check_ttl(name, ttl and ttl.seconds)
-    if "journal" in body:
-        await request.app[keys.SIMULATOR].requests.set_journal(name, body["journal"])
     changes = body.get("profile", {})
 
     def change(profile: Profile) -> Profile:
         return dataclasses.replace(profile, **changes) if changes else profile
 
     try:
-        fleet = await request.app[keys.SIMULATOR].fleets.change_profile(name, change, ttl)
+        fleet = await request.app[keys.SIMULATOR].fleets.change_profile(
+            name, change, ttl, body.get("journal")
+        )
     except PhasesClash as exc:
         # With what the fleet's profile has beside them: the schema does not know that.
         raise invalid(

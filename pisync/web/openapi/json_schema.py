@@ -29,6 +29,7 @@ from pisync.model.parsing.fields import (
     ListOf,
     OneOf,
     QueryInt,
+    QueryList,
     SentTimestamp,
     Statuses,
     Text,
@@ -265,7 +266,7 @@ class Converter(OpenAPIConverter):
 
     def list2param(self, field: fields.Field[Any], **kwargs: Any) -> Json:
         """Say how a list is written in a query: `400,500`, and never empty."""
-        if not isinstance(field, Statuses | Words | HttpStatuses):
+        if not isinstance(field, QueryList):
             return super().list2param(field, **kwargs)
         kwargs["ret"]["schema"]["minItems"] = 1
         return {"style": "form", "explode": False}

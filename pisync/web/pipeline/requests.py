@@ -42,6 +42,15 @@ def call_named(method: str, route: str) -> str | None:
     return _NAMES.get((hdrs.METH_GET if method == hdrs.METH_HEAD else method, route))
 
 
+def user_agent_of(headers: Mapping[str, str]) -> str | None:
+    """Return the header `User-Agent` as journals keep it: text, whatever bytes were sent."""
+    agent = headers.get(hdrs.USER_AGENT)
+    if agent is None:
+        return None
+    # What is no UTF-8 comes as lone surrogates, which neither JSON nor a database can hold.
+    return agent[:MAX_AGENT].encode(errors="surrogateescape").decode(errors="replace")
+
+
 class FaultBeforeEffect(Exception):
     """A request has met a fault before the call did anything.
 
@@ -149,7 +158,6 @@ class Journalist:
         gate = request.get(GATE)
         if gate is not None:
             attempt = gate.attempt or attempt
-        agent = request.headers.get(hdrs.USER_AGENT)
         device_id = request.match_info.get("device_id")
         entry = JournalEntry(
             request[keys.REQUEST_ID],
@@ -159,7 +167,7 @@ class Journalist:
             request.rel_url.raw_path[:MAX_PATH],
             None if device_id is None else int(device_id),
             claims.subject,
-            agent and agent.replace("\0", "")[:MAX_AGENT],
+            user_agent_of(request.headers),
             status,
             gate.met.fault.kind if gate is not None and gate.met is not None else None,
             None if attempt is None else int(attempt),

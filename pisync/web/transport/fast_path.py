@@ -27,7 +27,6 @@ from pisync.keys import DRAINING, IDLE_FLEETS, RequestHandler
 from pisync.model.account import DEVICES
 from pisync.model.fleet import DEFAULT_FLEET, FLEET_NAME
 from pisync.model.requests.call import DEVICE, SYNC
-from pisync.model.requests.journal import MAX_AGENT
 from pisync.web.contract.headers import FLEET_HEADER
 from pisync.web.contract.problems import Problem
 from pisync.web.contract.rendering import Rendered
@@ -46,7 +45,7 @@ from pisync.web.pipeline.middleware import (
     new_request_id,
     request_id_of,
 )
-from pisync.web.pipeline.requests import JOURNALIST
+from pisync.web.pipeline.requests import JOURNALIST, user_agent_of
 from pisync.web.transport.aiohttp_internals import Protocol, connection_of
 from pisync.web.transport.raw_response import WRITTEN, WRITTEN_LAST, write
 
@@ -249,8 +248,7 @@ class FastPath:
             if self._journalist.is_watched(fleet):
                 return ordinary(request)
             token = str(bearer_token(request.headers))
-            agent = request.headers.get(hdrs.USER_AGENT)
-            caller = decision.subject, agent and agent[:MAX_AGENT]
+            caller = decision.subject, user_agent_of(request.headers)
             head = Head(token, fleet if is_named else None, caller, cors)
             self._remember(request, target, head)
             return self._answer_parsed(request, target, fleet, head, request_id, began)

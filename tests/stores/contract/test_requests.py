@@ -151,6 +151,10 @@ def entry(number: int, **changes: object) -> JournalEntry:
     )._replace(**changes)  # type: ignore[arg-type]
 
 
+async def set_journal(store: Store, size: int, fleet: str = F) -> None:
+    await store.fleets.change_profile(fleet, lambda same: same, journal=size)
+
+
 async def page(store: Store, limit: int = 100, **which: object) -> list[int]:
     found = await store.requests.journal(F, RequestFilter(**which), limit)  # type: ignore[arg-type]
     return [request.number for request in found.requests]
@@ -159,7 +163,7 @@ async def page(store: Store, limit: int = 100, **which: object) -> list[int]:
 class TestJournal:
     @pytest.fixture
     async def store(self, store: Store) -> Store:
-        await store.requests.set_journal(F, 5)
+        await set_journal(store, 5)
         return store
 
     async def record(self, store: Store, *entries: JournalEntry) -> None:
@@ -191,15 +195,23 @@ class TestJournal:
 
     async def test_grows_and_shrinks(self, store: Store) -> None:
         await self.record(store, *map(entry, range(1, 6)))
-        await store.requests.set_journal(F, 2)
+        await set_journal(store, 2)
         assert await page(store) == [5, 4]
-        await store.requests.set_journal(F, 3)
+        await set_journal(store, 3)
         await self.record(store, entry(6))
         assert await page(store) == [6, 5, 4]
-        await store.requests.set_journal(F, 0)
+        await set_journal(store, 0)
         await self.record(store, entry(7))
         assert await page(store) == []
         assert store.requests.journal_in_memory(F) is None
+
+    async def test_stays_as_it_is_where_the_profile_can_not_change(self, store: Store) -> None:
+        def fail(_: Profile) -> Profile:
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await store.fleets.change_profile(F, fail, journal=2)
+        assert (await store.queries.fleet(F)).journal == 5
 
     async def test_is_cleared(self, store: Store) -> None:
         await self.record(store, entry(1), entry(2))
@@ -225,6 +237,6 @@ class TestJournal:
         with pytest.raises(NoSuchFleet):
             await store.requests.journal("other", RequestFilter(), 5)
         with pytest.raises(NoSuchFleet):
-            await store.requests.set_journal("other", 5)
+            await set_journal(store, 5, "other")
         with pytest.raises(NoSuchFleet):
             await store.requests.clear_journal("other")

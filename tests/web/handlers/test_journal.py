@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Api
+from tests.support.raw_connection import raw_connection
 
 PATH = "/admin/fleets/default/requests"
 VERIFY = "/admin/fleets/default/verify"
@@ -89,6 +90,46 @@ class TestRequests:
         await admin.post("/admin/fleets/default/reset")
         assert await numbers(admin) == []
 
+    @pytest.mark.parametrize(
+        ("name", "values"),
+        [("call", ("sync", "device")), ("status", ("202", "404")), ("fault", ("reset", "close"))],
+    )
+    async def test_a_list_in_a_query_is_taken_as_libraries_write_it(
+        self, user: Api, admin: Api, name: str, values: tuple[str, str]
+    ) -> None:
+        await made(user)
+        expected = await numbers(admin, **{name: ",".join(values)})
+        for query in (
+            f"{name}={values[0]}&{name}={values[1]}",
+            f"{name}[]={values[0]}&{name}[]={values[1]}",
+            f"{name}={values[0]},{values[1]}&{name}={values[0]}",
+        ):
+            answer = await admin.get(f"{PATH}?{query}")
+            assert answer.status == 200, answer.body
+            assert [request["number"] for request in answer.json] == expected
+
+    @pytest.mark.parametrize("has_rules", [False, True], ids=["fast", "ordinary"])
+    async def test_a_user_agent_may_be_any_bytes(
+        self, user: Api, admin: Api, *, has_rules: bool
+    ) -> None:
+        if has_rules:
+            rule = {"calls": ["errors"], "fault": {"kind": "close"}}
+            await admin.put("/admin/fleets/default/faults", [rule])
+        assert user.client.port
+        async with raw_connection(user.client.port) as connection:
+            for agent in (b"caf\xc3\xa9 \xff", b"x" * 199 + b"\xc3\xa9\xc3\xa9", b""):
+                await connection.send(
+                    b"GET /stats HTTP/1.1\r\nHost: x\r\nUser-Agent: %s\r\nAuthorization: Bearer %s"
+                    b"\r\n\r\n" % (agent, str(user.token).encode())
+                )
+                assert (await connection.answer()).status == 200
+        answer = await admin.get(PATH)
+        assert answer.status == 200, answer.body
+        agents = [request["user_agent"] for request in answer.json]
+        assert agents == ["", "x" * 199 + "é", "café \N{REPLACEMENT CHARACTER}"]
+        problems = (await admin.post(VERIFY, {"requests": [{"call": "sync"}]})).json["problems"]
+        assert len(problems[0]["nearest"]) == 3
+
     async def test_a_fault_is_noted_with_what_it_left(self, user: Api, admin: Api) -> None:
         rules = [
             {"calls": ["device"], "fault": {"kind": "status", "status": 504}},
@@ -112,6 +153,15 @@ class TestSize:
         assert (await admin.patch(path, {"profile": {"seed": 5}, "journal": 3})).json["seed"] == 5
         assert (await admin.get(path)).json["journal"] == 3
         assert (await admin.put(path, {"devices": 3})).json["journal"] == 1000
+
+    async def test_is_not_changed_by_a_change_that_is_refused(self, admin: Api) -> None:
+        path = "/admin/fleets/default"
+        slow = {"from": 0, "until": 10, "delay": {"distribution": "constant", "seconds": 9}}
+        await admin.patch(path, {"profile": {"phases": [slow]}})
+        # That the phase is longer than this is known to the fleet's own profile alone.
+        change = {"journal": 7, "ttl": None, "profile": {"repeat_every": 5}}
+        assert (await admin.patch(path, change)).status == 422
+        assert (await admin.get(path)).json["journal"] == 1000
 
     @pytest.mark.parametrize("size", [-1, 100_001, "5", 1.5, None])
     async def test_is_bounded(self, admin: Api, size: object) -> None:

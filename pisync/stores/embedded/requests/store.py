@@ -48,12 +48,6 @@ class EmbeddedRequests:
 
         return await self._writer.write(mutation)
 
-    async def set_journal(self, fleet: str, size: int) -> None:
-        def mutation(transaction: Transaction) -> None:
-            transaction.changes_of(transaction.fleet(fleet)).journal_size = size
-
-        await self._writer.write(mutation)
-
     async def record(self, fleet: str, entry: JournalEntry) -> None:
         journal = self.journal_in_memory(fleet)
         if journal is not None:

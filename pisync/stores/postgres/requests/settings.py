@@ -8,11 +8,22 @@ from pisync.model.requests.fault import FaultRule
 from pisync.stores.postgres.connection.connect import Connection
 from pisync.stores.postgres.database import Database
 
+HEARD_SECONDS = 0.05
+"""How long a change of settings waits for the other replicas to hear of it."""
+NOTIFY = "SELECT pg_notify('pisync', json_build_array(0, 'requests', $1::text)::text)"
+
 _MAX_CHANGES = 10_000
 """Fleets that are remembered to have changed; beyond that, all are read again."""
 _SETTINGS = """
     SELECT name, fleet_id, request_settings.version, journal, rules
     FROM fleets JOIN request_settings USING (fleet_id)"""
+_SET_JOURNAL = """
+    INSERT INTO request_settings VALUES ($1, $2, '[]', 1, 0, 0)
+    ON CONFLICT (fleet_id) DO UPDATE SET journal = excluded.journal"""
+_TRIM = """
+    DELETE FROM requests USING request_settings
+    WHERE requests.fleet_id = $1 AND request_settings.fleet_id = $1
+        AND number <= newest_request - journal"""
 
 
 class RequestSettings(NamedTuple):
@@ -109,3 +120,10 @@ async def keep_settings(
         await connection.execute(
             "INSERT INTO request_settings VALUES ($1, $2, $3, 1, 0, 0)", fleet_id, journal, rules
         )
+
+
+async def set_journal(connection: Connection, name: str, fleet_id: int, size: int) -> None:
+    """Let a fleet's journal keep `size` requests; all replicas hear of it."""
+    await connection.execute(_SET_JOURNAL, fleet_id, size)
+    await connection.execute(_TRIM, fleet_id)
+    await connection.execute(NOTIFY, name)

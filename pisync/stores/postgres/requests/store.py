@@ -19,35 +19,28 @@ from pisync.model.requests.journal import (
 from pisync.stores.base import NoSuchFleet, StoreUnavailable
 from pisync.stores.postgres.connection.connect import Connection
 from pisync.stores.postgres.database import Database
-from pisync.stores.postgres.requests.settings import KnownSettings, RequestSettings
+from pisync.stores.postgres.requests.settings import (
+    HEARD_SECONDS,
+    NOTIFY,
+    KnownSettings,
+    RequestSettings,
+)
 from pisync.stores.postgres.snapshot import readable
 from pisync.stores.schema import codec
 
 _TRIES = 10
 """How often a request is counted anew because others change the rules."""
-_HEARD_SECONDS = 0.05
-"""How long a change of settings waits for the other replicas to hear of it."""
 
 _ENTRY = """
     request_id, received_at, call, method, path, device_id, user_name, user_agent, status, fault,
     attempt, seconds"""
 """The columns of a `JournalEntry`, in its order."""
-_NOTIFY = "SELECT pg_notify('pisync', json_build_array(0, 'requests', $1::text)::text)"
 _SET_RULES = """
     INSERT INTO request_settings AS known
     SELECT fleet_id, 0, $2, 1, 0, 0 FROM fleets WHERE name = $1 FOR KEY SHARE
     ON CONFLICT (fleet_id) DO UPDATE
         SET rules = excluded.rules, version = known.version + 1, counters = 0
     RETURNING fleet_id"""
-_SET_JOURNAL = """
-    INSERT INTO request_settings
-    SELECT fleet_id, $2, '[]', 1, 0, 0 FROM fleets WHERE name = $1 FOR KEY SHARE
-    ON CONFLICT (fleet_id) DO UPDATE SET journal = excluded.journal
-    RETURNING fleet_id"""
-_TRIM = """
-    DELETE FROM requests USING request_settings
-    WHERE requests.fleet_id = $1 AND request_settings.fleet_id = $1
-        AND number <= newest_request - journal"""
 _RULES = """
     SELECT rules, ARRAY(
         SELECT coalesce(n, 0) FROM generate_series(0, $2::integer - 1) AS place
@@ -111,15 +104,9 @@ class PostgresRequests:
         return None
 
     async def set_faults(self, fleet: str, rules: tuple[FaultRule, ...]) -> None:
-        await self._change(partial(_set_rules, readable(fleet), write_rules(rules)))
-
-    async def set_journal(self, fleet: str, size: int) -> None:
-        await self._change(partial(_set_journal, readable(fleet), size))
-
-    async def _change(self, change: Callable[[Connection], Awaitable[None]]) -> None:
-        await self._database.call(change)
+        await self._database.call(partial(_set_rules, readable(fleet), write_rules(rules)))
         await self._catch_up()
-        await asyncio.sleep(_HEARD_SECONDS)
+        await asyncio.sleep(HEARD_SECONDS)
 
     async def faults(self, fleet: str) -> Sequence[tuple[FaultRule, int]]:
         row = await self._database.fetchrow(_RULES, readable(fleet), MAX_RULES)
@@ -207,13 +194,4 @@ async def _set_rules(fleet: str, rules: str, connection: Connection) -> None:
         if fleet_id is None:
             raise NoSuchFleet
         await connection.execute("DELETE FROM request_counts WHERE fleet_id = $1", fleet_id)
-        await connection.execute(_NOTIFY, fleet)
-
-
-async def _set_journal(fleet: str, size: int, connection: Connection) -> None:
-    async with connection.transaction():
-        fleet_id = await connection.fetchval(_SET_JOURNAL, fleet, size)
-        if fleet_id is None:
-            raise NoSuchFleet
-        await connection.execute(_TRIM, fleet_id)
-        await connection.execute(_NOTIFY, fleet)
+        await connection.execute(NOTIFY, fleet)

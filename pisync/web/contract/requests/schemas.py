@@ -9,7 +9,15 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
 from pisync.model.device import MAX_DEVICE_ID
-from pisync.model.parsing.fields import Flag, Int, ListOf, QueryInt, SentTimestamp, Text
+from pisync.model.parsing.fields import (
+    Flag,
+    Int,
+    ListOf,
+    QueryInt,
+    QueryList,
+    SentTimestamp,
+    Text,
+)
 from pisync.model.requests.call import CALLS
 from pisync.model.requests.expectation import MAX_EXPECTATIONS, NO_ANSWER, Expectation
 from pisync.model.requests.fault import KINDS
@@ -20,7 +28,7 @@ _STATUS = validate.Range(100, 599)
 _MAX_USER = 256
 
 
-class Words(fields.Field[frozenset[str]]):
+class Words(QueryList):
     """Some of several words, separated by commas."""
 
     def __init__(self, words: tuple[str, ...], **kwargs: Any) -> None:
@@ -34,7 +42,7 @@ class Words(fields.Field[frozenset[str]]):
         return found
 
 
-class HttpStatuses(fields.Field[frozenset[int]]):
+class HttpStatuses(QueryList):
     """HTTP status codes, separated by commas."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> frozenset[int]:

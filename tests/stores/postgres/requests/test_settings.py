@@ -72,7 +72,7 @@ async def test_a_reset_and_a_replacement_are_known_to_all(replicas: Sequence[Sto
 
 
 async def test_a_journal_is_one_for_all(replicas: Sequence[Store]) -> None:
-    await replicas[0].requests.set_journal(F, 10)
+    await replicas[0].fleets.change_profile(F, lambda same: same, journal=10)
     await asyncio.gather(*(store.requests.record(F, ENTRY) for _ in range(4) for store in replicas))
     for store in replicas:
         page = await store.requests.journal(F, RequestFilter(), 100)
