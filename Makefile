@@ -29,10 +29,24 @@ run: $(VENV)/.runtime ## Start the service at http://127.0.0.1:8080
 
 # By file, so that what a module shares (an image, a server) is made once; in the given order, since
 # the longest are not the last.
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
+# What needs more than Python, or sees whole systems through kills and cuts.
+SYSTEM := $(addprefix tests/,browser chaos clients docker testcontainers)
+
 .PHONY: test
-test: $(VENV)/.dev ## Run the tests, with a coverage report
+test: $(VENV)/.dev ## Run the tests that need Python alone, PostgreSQL's included
+	$(PYTEST) $(addprefix --ignore=,$(SYSTEM)) $(ARGS)
+
+.PHONY: test-system
+test-system: $(VENV)/.dev ## Run those with containers, browsers, other people's tools, and chaos
+	$(PYTEST) $(SYSTEM) $(ARGS)
+
+.PHONY: coverage
+coverage: $(VENV)/.dev ## Run the tests of `make test`, and report which lines they reach
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS); \
+	$(BIN)/coverage run -m pytest -n auto --dist loadfile --no-loadscope-reorder \
+	  $(addprefix --ignore=,$(SYSTEM)) $(ARGS); \
 	status=$$?; $(BIN)/coverage combine --quiet && $(BIN)/coverage report; exit $$status
 
 # The rooms that need no other process, on one store and one way through the server.
@@ -48,9 +62,8 @@ test-fast: $(VENV)/.dev ## Run the tests that answer within 30 seconds, while yo
 PROCESSES := $(addprefix tests/,cli client in_process load pytest_plugin stores/embedded web/pipeline web/transport)
 
 .PHONY: test-python
-test-python: test-fast ## Run the tests of what depends on the Python: make test-python PYTHON=… VENV=…
-	$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder \
-	  -m 'not browser and not container' -k 'not postgres' $(PROCESSES) $(ARGS)
+test-python: $(VENV)/.dev ## Run those beside test-fast that depend on the Python: make test-python PYTHON=… VENV=…
+	$(PYTEST) -q -k 'not postgres' $(PROCESSES) $(ARGS)
 
 # An environment of its own: what is locked stays as it is. What fails here is what the next upper
 # bound has to wait for.

@@ -16,11 +16,10 @@ from pisync.config.settings_schema import (
     FILE_SUFFIX,
     PREFIX,
     VARIABLES,
-    LoginFailures,
-    Network,
     Variable,
     option_of,
 )
+from pisync.config.texts import LoginFailures, Network
 from pisync.model.parsing.errors import InvalidValue
 from pisync.model.parsing.profile import parse_profile
 

@@ -15,10 +15,10 @@ from pisync.config.settings import (
 )
 from pisync.config.settings_schema import (
     VARIABLES,
-    LoginFailures,
     Variable,
     option_of,
 )
+from pisync.config.texts import LoginFailures
 
 SECRET = "an HS256 key of 32 bytes or more"
 PASSWORD = "correct horse"

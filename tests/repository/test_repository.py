@@ -164,8 +164,20 @@ def test_make_help_lists_every_target() -> None:
 def test_ci_runs_the_checks_and_then_the_tests() -> None:
     script = (ROOT / ".ci/run").read_text()
     assert os.access(ROOT / ".ci/run", os.X_OK)
-    calls = re.findall(r"^(?:if ! )?make ([\w-]+)", script, re.MULTILINE)
-    assert calls == ["check", "audit", "test-next", "test"]
+    calls = re.findall(r"^(?:if ! )?(?:make|tests) ([\w-]+)", script, re.MULTILINE)
+    assert calls == ["check", "audit", "test-next", "test-system", "test"]
+
+
+def test_what_needs_more_than_python_is_in_the_target_for_it() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    (system,) = re.findall(r"^SYSTEM := \$\(addprefix tests/,(.+)\)$", makefile, re.MULTILINE)
+    marked = {
+        path.relative_to(ROOT / "tests").parts[0]
+        for path in (ROOT / "tests").rglob("test_*.py")
+        if re.search(r"mark\.(container|browser|interop)", path.read_text())
+    }
+    assert marked <= {*system.split()}
+    assert all((ROOT / "tests" / folder).is_dir() for folder in system.split())
 
 
 def test_hooks_and_the_hosted_workflow_call_the_same_commands() -> None:

@@ -257,11 +257,16 @@ class ChunkSize:
             try:
                 result = await statement(self._rows)
             except StoreUnavailable as exc:
-                # Given up by the server: it is there, but slow.
-                is_slow = isinstance(exc.__cause__, asyncpg.QueryCanceledError)
-                if not is_slow or self._rows == _FEWEST_ROWS:
+                if self._rows == _FEWEST_ROWS:
                     raise
-                self._rows = max(self._rows // 4, _FEWEST_ROWS)
+                if isinstance(exc.__cause__, asyncpg.QueryCanceledError):
+                    # Given up by the server: it is there, but slow.
+                    self._rows = max(self._rows // 4, _FEWEST_ROWS)
+                elif isinstance(exc.__cause__, TimeoutError):
+                    # It may be slow, or away: whoever waits has time for one try more.
+                    self._rows = _FEWEST_ROWS
+                else:
+                    raise
             else:
                 fitting = self._rows * _CHUNK_SECONDS / max(now() - began, 0.001)
                 self._rows = round(min(max(fitting, _FEWEST_ROWS), 2 * self._rows, self._most))

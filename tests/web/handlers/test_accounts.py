@@ -13,7 +13,7 @@ from pisync import keys
 from pisync.auth.accounts import Accounts
 from pisync.auth.passwords import Passwords
 from pisync.auth.tokens import Tokens
-from pisync.config.settings_schema import LoginFailures
+from pisync.config.texts import LoginFailures
 from pisync.telemetry.metrics import Metrics
 from pisync.web.handlers.accounts import (
     login,

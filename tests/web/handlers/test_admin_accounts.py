@@ -8,7 +8,7 @@ from itertools import pairwise
 import jwt
 import pytest
 
-from pisync.config.settings_schema import LoginFailures
+from pisync.config.texts import LoginFailures
 from tests.conftest import SETTINGS, Api, MakeApi
 from tests.support.fleet_lab import (
     next_page,

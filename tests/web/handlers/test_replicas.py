@@ -6,7 +6,7 @@ from time import monotonic
 
 import pytest
 
-from pisync.config.settings_schema import LoginFailures
+from pisync.config.texts import LoginFailures
 from tests.conftest import Api, MakeApi, ManualTime
 from tests.support.stalls import Stalls
 from tests.support.stores.server import server
