@@ -17,7 +17,6 @@ from pisync.stores.base import NoSuchDevice
 from pisync.web.contract import rendering
 from pisync.web.contract.headers import ATTEMPT_HEADER, TOTAL_HEADER
 from pisync.web.contract.problems import (
-    Problem,
     conflict,
     unavailable,
 )
@@ -112,31 +111,21 @@ async def start_sync(app: web.Application, fleet: str, device_id: int) -> Render
     if device is None:
         raise NoSuchDevice
     if verdict is SyncDecision.PENDING:
-        raise _already_pending()
+        raise conflict("A sync of this device is already pending.")
     if verdict is SyncDecision.FULL:
-        raise _too_many_pending()
+        raise unavailable("The fleet has reached its limit of pending syncs. Try again.")
     return _accepted(device)
 
 
-async def _would_start(app: web.Application, fleet: str, device_id: int) -> Rendered:
-    """Return what `start_sync` would, and start nothing."""
+async def _would_start(app: web.Application, fleet: str, device_id: int) -> Rendered | None:
+    """Return what `start_sync` would, and start nothing; None if it would be refused."""
     queries = app[keys.SIMULATOR].queries
     device, view = await queries.device(fleet, device_id), await queries.fleet(fleet)
     if device.is_pending:
-        if view.profile.refuse_pending:
-            raise _already_pending()
-        return _accepted(device)
+        return None if view.profile.refuse_pending else _accepted(device)
     if (await queries.stats(fleet)).pending >= view.profile.max_pending:
-        raise _too_many_pending()
+        return None
     return _accepted(begin(device, view.clock.now, HOLD))
-
-
-def _already_pending() -> Problem:
-    return conflict("A sync of this device is already pending.")
-
-
-def _too_many_pending() -> Problem:
-    return unavailable("The fleet has reached its limit of pending syncs. Try again.")
 
 
 def _accepted(device: Device) -> Rendered:

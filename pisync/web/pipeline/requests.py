@@ -81,7 +81,7 @@ class FaultGate:
             self.met = await self._requests.meet_fault(self._fleet, self._call)
         return self.met
 
-    async def before_effect(self, instead: Rendered | None = None) -> None:
+    async def before_effect(self, instead: Rendered) -> None:
         """Decide before the call does what it does.
 
         Raises:
@@ -222,21 +222,22 @@ def _is_good(response: web.StreamResponse) -> bool:
 
 
 async def before_effect(
-    request: web.Request, instead: Callable[[], Awaitable[Rendered]] | None = None
+    request: web.Request, instead: Callable[[], Awaitable[Rendered | None]]
 ) -> None:
     """Let a request meet a fault, if its fleet has any, before the call does what it does.
 
     Args:
         request: A request that would get a good answer, as far as `instead` does not know better.
-        instead: Returns what the answer would be, or raises why it would not be a good one.
+        instead: Returns what the answer would be; None, or an exception, if not a good one. With
+            None the call goes on: what it refuses, it counts.
 
     Raises:
         FaultBeforeEffect: The call must do nothing.
         Exception: What `instead` raises.
     """
     gate = request.get(GATE)
-    if gate is not None:
-        await gate.before_effect(None if instead is None else await instead())
+    if gate is not None and (answer := await instead()) is not None:
+        await gate.before_effect(answer)
 
 
 async def stream_fault(request: web.Request) -> Fault | None:

@@ -80,6 +80,20 @@ async def test_each_sync_is_counted_where_it_belongs(new_lab: MakeFleetLab) -> N
     assert await lab.ledger() == {**expected, "pending": 0, "held": 0, "error_logs": 6}
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_sync_that_is_refused_is_counted_where_there_are_faults_too(
+    new_lab: MakeFleetLab, when: str
+) -> None:
+    lab = await new_lab(max_pending=1, when_pending="refuse")
+    await lab.sync(1)
+    rule = {"calls": ["sync"], "fault": {"kind": "status", "status": 500}, "when": when}
+    assert (await lab.api.put(f"{lab.path}/faults", [rule])).status == 200
+    assert (await lab.sync(1)).status == 409
+    assert (await lab.sync(2)).status == 503
+    assert (await lab.sync(99)).status == 404
+    assert await lab.ledger() == {**NOTHING, "accepted": 1, "refused": 2, "pending": 1}
+
+
 @pytest.mark.slow
 async def test_it_balances_at_every_moment(new_lab: MakeFleetLab) -> None:
     lab = await new_lab(
