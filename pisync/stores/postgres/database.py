@@ -60,6 +60,8 @@ class Database:
         self.address = address
         self.is_reachable = True
         """Whether the last statement was answered in time."""
+        self.epoch = 0
+        """Grows with each connection that is opened: the next one may be to another server."""
         self._unreachable = Outage(
             "database can't be reached", "database can be reached again", quiet=1.0
         )
@@ -80,7 +82,9 @@ class Database:
 
     async def _connect(self, *_: object, **__: object) -> OwnConnection:
         # What the pool would pass to the driver itself is of no use here.
-        return await connect(self.address, command_timeout=PATIENCE)
+        connection = await connect(self.address, command_timeout=PATIENCE)
+        self.epoch += 1
+        return connection
 
     async def close(self) -> None:
         """Close all connections, as politely as the database allows."""
