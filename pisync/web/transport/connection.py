@@ -239,7 +239,8 @@ class Connection(Protocol):
             problem = observer.problem_of(exc or TimeoutError(), request.transport, request_id)
             origin = request.headers.get(hdrs.ORIGIN)
         observer.answered(UNMATCHED, request, problem.status, perf_counter(), request_id)
-        close = not isinstance(exc, web.HTTPException | Problem)
+        is_whole = isinstance(exc, web.HTTPException | Problem)
+        close = not (is_whole and request.keep_alive)
         return ErrorResponse(self._rendered(problem, origin), request_id, close=close)
 
     def _rendered(self, problem: Problem, origin: str | None) -> Rendered:

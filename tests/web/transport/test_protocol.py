@@ -516,6 +516,27 @@ async def test_bound_to_loopback_a_strangers_name_is_421(
         assert (await connection.answer()).status == 200
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [
+        get(b"/livez", b"Connection: close", b"Expect: much"),
+        get(b"/livez", b"Connection: close").replace(b"Host: a", b"Host: evil.example"),
+        get(b"/livez", b"Expect: much", version=b"HTTP/1.0"),
+        get(b"/nowhere", b"Connection: close"),
+        get(b"/devices", b"Connection: close"),
+    ],
+    ids=["417", "421", "HTTP/1.0", "401", "fast path"],
+)
+async def test_an_error_ends_the_connection_of_who_asks_for_that(
+    request_: bytes, connection: RawConnection
+) -> None:
+    await connection.send(request_)
+    answer = await connection.answer()
+    assert answer.status >= 400
+    assert answer.headers["Connection"] == "close"
+    assert await connection.rest() == b""
+
+
 async def test_requests_in_a_row_are_answered_in_their_order(connection: RawConnection) -> None:
     ids = [b"a", b"b", b"c"]
     await connection.send(b"".join(get(b"/livez", b"X-Request-ID: " + each) for each in ids))
