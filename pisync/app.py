@@ -15,12 +15,22 @@ from pisync.auth.passwords import Passwords
 from pisync.auth.revocations import RevocationFeed
 from pisync.auth.tokens import Tokens
 from pisync.clocks import SYSTEM_CLOCKS, MachineClocks
+from pisync.concurrency.reception import ReceptionRoom
 from pisync.config.jwt_secret import (
     NoSecret,
     kept_secret,
     sqlite_path,
 )
 from pisync.config.settings import Settings
+from pisync.model.bounds import (
+    BODY_BYTES,
+    EVENTS,
+    REMEMBERED_TOKENS,
+    RENDERED_PAGES,
+    STREAMS,
+    WAITING_BULK_SYNCS,
+    WAITING_PASSWORDS,
+)
 from pisync.model.first_fleet import first_fleet
 from pisync.model.fleet import DEFAULT_FLEET, FirstData, FleetDefinition, Generated
 from pisync.model.parsing.profile import parse_profile
@@ -102,12 +112,24 @@ def create_app(settings: Settings, *, clocks: MachineClocks = SYSTEM_CLOCKS) -> 
     app[keys.STORE] = store
     app[keys.BROKER] = broker = Broker(settings.max_streams)
     metrics.streams(lambda: broker.subscribers)
-    app[keys.SIMULATOR] = Simulator(store, metrics, broker)
+    app[keys.SIMULATOR] = simulator = Simulator(store, metrics, broker)
     app[keys.IDLE_FLEETS] = idle_fleets = IdleFleets(
         store.lifetimes, broker.followed, metrics, clocks
     )
     app[keys.DEVICE_LIMIT] = DeviceLimit(store.queries, settings.max_devices)
-    app[PAGES] = PageCache()
+    app[PAGES] = pages = PageCache()
+    app[keys.BODIES] = bodies = ReceptionRoom(BODY_BYTES.size)
+    for budget in store.budgets:
+        metrics.bound(budget.bound, budget.in_use)
+    for bound, used in (
+        (BODY_BYTES, lambda: bodies.used),
+        (EVENTS, lambda: broker.kept),
+        (RENDERED_PAGES, lambda: len(pages)),
+        (REMEMBERED_TOKENS, lambda: len(tokens)),
+        (WAITING_BULK_SYNCS, lambda: simulator.bulk.queue.waiting),
+        (STREAMS._replace(size=settings.max_streams), lambda: broker.subscribers),
+    ):
+        metrics.bound(bound, used)
     app[OPENAPI] = _openapi_document
     app[FLEETS_SCHEMA] = _fleets_schema
     app[keys.DRAINING] = asyncio.Event()
@@ -270,6 +292,7 @@ async def _forget_fleets(app: web.Application) -> AsyncIterator[None]:
 async def _accounts(app: web.Application) -> AsyncIterator[None]:
     settings = app[keys.SETTINGS]
     passwords = Passwords(settings.bcrypt_cost, app[keys.METRICS])
+    app[keys.METRICS].bound(WAITING_PASSWORDS, lambda: passwords.waiting)
     revocations = RevocationFeed(app[keys.STORE].accounts, app[keys.TOKENS].revoke)
     accounts = Accounts(
         app[keys.STORE],

@@ -11,6 +11,7 @@ from pisync.auth.tokens import (
     Tokens,
 )
 from pisync.clocks import MachineClocks
+from pisync.concurrency.reception import ReceptionRoom
 from pisync.config.settings import Settings
 from pisync.model.fleet import FleetDefinition
 from pisync.simulation.device_limit import DeviceLimit
@@ -34,6 +35,8 @@ IDLE_FLEETS = web.AppKey("IDLE_FLEETS", IdleFleets)
 ACCOUNTS = web.AppKey("ACCOUNTS", Accounts)
 TOKENS = web.AppKey("TOKENS", Tokens)
 METRICS = web.AppKey("METRICS", Metrics)
+BODIES = web.AppKey("BODIES", ReceptionRoom)
+"""Room for the bodies of requests under way."""
 DRAINING = web.AppKey("DRAINING", asyncio.Event)
 """Set when the server is about to stop: it still answers, but wants no new callers."""
 DRAWN_ADMIN_PASSWORD: web.AppKey[str | None] = web.AppKey("DRAWN_ADMIN_PASSWORD")

@@ -13,7 +13,8 @@ from typing import Protocol
 import bcrypt
 
 from pisync.concurrency.cpus import cpu_limit
-from pisync.concurrency.keyed_queue import MAX_WAITING, Busy
+from pisync.concurrency.keyed_queue import Busy
+from pisync.model.bounds import WAITING_PASSWORDS
 from pisync.model.password_policy import is_hashable, normalized
 
 MAX_THREADS = 8
@@ -59,7 +60,7 @@ class Passwords:
         metrics: HashMetrics | None = None,
         *,
         threads: int | None = None,
-        max_waiting: int = MAX_WAITING,
+        max_waiting: int = WAITING_PASSWORDS.size,
     ) -> None:
         self._cost = cost
         self._metrics = metrics
@@ -71,6 +72,11 @@ class Passwords:
         self._dummy_hash = bcrypt.gensalt(cost)
         self._max_cost_seen = cost
         """The highest cost of any hash seen: some may date from when it was set higher."""
+
+    @property
+    def waiting(self) -> int:
+        """How many passwords wait for a thread."""
+        return max(0, self._under_way - self._threads)
 
     async def hash(self, password: str) -> bytes:
         """Return the hash of a password.

@@ -17,6 +17,7 @@ from pisync.model.account import (
     TokenRevocation,
     account_key,
 )
+from pisync.model.bounds import REMEMBERED_TOKENS
 from pisync.model.fleet import FLEET_NAME
 from pisync.model.timestamp import SECOND
 
@@ -34,7 +35,7 @@ LEEWAY: Final = 30.0
 """Seconds that `iat` and `nbf` may lie in the future: clocks differ. `exp` has no leeway."""
 ALWAYS: Final = -math.inf
 
-REMEMBERED = 10_000
+REMEMBERED = REMEMBERED_TOKENS.size // 2
 """How many good tokens are remembered, and as many bad ones."""
 
 _MAX_LENGTH = 8192
@@ -116,6 +117,10 @@ class Tokens:
         self._refused = _Latest[bytes, Flaw]()
         self._revocations: dict[str, TokenRevocation] = {}
         self._watched: set[tuple[Claims, Callable[[], object]]] = set()
+
+    def __len__(self) -> int:
+        """Return how many tokens are remembered."""
+        return len(self._accepted) + len(self._refused)
 
     def issue(
         self,

@@ -6,9 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from weakref import WeakValueDictionary
 
-MAX_WAITING = 500
-"""How many callers may wait before more of them are refused."""
-
 
 class Busy(Exception):
     """Too many callers are waiting."""
@@ -21,12 +18,17 @@ class KeyedQueue:
     less than its share of them: so nobody keeps those of other keys out.
     """
 
-    def __init__(self, concurrency: int, max_waiting: int = MAX_WAITING) -> None:
+    def __init__(self, concurrency: int, max_waiting: int = 500) -> None:
         self._concurrency = concurrency
         self._max_waiting = max_waiting
         self._waiting = Counter[bytes]()
         # A queue exists for as long as somebody stands in it.
         self._queues = WeakValueDictionary[bytes, asyncio.Semaphore]()
+
+    @property
+    def waiting(self) -> int:
+        """How many callers are waiting."""
+        return self._waiting.total()
 
     @asynccontextmanager
     async def turn(self, *keys: bytes) -> AsyncIterator[None]:

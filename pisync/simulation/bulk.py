@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from pisync.concurrency.fair_turns import FairTurns
 from pisync.concurrency.keyed_queue import KeyedQueue
+from pisync.model.bounds import WAITING_BULK_SYNCS
 from pisync.model.sync import SyncDecision
 from pisync.simulation.calls import CallsUnderWay
 from pisync.stores.base import BATCH, Store
@@ -33,7 +34,7 @@ class BulkSyncs:
     """
 
     def __init__(self, store: Store, calls: CallsUnderWay) -> None:
-        self.queue = KeyedQueue(CONCURRENCY)
+        self.queue = KeyedQueue(CONCURRENCY, WAITING_BULK_SYNCS.size)
         """Who waits for others of the same fleet to end."""
         self._queries = store.queries
         self._starter = store.starter

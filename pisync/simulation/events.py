@@ -14,12 +14,13 @@ from secrets import token_hex
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from pisync.model.bounds import EVENTS
 from pisync.model.sync import Change
 
 KEPT = 8192
 """How many events of a fleet are kept, and a burst besides; a reader who is farther behind is cut
 off."""
-KEPT_IN_ALL = 100_000
+KEPT_IN_ALL = EVENTS.size
 """How many events of all fleets are kept. Those of fleets where nothing has happened for longest go
 first."""
 MAX_BATCH = 256

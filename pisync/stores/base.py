@@ -13,6 +13,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import ClassVar, Protocol
 
 from pisync.model.account import Account, AccountPage, LoginPermit, TokenRevocations
+from pisync.model.bounds import Budget
 from pisync.model.clock import ClockView
 from pisync.model.device import Device, DevicePage, ErrorFilter, ErrorPage
 from pisync.model.fleet import FirstData, FleetPage, FleetView, Ledger, NewTtl, Stats
@@ -38,8 +39,8 @@ class StoreError(Exception):
 
     message: ClassVar[str] = "The store can't do this."
 
-    def __init__(self) -> None:
-        super().__init__(self.message)
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(self.message if message is None else message)
 
 
 class StoreUnavailable(StoreError):
@@ -76,6 +77,12 @@ class ClockNotManual(StoreError):
     """A real clock moves by itself alone."""
 
     message = "The fleet's clock is real: only a manual clock can be advanced."
+
+
+class BoundReached(StoreError):
+    """All fleets together would hold more of something than they may."""
+
+    message = "All fleets together hold as much as they may."
 
 
 class PastTheLastYear(StoreError):
@@ -422,6 +429,8 @@ class Store(Protocol):
     def accounts(self) -> AccountStore: ...
     @property
     def login_attempts(self) -> LoginAttempts: ...
+    @property
+    def budgets(self) -> Iterable[Budget]: ...
 
     async def open(self, observer: StoreObserver) -> None:
         """Get ready: fill an empty store with its first data, and tell `observer` from now on.

@@ -20,12 +20,18 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from pisync import __version__
+from pisync.model.bounds import Bound
 from pisync.model.outcome import OUTCOME_CODES
 from pisync.model.sync import SyncDecision
 from pisync.telemetry.histogram import Histogram
@@ -130,6 +136,24 @@ class _HotCounts(Collector):
         yield lateness
 
 
+class _Bounds(Collector):
+    """What a process may grow to, and how much of it is used at this moment."""
+
+    def __init__(self) -> None:
+        self.used: dict[Bound, Callable[[], float]] = {}
+
+    def collect(self) -> Iterator[Metric]:
+        size = GaugeMetricFamily(
+            "pisync_bound", "How much of it there may be in this process.", labels=("bound",)
+        )
+        used = GaugeMetricFamily("pisync_bound_used", "How much of it there is.", labels=("bound",))
+        for bound, ask in self.used.items():
+            size.add_metric((bound.name,), bound.size)
+            used.add_metric((bound.name,), ask())
+        yield size
+        yield used
+
+
 class Metrics:
     """Counts and times what happens in one application, in a registry of its own."""
 
@@ -142,6 +166,8 @@ class Metrics:
 
         self._hot = _HotCounts()
         registry.register(self._hot)
+        self._bounds = _Bounds()
+        registry.register(self._bounds)
         self._pending = Gauge(
             "pisync_syncs_pending", "Pending syncs, in all fleets.", registry=registry
         )
@@ -203,6 +229,10 @@ class Metrics:
     def streams(self, count: Callable[[], int]) -> None:
         """Ask `count` how many event streams are open, whenever somebody wants to know."""
         self._streams.set_function(count)
+
+    def bound(self, bound: Bound, used: Callable[[], float]) -> None:
+        """Ask `used` how much there is of what is bounded, whenever somebody wants to know."""
+        self._bounds.used[bound] = used
 
     def forgot(self, fleets: int) -> None:
         """Count fleets that were deleted after their ttl."""

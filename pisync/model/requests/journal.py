@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from itertools import count, islice
 from typing import Final, NamedTuple
 
+from pisync.model.bounds import JOURNAL_ENTRIES, Budget, Share
+
 MAX_JOURNAL = 100_000
 DEFAULT_JOURNAL: Final = 1_000
 """How many requests a fleet in memory keeps unless it is told otherwise."""
@@ -115,10 +117,11 @@ def _entry_of(kept: JournalEntry | QuickNote) -> JournalEntry:
 class Journal:
     """The newest requests of one fleet, in memory."""
 
-    __slots__ = ("_count", "_entries")
+    __slots__ = ("_count", "_entries", "_share")
 
-    def __init__(self, size: int) -> None:
-        """Keep `size` requests at most."""
+    def __init__(self, size: int, share: Share | None = None) -> None:
+        """Keep `size` requests at most, within the fleet's share of all that are kept."""
+        self._share = Share(Budget(JOURNAL_ENTRIES)) if share is None else share
         self._count = 0
         self._entries: deque[JournalEntry | QuickNote] = deque(maxlen=size)
 
@@ -130,15 +133,36 @@ class Journal:
     def append(self, entry: "JournalEntry | QuickNote") -> None:
         """Keep a request; the oldest goes where there is no room."""
         self._count += 1
-        self._entries.append(entry)
+        entries = self._entries
+        is_full = len(entries) == entries.maxlen
+        entries.append(entry)
+        if not is_full:
+            self._share.change(1)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def newest_at(self) -> int:
+        """Return when the newest request was received; it must have one."""
+        return self._entries[-1][1]
 
     def resize(self, size: int) -> None:
         """Keep so many requests from now on."""
+        before = len(self._entries)
         self._entries = deque(self._entries, maxlen=size)
+        self._share.change(len(self._entries) - before)
+
+    def drop_oldest(self, count: int) -> int:
+        """Forget so many of the oldest requests, or all; return how many."""
+        dropped = min(count, len(self._entries))
+        for _ in range(dropped):
+            self._entries.popleft()
+        self._share.change(-dropped)
+        return dropped
 
     def clear(self) -> None:
         """Forget all requests; the numbers go on."""
-        self._entries.clear()
+        self.drop_oldest(len(self._entries))
 
     def requests(self) -> list[JournaledRequest]:
         """Return all requests, newest first."""

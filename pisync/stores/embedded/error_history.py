@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pisync.model.device import ErrorFilter, ErrorLog, ErrorPage
+from pisync.stores.embedded.bounds.budgets import FleetShares
 
 _MAX_PAGES = 128
 _SLICE = 4096
@@ -14,8 +15,10 @@ _SLICE = 4096
 class ErrorHistory:
     """Error logs with consecutive ids; beyond `most` the oldest go."""
 
-    def __init__(self, first: Sequence[ErrorLog], most: int) -> None:
+    def __init__(self, first: Sequence[ErrorLog], most: int, shares: FleetShares) -> None:
         self._most = most
+        self._share = shares.error_logs
+        self._page_share = shares.error_page_logs
         # By id: the log's fields, and the id of the same device's log before it (0: none). Plain
         # tuples, unlike named ones, cost the garbage collector nothing: 100,000 logs held
         # everything up for 100 ms whenever it looked at them.
@@ -43,17 +46,37 @@ class ErrorHistory:
         self._newest_of[log.device_id] = log.error_id
         self._next_id = log.error_id + 1
         self._version = object()
-        self._pages.clear()
+        if self._pages:
+            self.forget_pages()
         if len(self._logs) > self._most:
-            oldest = _log(self._logs.pop(self._next_id - 1 - self._most))
-            if self._newest_of[oldest.device_id] == oldest.error_id:
-                del self._newest_of[oldest.device_id]
+            self._drop_oldest()
+        else:
+            self._share.change(1)
+
+    def drop_oldest(self, count: int) -> None:
+        """Drop so many of the oldest logs, to make room for those of other fleets."""
+        for _ in range(min(count, len(self._logs))):
+            self._drop_oldest()
+            self._share.change(-1)
+        self._version = object()
+        self.forget_pages()
+
+    def _drop_oldest(self) -> None:
+        oldest = _log(self._logs.pop(self._next_id - len(self._logs)))
+        if self._newest_of[oldest.device_id] == oldest.error_id:
+            del self._newest_of[oldest.device_id]
+
+    def forget_pages(self) -> None:
+        """Forget the pages that are kept."""
+        self._pages.clear()
+        self._page_share.change(-self._page_share.held)
 
     def restore(self, kept: Sequence[ErrorLog], written: int) -> None:
         """Restore the newest of `written` logs that were made since the first data."""
         oldest = self._first + written - len(kept)
         if oldest != self._next_id:
             # There were more in between than are kept, so what came before them has gone, too.
+            self._share.change(-len(self._logs))
             self._logs.clear()
             self._newest_of.clear()
             self._next_id = oldest
@@ -74,8 +97,9 @@ class ErrorHistory:
             page = ErrorPage(found[:limit], len(found) > limit, version if is_present else None)
             if is_present:
                 if len(self._pages) >= _MAX_PAGES:
-                    self._pages.clear()
+                    self.forget_pages()
                 self._pages[criteria, limit] = page
+                self._page_share.change(len(page.error_logs))
         return page
 
     async def _find(self, criteria: ErrorFilter, limit: int) -> list[ErrorLog]:

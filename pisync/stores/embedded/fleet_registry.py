@@ -6,16 +6,22 @@ from itertools import count
 from secrets import token_hex
 
 from pisync.clocks import MachineClocks
+from pisync.model.bounds import Budget
 from pisync.model.clock import Clock
 from pisync.model.device import Device, ErrorLog
 from pisync.model.fleet import FirstData, FleetView
 from pisync.model.plans.profile import Profile
+from pisync.model.requests.journal import Journal
 from pisync.model.sync import Change, FinishedSync, SyncDecision, SyncResult
 from pisync.model.timestamp import SECOND
 from pisync.stores.base import NoSuchFleet, StoreObserver
 from pisync.stores.changes import Due
+from pisync.stores.embedded.bounds.budgets import FleetBudgets, check_room
 from pisync.stores.embedded.fleet_state import FleetState
 from pisync.stores.embedded.transaction import Transaction
+
+_DROPPED_AT_ONCE = 10_000
+"""How many error logs go in one turn of the event loop, at most: some milliseconds."""
 
 
 class FleetRegistry:
@@ -25,7 +31,10 @@ class FleetRegistry:
 
     def __init__(self, clocks: MachineClocks, max_error_logs: int) -> None:
         self.clocks = clocks
-        self.max_error_logs = max_error_logs
+        self.budgets = budgets = FleetBudgets(max_error_logs)
+        budgets.journal_entries.on_overflow = self._shorten_journals
+        budgets.error_logs.on_overflow = self._drop_error_logs
+        budgets.error_page_logs.on_overflow = self._forget_error_pages
         self.fleets: dict[str, FleetState] = {}
         self.waiting: set[FleetState] = set()
         """The fleets that may have pending syncs."""
@@ -38,6 +47,8 @@ class FleetRegistry:
         """Take over fleets that were kept."""
         self.fleets.update((fleet.name, fleet) for fleet in fleets)
         self.waiting.update(self.fleets.values())
+        for fleet in self.fleets.values():
+            fleet.shares.enter()
         self._generations = count(newest_generation + 1)
 
     def fleet(self, name: str) -> FleetState:
@@ -72,14 +83,32 @@ class FleetRegistry:
             wall if made_at is None else made_at,
             profile,
             Clock(wall, self.clocks.monotonic()),
-            self.max_error_logs,
+            self.budgets,
         )
 
     def replace(self, transaction: Transaction, name: str, fleet: FleetState | None) -> None:
-        """Put a fleet, or (None) no fleet, into the place of the one of this name."""
+        """Put a fleet, or (None) no fleet, into the place of the one of this name.
+
+        Raises:
+            BoundReached: All fleets together would hold more than they may.
+        """
         old = transaction.replaced.get(name) or self.fleets.get(name)
+        if fleet is not None:
+            self._check_room(transaction, fleet, old)
         transaction.replaced[name] = fleet
-        transaction.on_commit(lambda: self._tell_replaced(name, old))
+        transaction.on_commit(lambda: self._replaced(name, old, fleet))
+
+    def _check_room(
+        self, transaction: Transaction, fleet: FleetState, old: FleetState | None
+    ) -> None:
+        made = [fleet, *(each for each in transaction.replaced.values() if each is not None)]
+        if old is None:
+            check_room(self.budgets.fleets, len(made))
+        for budget, share_of in (
+            (self.budgets.text_bytes, _text_bytes),
+            (self.budgets.script_steps, _script_steps),
+        ):
+            check_room(budget, sum(map(share_of, made)), share_of(old) if old else 0)
 
     def give_back(self, fleet: FleetState, due: Iterable[Due]) -> None:
         """Put back what was taken from a fleet's queue and could not be finished."""
@@ -132,7 +161,44 @@ class FleetRegistry:
         ]
         self.observer.changed(fleet, changes)
 
-    def _tell_replaced(self, name: str, old: FleetState | None) -> None:
+    def _replaced(self, name: str, old: FleetState | None, new: FleetState | None) -> None:
         if old is not None:
             self.waiting.discard(old)
+            old.shares.leave()
+        if new is not None:
+            new.shares.enter()
         self.observer.replaced(name)
+
+    # Making room
+
+    def _shorten_journals(self) -> None:
+        """Drop the oldest requests of the fleets that have had none for longest."""
+        journals = [fleet.requests.journal for fleet in self.fleets.values()]
+        journals = sorted((each for each in journals if each), key=Journal.newest_at)
+        excess = _excess(self.budgets.journal_entries)
+        for journal in journals:
+            if excess <= 0:
+                break
+            excess -= journal.drop_oldest(excess)
+
+    def _drop_error_logs(self) -> None:
+        """Drop the oldest logs of the fleet that has most of them."""
+        excess = min(_excess(self.budgets.error_logs), _DROPPED_AT_ONCE)
+        max(self.fleets.values(), key=lambda fleet: len(fleet.errors)).errors.drop_oldest(excess)
+
+    def _forget_error_pages(self) -> None:
+        for fleet in self.fleets.values():
+            fleet.errors.forget_pages()
+
+
+def _text_bytes(fleet: FleetState) -> int:
+    return fleet.shares.text_bytes.held
+
+
+def _script_steps(fleet: FleetState) -> int:
+    return fleet.shares.script_steps.held
+
+
+def _excess(budget: Budget) -> int:
+    """Return how much is to go, so that there is room for a while."""
+    return budget.used - budget.bound.size + budget.bound.size // 100

@@ -24,6 +24,8 @@ from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script
 from pisync.stores.base import NoSuchDevice
 from pisync.stores.changes import Due, FleetChanges
+from pisync.stores.embedded.bounds.budgets import FleetBudgets, FleetShares
+from pisync.stores.embedded.bounds.texts import Texts, steps_of_profile
 from pisync.stores.embedded.device_table import DeviceTable
 from pisync.stores.embedded.error_history import ErrorHistory
 from pisync.stores.embedded.requests.state import RequestState
@@ -52,14 +54,18 @@ class FleetState:
         made_at: int,
         profile: Profile,
         clock: Clock,
-        max_error_logs: int,
+        budgets: FleetBudgets,
     ) -> None:
+        self.shares = FleetShares(budgets)
+        self.texts = Texts(self.shares.text_bytes)
+        first = self.texts.of_first_data(first)
+        self._profile_steps = 0
+        self.take_profile(profile)
         self.name = name
         self.generation = generation
         self.first = first
         self.made_at = made_at
         self.started_at = clock.fleet_time
-        self.profile = profile
         self.clock = clock
         self.lifetime: Lifetime | None = None
         """Of a fleet with a ttl."""
@@ -68,12 +74,12 @@ class FleetState:
         self.scripts: dict[int, Script] = {}
         self.devices = DeviceTable(first, made_at)
         logs = first.error_logs if isinstance(first, Listed) else ()
-        self.errors = ErrorHistory(logs, max_error_logs)
+        self.errors = ErrorHistory(logs, budgets.max_error_logs, self.shares)
         # One integer a pending sync, due time and position: 52 bytes where a tuple takes 150. Held
         # syncs have none: a release finishes them at once.
         self._queue: list[int] = []
         self.counts: Counter[Count] = Counter()
-        self.requests = RequestState()
+        self.requests = RequestState(self.shares)
 
     def restore(
         self,
@@ -83,11 +89,13 @@ class FleetState:
         counts: Mapping[Count, int],
     ) -> None:
         """Restore what was kept of the fleet: all that differs from its first data."""
+        texts = self.texts
         for device in devices:
-            self._save(self.position(device.device_id), device)
-        self.scripts.update(scripts)
+            self._save(self.position(device.device_id), texts.of_device(device))
+        for device_id, script in scripts.items():
+            self._set_script(device_id, texts.of_script(script))
         self.counts.update(counts)
-        self.errors.restore(error_logs, self.counts[LOGGED])
+        self.errors.restore(texts.of_error_logs(error_logs), self.counts[LOGGED])
 
     # Reading
 
@@ -190,15 +198,13 @@ class FleetState:
 
     def apply(self, changes: FleetChanges["FleetState"]) -> None:
         """Make changes true."""
-        self.profile = changes.profile
+        if changes.profile is not self.profile:
+            self.take_profile(changes.profile)
         self.clock = changes.clock
         for position, device in changes.devices.items():
             self._save(position, device)
         for device_id, script in changes.scripts.items():
-            if script is None:
-                self.scripts.pop(device_id, None)
-            else:
-                self.scripts[device_id] = script
+            self._set_script(device_id, script)
         for log in changes.error_logs:
             self.errors.append(log)
         self.requests.apply(changes)
@@ -206,7 +212,25 @@ class FleetState:
         for what, count in changes.counts.items():
             self.counts[what] += count
 
+    def take_profile(self, profile: Profile) -> None:
+        """Let attempts that begin from now on follow a profile."""
+        self.profile = profile
+        self.texts.hold_profile(profile)
+        steps = steps_of_profile(profile)
+        self.shares.script_steps.change(steps - self._profile_steps)
+        self._profile_steps = steps
+
+    def _set_script(self, device_id: int, script: Script | None) -> None:
+        old = self.scripts.pop(device_id, None)
+        if script is not None:
+            self.scripts[device_id] = script
+        self.shares.script_steps.change(_steps(script) - _steps(old))
+
     def _save(self, position: int, device: Device) -> None:
         self.devices.save(position, device)
         if device.pending is not None and device.pending.due_at is not None:
             heappush(self._queue, _packed(device.pending.due_at, position))
+
+
+def _steps(script: Script | None) -> int:
+    return 0 if script is None else len(script.steps)

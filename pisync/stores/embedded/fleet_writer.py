@@ -6,6 +6,12 @@ from pisync.model.fleet import DEFAULT_FLEET, FirstData, FleetView, Lifetime, Ne
 from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script
 from pisync.stores.base import DefaultFleetProtected, NoSuchFleet
+from pisync.stores.embedded.bounds.budgets import check_room
+from pisync.stores.embedded.bounds.texts import (
+    steps_of_profile,
+    texts_of_profile,
+    texts_of_script,
+)
 from pisync.stores.embedded.fleet_registry import FleetRegistry
 from pisync.stores.embedded.fleet_state import FleetState
 from pisync.stores.embedded.transaction import Transaction
@@ -59,7 +65,8 @@ class EmbeddedFleetWriter:
             if transaction.fleet(name) is not old:
                 return False
             changes = transaction.changes_of(old)
-            new.profile = changes.profile
+            if changes.profile is not new.profile:
+                new.take_profile(changes.profile)
             new.requests.take_settings(old.requests, changes)
             self._registry.replace(transaction, name, new)
             lifetime = transaction.lifetime_of(old)
@@ -86,7 +93,13 @@ class EmbeddedFleetWriter:
     ) -> FleetView:
         def mutation(transaction: Transaction) -> FleetState:
             changes = transaction.changes_of(transaction.fleet(name))
-            changes.profile = change(changes.profile)
+            profile = change(changes.profile)
+            if profile is not changes.profile:
+                budgets, texts = self._registry.budgets, changes.fleet.texts
+                held = steps_of_profile(changes.profile)
+                check_room(budgets.script_steps, steps_of_profile(profile), held)
+                texts.check_room(budgets.text_bytes, texts_of_profile(profile))
+            changes.profile = profile
             if ttl is not None:
                 transaction.lifetimes[changes.fleet] = self._lifetime(ttl.seconds)
             if journal is not None:
@@ -99,9 +112,29 @@ class EmbeddedFleetWriter:
         def mutation(transaction: Transaction) -> None:
             chosen = transaction.fleet(fleet)
             chosen.position(device_id)
-            transaction.changes_of(chosen).scripts[device_id] = script
+            changes = transaction.changes_of(chosen)
+            changes.scripts[device_id] = (
+                None if script is None else self._bounded(script, transaction, chosen)
+            )
 
         await self._writer.write(mutation)
+
+    def _bounded(self, script: Script, transaction: Transaction, fleet: FleetState) -> Script:
+        """Return a script whose texts are those of its fleet.
+
+        Raises:
+            BoundReached: All fleets together would have too many steps or texts.
+        """
+        budgets = self._registry.budgets
+        scripts = [
+            each.steps
+            for changes in transaction.changes.values()
+            for each in changes.scripts.values()
+            if each is not None
+        ]
+        check_room(budgets.script_steps, len(script.steps) + sum(map(len, scripts)))
+        fleet.texts.check_room(budgets.text_bytes, texts_of_script(script))
+        return fleet.texts.of_script(script)
 
     def _lifetime(self, ttl: int | None) -> Lifetime | None:
         return None if ttl is None else Lifetime(ttl, self._registry.clocks.monotonic())

@@ -39,6 +39,7 @@ class EmbeddedStore:
         self._first_fleets = first_fleets(first, profile, definitions)
         self._writer = writer or ImmediateWriter()
         self._registry = FleetRegistry(clocks, max_error_logs)
+        self.budgets = tuple(self._registry.budgets)
         self.queries = EmbeddedQueries(self._registry)
         self.fleets = EmbeddedFleetWriter(self._registry, self._writer)
         self.lifetimes = EmbeddedLifetimes(self._registry, self._writer)

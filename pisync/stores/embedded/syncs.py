@@ -174,7 +174,11 @@ class EmbeddedFinisher:
             chosen = transaction.fleet(fleet)
             changes = transaction.changes_of(chosen)
             now = changes.clock.now(self._now())
-            finished = changes.release(chosen.position(device_id), outcome, now)
+            position = chosen.position(device_id)
+            chosen.texts.check_room(self._registry.budgets.text_bytes, [outcome.error_message])
+            known = chosen.texts.known(outcome)
+            finished = changes.release(position, known, now)
+            chosen.texts.shared(known.error_message)
             self._on_commit_tell(transaction, chosen, [finished])
             return finished.device
 

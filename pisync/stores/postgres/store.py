@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable
 from contextlib import AsyncExitStack, suppress
 
+from pisync.model.bounds import Budget
 from pisync.model.fleet import FirstData, FleetDefinition
 from pisync.model.plans.profile import Profile
 from pisync.stores.base import CannotOpen, StoreObserver
@@ -27,6 +28,9 @@ from pisync.stores.postgres.requests.store import PostgresRequests
 
 class PostgresStore:
     """A `Store` that any number of processes may open on the same database at a time."""
+
+    budgets: Iterable[Budget] = ()
+    """None: the database has what fleets hold."""
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ from pisync.model.parsing.errors import InvalidValue
 from pisync.stores.base import (
     AccountChanged,
     AdminProtected,
+    BoundReached,
     ClockNotManual,
     DefaultFleetProtected,
     FleetReplaced,
@@ -147,8 +148,8 @@ def of_store_error(error: StoreError) -> Problem:
     """Return the answer to a call that a store refuses."""
     status = STATUSES[type(error)]
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        return unavailable(error.message)
-    return Problem(status, error.message)
+        return unavailable(str(error))
+    return Problem(status, str(error))
 
 
 STATUSES: Mapping[type[StoreError], HTTPStatus] = {
@@ -162,6 +163,7 @@ STATUSES: Mapping[type[StoreError], HTTPStatus] = {
     AdminProtected: HTTPStatus.CONFLICT,
     AccountChanged: HTTPStatus.CONFLICT,
     PastTheLastYear: HTTPStatus.UNPROCESSABLE_ENTITY,
+    BoundReached: HTTPStatus.UNPROCESSABLE_ENTITY,
     StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """The status of each error that a store may raise."""

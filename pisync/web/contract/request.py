@@ -3,7 +3,7 @@
 import asyncio
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -13,7 +13,8 @@ import orjson
 from aiohttp import hdrs, web
 from marshmallow import Schema
 
-from pisync.keys import FLEET
+from pisync.concurrency.reception import Reception
+from pisync.keys import BODIES, FLEET
 from pisync.model.parsing.errors import InvalidValue, load
 from pisync.model.parsing.fields import QueryList
 from pisync.web.contract.compression import Corrupt, TooLong, decompressed
@@ -35,6 +36,7 @@ BODY_SECONDS = 30.0
 PARSED_AT_ONCE = 1024
 """Bytes of a body that are parsed at once; to parse a larger one, a thread is worth its cost."""
 NOT_JSON = "The body is not JSON."
+TOO_MANY_BODIES = "Too many bodies are under way. Try again."
 CORRUPT = "The body is incomplete or corrupt."
 IGNORED = "_"
 """The query parameter that libraries add so that no cache answers."""
@@ -68,36 +70,47 @@ async def read_body(
 
     Raises:
         Problem: 408 too slow, 413 too large, 415 not `application/json`, or compressed in another
-            way than by gzip or deflate; whatever `parse` raises.
+            way than by gzip or deflate, 503 too many bodies under way; whatever `parse` raises.
     """
     # JSON is UTF-8: a `charset` beside the type changes nothing.
     if request.content_type != "application/json":
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "The body must be application/json.")
     decompress = _decompressor(request, limit)
-    received = await _read(request, limit)
-    if len(received) <= PARSED_AT_ONCE and decompress is bytes:
-        return parse(received)
-    # Other requests should not wait for it.
-    return await asyncio.to_thread(_parse, received, decompress, parse)
+    deadline = asyncio.timeout(None)
+    with request.app[BODIES].receive(lambda: deadline.reschedule(0)) as reception:
+        received = await _read(request, limit, deadline, reception)
+        if len(received) <= PARSED_AT_ONCE and decompress is bytes:
+            return parse(received)
+        # Other requests should not wait for it.
+        return await asyncio.to_thread(_parse, received, decompress, parse)
 
 
 def _parse(received: bytes, decompress: Callable[[bytes], bytes], parse: Callable[[bytes], T]) -> T:
     return parse(decompress(received))
 
 
-async def _read(request: web.Request, limit: int) -> bytes:
+async def _read(
+    request: web.Request, limit: int, deadline: asyncio.Timeout, reception: Reception
+) -> bytes:
     if (request.content_length or 0) > limit:
         raise too_large(limit)
     await send_continue(request)
     body = bytearray()
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with deadline:
+            deadline.reschedule(asyncio.get_running_loop().time() + BODY_SECONDS)
             # By chunks: it may have no Content-Length.
             while chunk := await request.content.readany():
                 body += chunk
                 if len(body) > limit:
                     raise too_large(limit)
+                reception.add(len(chunk))
+            reception.complete()
     except TimeoutError:
+        if reception.gave_way:
+            raise _at_the_end(
+                HTTPStatus.SERVICE_UNAVAILABLE, TOO_MANY_BODIES, {hdrs.RETRY_AFTER: "1"}
+            ) from None
         raise _at_the_end(HTTPStatus.REQUEST_TIMEOUT, "The body took too long to arrive.") from None
     except (web.RequestPayloadError, ValueError):
         raise _at_the_end(HTTPStatus.BAD_REQUEST, CORRUPT) from None
@@ -140,9 +153,9 @@ def too_large(limit: int) -> Problem:
     )
 
 
-def _at_the_end(status: int, message: str) -> Problem:
+def _at_the_end(status: int, message: str, headers: Mapping[str, str] | None = None) -> Problem:
     """Return an answer that closes the connection, since the rest of a body is still on it."""
-    return Problem(status, message, headers={"Connection": "close"})
+    return Problem(status, message, headers={**(headers or {}), hdrs.CONNECTION: "close"})
 
 
 def parse_json(schema: Schema, text: bytes) -> Any:

@@ -9,7 +9,8 @@ import orjson
 from aiohttp import hdrs, web
 
 from pisync.concurrency.shared import Shared
-from pisync.keys import DRAINING, METRICS, SIMULATOR, STORE
+from pisync.keys import DRAINING, METRICS, SETTINGS, SIMULATOR, STORE
+from pisync.model.bounds import DEVICES, Budget
 from pisync.stores.base import StoreUnavailable
 from pisync.telemetry.metrics import (
     Format,
@@ -63,6 +64,8 @@ async def metrics(request: web.Request) -> web.Response:
 
 def add_probes(app: web.Application) -> None:
     """Share between all who ask what these calls ask of the store."""
+    devices = Budget(DEVICES._replace(size=app[SETTINGS].max_devices))
+    app[METRICS].bound(devices.bound, devices.in_use)
 
     async def ping() -> None:
         await app[STORE].ping()
@@ -72,6 +75,7 @@ def add_probes(app: web.Application) -> None:
             counted = app[METRICS]
             with suppress(StoreUnavailable):
                 counted.pending(await app[SIMULATOR].queries.pending())
+                devices.used = await app[SIMULATOR].queries.device_count(without="")
             return counted.render(form)
 
         return render

@@ -6,10 +6,8 @@ from typing import NamedTuple
 
 from aiohttp import web
 
+from pisync.model.bounds import RENDERED_PAGES
 from pisync.web.contract.rendering import Rendered
-
-MAX_PAGES = 128
-"""Pages that are kept; with a thousand devices each, they take 20 MB."""
 
 
 class _Page(NamedTuple):
@@ -22,6 +20,9 @@ class PageCache:
 
     def __init__(self) -> None:
         self._pages: OrderedDict[Hashable, _Page] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._pages)
 
     def version(self, query: Hashable) -> Hashable:
         """Return the version of the page that is kept, or None if none is."""
@@ -42,7 +43,7 @@ class PageCache:
             return
         self._pages[query] = _Page(version, rendered)
         self._pages.move_to_end(query)
-        if len(self._pages) > MAX_PAGES:
+        if len(self._pages) > RENDERED_PAGES.size:
             self._pages.popitem(last=False)
 
 

@@ -23,8 +23,9 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from aiohttp import HttpVersion11, hdrs, web
 
-from pisync.keys import DRAINING, IDLE_FLEETS, RequestHandler
+from pisync.keys import DRAINING, IDLE_FLEETS, METRICS, RequestHandler
 from pisync.model.account import DEVICES
+from pisync.model.bounds import HEAD_BYTES
 from pisync.model.fleet import DEFAULT_FLEET, FLEET_NAME
 from pisync.model.requests.call import DEVICE, SYNC
 from pisync.web.contract.headers import FLEET_HEADER
@@ -51,7 +52,7 @@ from pisync.web.transport.raw_response import WRITTEN, WRITTEN_LAST, write
 
 SCOPE: Final = DEVICES
 """What a token must have for each of these calls."""
-MAX_BYTES: Final = 8 * 1024 * 1024
+MAX_BYTES: Final = HEAD_BYTES.size // 2
 """Bytes of header lines that are remembered, and as many of request lines."""
 _OVERHEAD: Final = 512
 """Bytes that each takes besides, about."""
@@ -131,14 +132,15 @@ class _Remembered(OrderedDict[bytes, _Value]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._size = 0
+        self.size = 0
+        """Bytes that they take, about."""
 
     def keep(self, key: bytes, value: _Value) -> None:
         if key not in self:
             self[key] = value
-            self._size += len(key) + _OVERHEAD
-        while self._size > MAX_BYTES:
-            self._size -= len(self.popitem(last=False)[0]) + _OVERHEAD
+            self.size += len(key) + _OVERHEAD
+        while self.size > MAX_BYTES:
+            self.size -= len(self.popitem(last=False)[0]) + _OVERHEAD
 
 
 class FastPath:
@@ -160,6 +162,7 @@ class FastPath:
         self._seen: set[int] = set()
         """Hashes of header lines that came once: what comes again is worth its place."""
         self._named = app[IDLE_FLEETS].named
+        app[METRICS].bound(HEAD_BYTES, lambda: self._heads.size + self._lines.size)
 
     # In front of aiohttp
 

@@ -6,6 +6,7 @@ from typing import ClassVar
 from aiohttp import web
 
 from pisync.keys import DRAINING, METRICS
+from pisync.model.bounds import CONNECTIONS
 from pisync.web.pipeline.allowed_hosts import ALLOWED_HOSTS
 from pisync.web.pipeline.cors import CORS
 from pisync.web.pipeline.middleware import REQUEST_OBSERVER
@@ -62,6 +63,9 @@ class Server(aiohttp_internals.Server):
         self.observer = app[REQUEST_OBSERVER]
         self.cors = app.get(CORS)
         self.max_connections = connections_possible(limits.connections)
+        self.metrics.bound(
+            CONNECTIONS._replace(size=self.max_connections), lambda: len(self.connections)
+        )
         self.admission = AdmissionControl(limits.requests)
         self.timeouts = timeouts
         self._force = force

@@ -1,8 +1,10 @@
 """Error logs in memory: a search that finds little lets others have their turn."""
 
 import asyncio
+from collections.abc import Sequence
 
 from pisync.model.device import ErrorFilter, ErrorLog
+from pisync.stores.embedded.bounds.budgets import FleetBudgets, FleetShares
 from pisync.stores.embedded.error_history import ErrorHistory
 
 KEPT = 100_000
@@ -12,8 +14,12 @@ def log(error_id: int) -> ErrorLog:
     return ErrorLog(error_id, 1, error_id, 400, "Storage Full", error_id)
 
 
+def history_of(logs: Sequence[ErrorLog], most: int) -> ErrorHistory:
+    return ErrorHistory(logs, most, FleetShares(FleetBudgets(most)))
+
+
 async def test_a_search_that_finds_nothing_lets_others_have_their_turn() -> None:
-    history = ErrorHistory([log(error_id) for error_id in range(1, KEPT + 1)], KEPT)
+    history = history_of([log(error_id) for error_id in range(1, KEPT + 1)], KEPT)
     search = asyncio.ensure_future(history.page(ErrorFilter(statuses=frozenset((500,))), 10))
     turns = 0
     while not search.done():
@@ -26,7 +32,7 @@ async def test_a_search_that_finds_nothing_lets_others_have_their_turn() -> None
 
 
 async def test_what_goes_during_a_search_is_not_found_and_what_comes_is_too_new() -> None:
-    history = ErrorHistory([log(error_id) for error_id in range(1, KEPT + 1)], KEPT)
+    history = history_of([log(error_id) for error_id in range(1, KEPT + 1)], KEPT)
     for which in (ErrorFilter(since=0), ErrorFilter(device_id=1)):
         search = asyncio.ensure_future(history.page(which, 2 * KEPT))
         await asyncio.sleep(0)

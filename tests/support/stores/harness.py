@@ -18,6 +18,7 @@ from pisync.stores.base import (
     Store,
     StoreObserver,
 )
+from pisync.stores.embedded.bounds.budgets import FleetBudgets
 from pisync.stores.embedded.sqlite.file import SqliteFile
 from pisync.stores.embedded.sqlite.group_commit import GroupCommitWriter
 from pisync.stores.embedded.store import EmbeddedStore
@@ -128,7 +129,7 @@ def _empty_database() -> bytes:
     """Return a database that has its tables: to make them takes longer than most tests."""
     with TemporaryDirectory() as directory:
         path = Path(directory) / "empty.db"
-        SqliteFile(path, ManualTime(), 1).close()
+        SqliteFile(path, ManualTime(), FleetBudgets(1)).close()
         return path.read_bytes()
 
 

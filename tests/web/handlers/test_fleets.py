@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from yarl import URL
 
+from pisync import keys
 from tests.conftest import Answer, Api, MakeApi
 from tests.support.documented import DOCUMENT
 from tests.support.fleet_lab import (
@@ -800,6 +801,23 @@ async def test_a_clock_that_waits_for_a_move_is_set_on_the_fleet_that_a_reset_le
 
 
 # The limit of all devices
+
+
+async def test_what_all_fleets_together_may_hold_is_422_beyond_it(
+    lab: FleetLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert lab.api.client.app is not None
+    budgets = {each.bound.name: each for each in lab.api.client.app[keys.STORE].budgets}
+    steps = budgets["script_steps"]
+    monkeypatch.setattr(steps, "bound", steps.bound._replace(size=2))
+    step = {"sync_status_code": 500, "error_message": "Connection Timeout"}
+    await lab.script(1, step, step)
+    path = "/admin/fleets/lab/devices/2/script"
+    answer = (await lab.api.on(None).put(path, [step])).assert_problem(422)
+    assert answer.json == {
+        "message": "All fleets together may have at most 2 steps of scripts, and outcomes and"
+        " phases of profiles beyond ten each."
+    }
 
 
 async def test_devices_of_all_fleets_together_are_limited(make_api: MakeApi) -> None:

@@ -9,6 +9,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pisync import keys
 from pisync.concurrency.shared import PER_WINDOW, WINDOW_SECONDS
+from pisync.model import bounds
+from pisync.model.bounds import Bound
 from pisync.stores.base import StoreUnavailable
 from pisync.telemetry.metrics import Metrics
 from tests.conftest import Api
@@ -183,3 +185,18 @@ async def test_many_who_ask_at_once_cost_little_more_than_one(
     answers = await asyncio.gather(*(api.get(path) for _ in range(100)))
     assert {answer.status for answer in answers} == {200}
     assert asked <= PER_WINDOW * (1 + (monotonic() - began) // WINDOW_SECONDS)
+
+
+async def test_metrics_have_every_bound_and_how_much_is_used(admin: Api) -> None:
+    await admin.put("/admin/fleets/lab", {"devices": 5})
+    found = values((await admin.get("/metrics")).body)
+    named = {bound.name: bound.size for bound in vars(bounds).values() if isinstance(bound, Bound)}
+    # As many connections as there may be open files, and no heads where there is no fast path.
+    assert found["pisync_bound{bound=connections}"] <= named.pop("connections")
+    del named["head_bytes"]
+    for name, size in named.items():
+        assert found[f"pisync_bound{{bound={name}}}"] == size
+        assert 0 <= found[f"pisync_bound_used{{bound={name}}}"] <= size
+    assert found["pisync_bound_used{bound=connections}"] >= 1
+    assert found["pisync_bound_used{bound=devices}"] == 15
+    assert found["pisync_bound_used{bound=fleets}"] == 2

@@ -9,13 +9,16 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, contextmanager
+from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
+from pisync import keys
 from pisync.app import create_app
+from pisync.concurrency.reception import ReceptionRoom
 from pisync.web.contract import request
 from tests.conftest import SETTINGS, Api
 from tests.support.raw_connection import (
@@ -24,6 +27,7 @@ from tests.support.raw_connection import (
     raw_connection,
     serving,
 )
+from tests.support.waiting import eventually
 from tools.ports import free_port
 
 IDLE = 10_000
@@ -144,6 +148,34 @@ async def test_a_dripping_body_is_cut_off(
         dripping.cancel()
         answer.assert_problem(408)
         assert answer.headers["Connection"] == "close"
+
+
+def is_used(room: ReceptionRoom, size: int) -> bool:
+    return room.used == size
+
+
+async def test_of_too_many_bodies_the_one_that_has_stalled_for_longest_is_given_up() -> None:
+    app = create_app(SETTINGS)
+    app[keys.BODIES] = room = ReceptionRoom(100_000)
+    begun = LOGIN + b"Content-Length: 60000\r\n\r\n" + b" " * 40_000
+    async with serving(app) as server, AsyncExitStack() as stack:
+        connections = []
+        for expected in (40_000, 80_000, 80_000):
+            connections.append(await stack.enter_async_context(raw_connection(server.port)))
+            await connections[-1].send(begun)
+            await eventually(partial(is_used, room, expected))
+        answer = await connections[0].answer()
+        answer.assert_problem(503)
+        assert answer.headers["Connection"] == "close"
+        assert int(answer.headers["Retry-After"]) >= 1
+        await connections[1].send(b" " * 19_998 + b"{}")
+        assert (await connections[1].answer()).status == 422
+        assert room.used == 40_000
+    assert room.used == 0
+
+
+def test_bodies_under_way_take_128_mib_at_most() -> None:
+    assert create_app(SETTINGS)[keys.BODIES].size == 128 * MIB
 
 
 def test_a_body_may_take_30_s() -> None:

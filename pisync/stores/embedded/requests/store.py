@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 
+from pisync.model.bounds import Budget
 from pisync.model.fleet import FAULTS, Count
 from pisync.model.requests.fault import MAX_REQUEST_COUNTERS, FaultRule
 from pisync.model.requests.fault_draw import CallOfUser, MetFault, draw_fault
 from pisync.model.requests.journal import Journal, JournalEntry, JournalPage, RequestFilter
 from pisync.stores.changes import FleetChanges
+from pisync.stores.embedded.bounds.budgets import check_room
 from pisync.stores.embedded.fleet_registry import FleetRegistry
 from pisync.stores.embedded.fleet_state import FleetState
+from pisync.stores.embedded.requests.state import size_of
 from pisync.stores.embedded.transaction import Transaction
 from pisync.stores.embedded.writers import Writer
 
@@ -32,7 +35,10 @@ class EmbeddedRequests:
 
     async def set_faults(self, fleet: str, rules: tuple[FaultRule, ...]) -> None:
         def mutation(transaction: Transaction) -> None:
-            changes = transaction.changes_of(transaction.fleet(fleet))
+            chosen = transaction.fleet(fleet)
+            held = chosen.shares.fault_counters.held
+            check_room(self._registry.budgets.fault_counters, size_of(rules), held)
+            changes = transaction.changes_of(chosen)
             changes.fault_rules = rules
             changes.request_counts.clear()
 
@@ -44,7 +50,8 @@ class EmbeddedRequests:
 
     async def meet_fault(self, fleet: str, call: CallOfUser) -> MetFault | None:
         def mutation(transaction: Transaction) -> MetFault | None:
-            return _meet_fault(transaction.changes_of(transaction.fleet(fleet)), call)
+            changes = transaction.changes_of(transaction.fleet(fleet))
+            return _meet_fault(changes, call, self._registry.budgets.fault_counters)
 
         return await self._writer.write(mutation)
 
@@ -60,7 +67,9 @@ class EmbeddedRequests:
         self._registry.fleet(fleet).requests.journal.clear()
 
 
-def _meet_fault(changes: FleetChanges[FleetState], call: CallOfUser) -> MetFault | None:
+def _meet_fault(
+    changes: FleetChanges[FleetState], call: CallOfUser, budget: Budget
+) -> MetFault | None:
     is_new = changes.fault_rules is not None
     rules = changes.fleet.requests.rules if changes.fault_rules is None else changes.fault_rules
     if not any(rule.is_about(call.call, call.device_id) for rule in rules):
@@ -69,7 +78,8 @@ def _meet_fault(changes: FleetChanges[FleetState], call: CallOfUser) -> MetFault
     counts, counter = changes.request_counts, call.counter
     earlier = counts.get(counter, kept.get(counter))
     if earlier is None:
-        if len(kept) + len(counts) >= MAX_REQUEST_COUNTERS:
+        known = len(kept) + len(counts)
+        if known >= MAX_REQUEST_COUNTERS or not budget.has_room(1 + len(counts)):
             return None
         earlier = 0
     counts[counter] = earlier + 1

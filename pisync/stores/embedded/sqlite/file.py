@@ -27,8 +27,8 @@ from pisync.stores.base import (
     StoreUnavailable,
 )
 from pisync.stores.changes import FleetChanges
+from pisync.stores.embedded.bounds.budgets import FleetBudgets
 from pisync.stores.embedded.fleet_state import FleetState
-from pisync.stores.embedded.requests.state import RequestState
 from pisync.stores.embedded.sqlite.opening import OpenFile
 from pisync.stores.embedded.transaction import Transaction
 from pisync.stores.embedded.writers import Contents
@@ -81,14 +81,22 @@ Statement = tuple[str, list[tuple[Any, ...]]]
 class SqliteFile:
     """An SQLite file, open in this process alone. Not to be used by two threads at a time."""
 
-    def __init__(self, path: Path, clocks: MachineClocks, max_error_logs: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        clocks: MachineClocks,
+        budgets: FleetBudgets,
+    ) -> None:
         """Open the file, make it if there is none, and bring its schema up to date.
+
+        What is kept counts in `budgets`, once its fleets have entered them.
 
         Raises:
             CannotOpen: It can't be used.
         """
         self._clocks = clocks
-        self._max_error_logs = max_error_logs
+        self._max_error_logs = budgets.max_error_logs
+        self._budgets = budgets
         self._open = OpenFile(path)
         self._file = self._open.connection
         self._ended = self._ended_generations()
@@ -315,7 +323,7 @@ class SqliteFile:
             made_at,
             codec.read_profile(profile),
             Clock(fleet_time, monotonic - slept, speed),
-            self._max_error_logs,
+            self._budgets,
         )
         # Of a fleet that 0.1.0 has made, nobody has written down when it was reset.
         fleet.started_at = made_at if started_at is None else started_at
@@ -350,9 +358,8 @@ def _settings_row(
     fleet: FleetState, changes: FleetChanges[FleetState] | None = None
 ) -> tuple[Any, ...]:
     """Return the row of a fleet's settings for requests, as changes leave them."""
-    settings = RequestState()
-    settings.take_settings(fleet.requests, changes or FleetChanges(fleet))
-    return fleet.generation, settings.journal.size, write_rules(settings.rules), 0, 0, 0
+    rules, journal = fleet.requests.settings_after(changes or FleetChanges(fleet))
+    return fleet.generation, journal, write_rules(rules), 0, 0, 0
 
 
 def _statements_of_requests(changes: FleetChanges[FleetState]) -> Iterator[Statement]:

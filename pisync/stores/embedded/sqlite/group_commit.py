@@ -43,7 +43,7 @@ class GroupCommitWriter:
         self._registry = registry
         try:
             self._file = await self._in_thread(
-                lambda: SqliteFile(self._path, registry.clocks, registry.max_error_logs)
+                lambda: SqliteFile(self._path, registry.clocks, registry.budgets)
             )
         except CannotOpen:
             self._thread.shutdown()

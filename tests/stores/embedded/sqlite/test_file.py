@@ -30,6 +30,7 @@ from pisync.stores.base import (
     CannotOpen,
     StoreUnavailable,
 )
+from pisync.stores.embedded.bounds.budgets import FleetBudgets
 from pisync.stores.embedded.sqlite.file import SqliteFile
 from pisync.stores.embedded.sqlite.group_commit import GroupCommitWriter
 from pisync.stores.embedded.sqlite.opening import APPLICATION_ID
@@ -162,7 +163,7 @@ class TestFailedTransaction:
 
 class TestWriting:
     def test_goes_on_after_a_transaction_that_no_file_can_hold(self, tmp_path: Path) -> None:
-        file = SqliteFile(tmp_path / "pisync.db", ManualTime(), 1)
+        file = SqliteFile(tmp_path / "pisync.db", ManualTime(), FleetBudgets(1))
         for tokens_since in (2**63, 5):
             transaction = Transaction({})
             transaction.revocations["alice"] = TokenRevocation("alice", tokens_since=tokens_since)
@@ -188,7 +189,7 @@ class TestWriting:
                 return super().execute(sql, *args)
 
         monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Failing))
-        file = SqliteFile(tmp_path / "pisync.db", ManualTime(), 1)
+        file = SqliteFile(tmp_path / "pisync.db", ManualTime(), FleetBudgets(1))
         transaction = Transaction({})
         transaction.revocations["alice"] = TokenRevocation("alice", tokens_since=5)
         monkeypatch.setattr(Failing, "refused", ("COMMIT", "ROLLBACK"))
@@ -346,7 +347,7 @@ class TestFile:
         )
         assert killed.returncode == -signal.SIGKILL
         assert path.exists()
-        SqliteFile(path, ManualTime(), 1).close()
+        SqliteFile(path, ManualTime(), FleetBudgets(1)).close()
 
     @pytest.mark.parametrize(
         ("sql", "reason"),
@@ -480,6 +481,7 @@ _KILLED_BEFORE_A_TABLE = f"""
 import os, sys
 from pathlib import Path
 from alembic import op
+from pisync.stores.embedded.bounds.budgets import FleetBudgets
 from pisync.stores.embedded.sqlite.file import SqliteFile
 from tests.conftest import ManualTime
 
@@ -492,5 +494,5 @@ def create(name, *columns):
     return create_table(name, *columns)
 
 op.create_table = create
-SqliteFile(Path(path), ManualTime(), 1)
+SqliteFile(Path(path), ManualTime(), FleetBudgets(1))
 """
