@@ -4,13 +4,14 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import IO
 
@@ -27,7 +28,7 @@ START_SECONDS = 30.0
 class Server:
     """A server to measure. `is_canned`: it gives recorded answers, whoever asks.
 
-    `checkout` is the folder whose code it runs.
+    `checkout` is the folder whose code it runs. `context` is how clients speak TLS with it.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Server:
     environment: Mapping[str, str] = field(default_factory=dict)
     is_canned: bool = False
     checkout: Path = ROOT
+    context: ssl.SSLContext | None = None
 
 
 def pisync(name: str = "PiSync", **variables: str) -> Server:
@@ -89,7 +91,14 @@ class Running:
 
     def connect(self) -> HTTPConnection:
         """Return a connection to it."""
+        if self.server.context:
+            return HTTPSConnection("127.0.0.1", self.port, timeout=10, context=self.server.context)
         return HTTPConnection("127.0.0.1", self.port, timeout=10)
+
+    def socket(self) -> socket.socket:
+        """Return a connection to it, as a socket."""
+        plain = socket.create_connection(("127.0.0.1", self.port), timeout=60)
+        return self.server.context.wrap_socket(plain) if self.server.context else plain
 
     def call(self, method: str, target: str, body: bytes | None = None) -> tuple[int, bytes]:
         """Make one call; return status and body."""

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from bench import machine
 from bench.checks import Wrong
 from bench.figures import Figures, at_most
-from bench.servers import PISYNC, Running, running
+from bench.servers import PISYNC, Running, Server, running
 
 COUNT = 10_000
 AT_THE_END = 100
@@ -22,12 +22,7 @@ _MEGABYTE = 1_000_000
 def measure(*, quick: bool) -> Figures:
     """Open them, wait, sync one device, and see the event arrive on each."""
     count = COUNT // 10 if quick else COUNT
-    _need_files(count + _SPARE_FILES)
-    with running(PISYNC, 10) as server:
-        before = server.resident()
-        with _streams(server, count) as streams:
-            memory = server.resident() - before
-            arrived = _event_on_all(server, streams)
+    memory, arrived = idle_streams(PISYNC, count)
     with running(PISYNC, 10) as server, _streams(server, AT_THE_END):
         end = _seconds_to_end(server)
     return Figures(
@@ -39,6 +34,15 @@ def measure(*, quick: bool) -> Figures:
             at_most(f"SIGTERM to exit, {AT_THE_END} streams open", end, 8, "s"),
         ],
     )
+
+
+def idle_streams(server: Server, count: int) -> tuple[int, float]:
+    """Return the bytes that so many take, and the seconds until an event has come on each."""
+    _need_files(count + _SPARE_FILES)
+    with running(server, 10) as started:
+        before = started.resident()
+        with _streams(started, count) as streams:
+            return started.resident() - before, _event_on_all(started, streams)
 
 
 def _need_files(count: int) -> None:
@@ -60,7 +64,7 @@ def _streams(server: Running, count: int) -> Iterator[list[socket.socket]]:
     with ExitStack() as stack:
         streams = []
         for _ in range(count):
-            stream = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            stream = stack.enter_context(server.socket())
             stream.settimeout(_PATIENCE)
             stream.sendall(request)
             streams.append(stream)

@@ -1,42 +1,51 @@
-"""HTTPS: handshakes a second, and requests beside a bare aiohttp handler over TLS."""
+"""HTTPS: handshakes a second, requests beside a bare aiohttp handler over TLS, idle streams."""
 
-import os
 import re
-import socket
+import ssl
 import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
-from bench.figures import Figure, Figures, at_least
-from bench.servers import SECRET, token
+from bench import machine
+from bench.figures import Figure, Figures, at_least, at_most
+from bench.limits import streams
+from bench.servers import Running, Server, pisync, running, token
 
-PISYNC = ("-m", "pisync", "serve")
-BARE = ("-m", "bench.peers.tls_limit")
+_MEGABYTE = 1_000_000
 
 
 def measure(*, quick: bool) -> Figures:
     """Ask both in turn: with a handshake for each connection, and with requests on few."""
     seconds, rounds = (1, 3) if quick else (3, 7)
+    count = streams.COUNT // 10 if quick else streams.COUNT
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        variables = _certificate(Path(folder))
-        ports = [stack.enter_context(_running(command, variables)) for command in (PISYNC, BARE)]
-        handshakes = [_handshakes(ports[0], seconds) for _ in range(rounds)]
-        pairs = [[_requests(port, seconds) for port in ports] for _ in range(rounds)]
+        ours, bare = _servers(_certificate(Path(folder)))
+        started = [stack.enter_context(running(server, 10)) for server in (ours, bare)]
+        handshakes = []
+        pairs = []
+        for _ in range(rounds):
+            with started[0].alone():
+                handshakes.append(_handshakes(started[0], seconds))
+            pairs.append([_requests(each, seconds) for each in started])
+        for each in started:
+            each.process.kill()
+        memory, arrived = streams.idle_streams(ours, count)
     return Figures(
         "HTTPS",
         [
-            Figure("handshakes a second, client on the same machine", f"{median(handshakes):,.0f}"),
-            Figure("GET /devices/{id} a second", f"{median(ours for ours, _ in pairs):,.0f}"),
+            Figure("handshakes a second", f"{median(handshakes):,.0f}"),
+            Figure("GET /devices/{id} a second", f"{median(pair[0] for pair in pairs):,.0f}"),
             at_least(
                 "GET /devices/{id}, beside a bare aiohttp handler over TLS",
-                median(ours / bare for ours, bare in pairs),
+                median(pair[0] / pair[1] for pair in pairs),
                 0.7,
             ),
+            at_most(f"memory of {count:,} idle streams", memory / _MEGABYTE, 0.1 * count, "MB", 0),
+            at_most("memory of a stream", memory / count / 1000, 100, "kB"),
+            at_most(f"an event, until all {count:,} have it", arrived, count / 1000, "s", 2),
         ],
     )
 
@@ -55,55 +64,39 @@ def _certificate(folder: Path) -> dict[str, str]:
     return {"PISYNC_TLS_CERT": str(certificate), "PISYNC_TLS_KEY": str(key)}
 
 
-@contextmanager
-def _running(command: tuple[str, ...], variables: dict[str, str]) -> Iterator[int]:
-    """Run a server; return its port once it accepts connections."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    with subprocess.Popen(
-        [sys.executable, *command],
-        env=os.environ | variables | {"PISYNC_PORT": str(port), "PISYNC_JWT_SECRET": SECRET},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        try:
-            end = time.monotonic() + 30
-            while time.monotonic() < end:
-                with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                    break
-                time.sleep(0.05)
-            yield port
-        finally:
-            process.kill()
+def _servers(files: Mapping[str, str]) -> tuple[Server, Server]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    bare = Server(
+        "bare aiohttp over TLS",
+        (machine.python(), "-m", "bench.peers.tls_limit"),
+        files,
+        is_canned=True,
+        context=context,
+    )
+    return Server("PiSync over TLS", pisync().command, files, context=context), bare
 
 
-def _handshakes(port: int, seconds: int) -> float:
-    said = subprocess.run(
-        ["openssl", "s_time", "-connect", f"127.0.0.1:{port}", "-new", "-time", str(seconds)],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    (count, real) = re.findall(r"(\d+) connections in (\d+) real seconds", said)[0]
+def _handshakes(server: Running, seconds: int) -> float:
+    arguments = f"-connect 127.0.0.1:{server.port} -new -time {seconds}"
+    shown = _output_of("openssl", "s_time", *arguments.split())
+    (count, real) = re.findall(r"(\d+) connections in (\d+) real seconds", shown)[0]
     return int(count) / max(int(real), 1)
 
 
-def _requests(port: int, seconds: int) -> float:
-    said = subprocess.run(
-        [
-            *(
-                "wrk",
-                "-t1",
-                "-c64",
-                f"-d{seconds}",
-                "-H",
-                f"Authorization: Bearer {token('devices')}",
-            ),
-            f"https://127.0.0.1:{port}/devices/3",
-        ],
-        check=True,
-        capture_output=True,
-        text=True,
+def _requests(server: Running, seconds: int) -> float:
+    with server.alone():
+        shown = _output_of(
+            *("wrk", "-t1", "-c64", f"-d{seconds}"),
+            *("-H", f"Authorization: Bearer {token('devices')}"),
+            f"https://127.0.0.1:{server.port}/devices/3",
+        )
+    return float(re.findall(r"Requests/sec: +([\d.]+)", shown)[0])
+
+
+def _output_of(*command: str) -> str:
+    core = machine.cores()[-1]
+    return subprocess.run(
+        ["taskset", "-c", str(core), *command], check=True, capture_output=True, text=True
     ).stdout
-    return float(re.findall(r"Requests/sec: +([\d.]+)", said)[0])

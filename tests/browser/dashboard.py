@@ -37,8 +37,12 @@ class Dashboard:
     async def use_token(self, api: Api) -> None:
         """Log in with somebody's token."""
         assert api.token
+        await self.enter_token(api.token)
+
+    async def enter_token(self, token: str) -> None:
+        """Log in with a token."""
         await self.button("Use a token").click()
-        await self.page.get_by_label("Token").fill(api.token)
+        await self.page.get_by_label("Token").fill(token)
         await self.page.locator("form").get_by_role("button", name="Log in").click()
         await expect(self.button("Log out")).to_be_visible()
 

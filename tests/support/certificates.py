@@ -1,5 +1,7 @@
 """Certificates that tests make for themselves, by OpenSSL's command."""
 
+import base64
+import hashlib
 import ssl
 import subprocess
 from functools import cache
@@ -25,6 +27,18 @@ class Files(NamedTuple):
     def variables(self) -> dict[str, str]:
         """The settings that have a server show it."""
         return {"PISYNC_TLS_CERT": str(self.certificate), "PISYNC_TLS_KEY": str(self.key)}
+
+    @property
+    def public_key_hash(self) -> str:
+        """By which Chromium can be told to believe it (`--ignore-certificate-errors-spki-list`)."""
+        shown = subprocess.run(
+            ["openssl", "x509", "-pubkey", "-noout", "-in", self.certificate],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        key = base64.b64decode("".join(shown.splitlines()[1:-1]))
+        return base64.b64encode(hashlib.sha256(key).digest()).decode()
 
 
 def make_certificate(folder: Path, name: str = "server") -> Files:

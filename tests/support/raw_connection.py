@@ -35,6 +35,9 @@ from pisync.web.transport.timeouts import Timeouts
 from tests.support.certificates import server_certificate, shared_certificate
 from tests.support.waiting import SOON
 
+over_tcp_and_tls = pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
+"""Runs a test twice: what it says holds for HTTP and HTTPS."""
+
 
 async def settle() -> None:
     """Let both ends of connections, which are in this process, do what they have to do."""

@@ -29,6 +29,7 @@ from tests.support.raw_connection import (
     capture_logs,
     listen_to,
     observed,
+    over_tcp_and_tls,
     raw_connection,
     serving,
     settle,
@@ -271,7 +272,10 @@ async def test_an_error_outside_the_middleware_is_answered_and_logged(
         assert lines[0]["request_id"] == answer.headers["X-Request-ID"]
 
 
-async def test_a_client_that_hangs_up_does_not_cancel_its_handler(handlers: Handlers) -> None:
+@over_tcp_and_tls
+async def test_a_client_that_hangs_up_does_not_cancel_its_handler(
+    handlers: Handlers, tls: bool
+) -> None:
     finished = asyncio.Event()
 
     async def carries_on(_: web.Request) -> web.Response:
@@ -281,7 +285,7 @@ async def test_a_client_that_hangs_up_does_not_cancel_its_handler(handlers: Hand
         return web.Response()
 
     handlers.app.add_routes([web.get("/carries-on", carries_on)])
-    async with serving(handlers.app) as running:
+    async with serving(handlers.app, tls=tls) as running:
         async with raw_connection(running.port) as connection:
             await connection.send(get("/carries-on"))
             await eventually(lambda: handlers.entered == 1)
@@ -291,9 +295,10 @@ async def test_a_client_that_hangs_up_does_not_cancel_its_handler(handlers: Hand
             await finished.wait()
 
 
-async def test_a_stream_whose_reader_hangs_up_makes_room_at_once() -> None:
+@over_tcp_and_tls
+async def test_a_stream_whose_reader_hangs_up_makes_room_at_once(tls: bool) -> None:
     app = create_app(replace(SETTINGS, max_streams=1))
-    async with serving(app) as running:
+    async with serving(app, tls=tls) as running:
         token = app[keys.TOKENS].issue("tester", ["devices"])
         request = f"GET /events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n"
         async with raw_connection(running.port) as reader:
@@ -367,8 +372,9 @@ async def test_it_accepts_connections_for_a_while_after_a_signal_and_no_longer()
         await asyncio.wait_for(running.task, SOON)
 
 
-async def test_a_request_under_way_is_answered(handlers: Handlers) -> None:
-    async with serving(handlers.app, UNHURRIED) as running:
+@over_tcp_and_tls
+async def test_a_request_under_way_is_answered(handlers: Handlers, tls: bool) -> None:
+    async with serving(handlers.app, UNHURRIED, tls=tls) as running:
         async with raw_connection(running.port) as connection:
             await connection.send(get("/waits"))
             await eventually(lambda: handlers.entered == 1)
@@ -382,9 +388,10 @@ async def test_a_request_under_way_is_answered(handlers: Handlers) -> None:
         await asyncio.wait_for(running.task, SOON)
 
 
-async def test_a_request_whose_body_is_under_way_is_answered(handlers: Handlers) -> None:
+@over_tcp_and_tls
+async def test_a_request_whose_body_is_under_way_is_answered(handlers: Handlers, tls: bool) -> None:
     async with (
-        serving(handlers.app, UNHURRIED) as running,
+        serving(handlers.app, UNHURRIED, tls=tls) as running,
         raw_connection(running.port) as connection,
     ):
         await connection.send(post("/reads", 6) + b"abc")
@@ -396,11 +403,12 @@ async def test_a_request_whose_body_is_under_way_is_answered(handlers: Handlers)
         assert (await connection.answer()).body == b"abcdef"
 
 
+@over_tcp_and_tls
 async def test_a_request_that_comes_on_an_open_connection_meanwhile_is_answered(
-    handlers: Handlers,
+    handlers: Handlers, tls: bool
 ) -> None:
     async with (
-        serving(handlers.app, UNHURRIED) as running,
+        serving(handlers.app, UNHURRIED, tls=tls) as running,
         raw_connection(running.port) as waiting,
         raw_connection(running.port) as connection,
     ):
@@ -416,12 +424,13 @@ async def test_a_request_that_comes_on_an_open_connection_meanwhile_is_answered(
         assert (await waiting.answer()).body == b"done"
 
 
-async def test_streams_that_are_told_end_whole(handlers: Handlers) -> None:
+@over_tcp_and_tls
+async def test_streams_that_are_told_end_whole(handlers: Handlers, tls: bool) -> None:
     async def tell(_: web.Application) -> None:
         handlers.go_on.set()
 
     handlers.app.on_shutdown.append(tell)
-    async with serving(handlers.app, UNHURRIED) as running:
+    async with serving(handlers.app, UNHURRIED, tls=tls) as running:
         async with raw_connection(running.port) as connection:
             await connection.send(get("/stream"))
             await eventually(lambda: handlers.entered == 1)
@@ -430,9 +439,10 @@ async def test_streams_that_are_told_end_whole(handlers: Handlers) -> None:
         await asyncio.wait_for(running.task, SOON)
 
 
-async def test_idle_connections_are_closed_at_once(handlers: Handlers) -> None:
+@over_tcp_and_tls
+async def test_idle_connections_are_closed_at_once(handlers: Handlers, tls: bool) -> None:
     async with (
-        serving(handlers.app, UNHURRIED) as running,
+        serving(handlers.app, UNHURRIED, tls=tls) as running,
         raw_connection(running.port) as new,
         raw_connection(running.port) as used,
     ):
@@ -456,8 +466,9 @@ def assert_given_up(answer: Answer) -> None:
     assert answer.headers["Connection"] == "close"
 
 
+@over_tcp_and_tls
 async def test_those_who_never_end_are_cut_off_within_what_is_promised(
-    handlers: Handlers,
+    handlers: Handlers, tls: bool
 ) -> None:
     async def never_closes(_: web.Application) -> AsyncIterator[None]:
         yield
@@ -465,7 +476,7 @@ async def test_those_who_never_end_are_cut_off_within_what_is_promised(
 
     handlers.app.cleanup_ctx.append(never_closes)
     async with (
-        serving(handlers.app, Timeouts()) as running,
+        serving(handlers.app, Timeouts(), tls=tls) as running,
         raw_connection(running.port) as waiting,
         raw_connection(running.port) as streaming,
         raw_connection(running.port) as dripping,

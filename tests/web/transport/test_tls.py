@@ -1,28 +1,25 @@
-"""HTTPS: clients that are not Python's, renewal under load, slow readers, the end."""
+"""HTTPS: versions, renewal under load, slow readers, streams, the end."""
 
 import asyncio
 import shutil
-import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from aiohttp import ClientSession, TCPConnector, web
+from aiohttp import ClientSession, TCPConnector
 
 from pisync.app import create_app
 from pisync.config.certificate import ServerCertificate
 from pisync.keys import DRAINING
 from pisync.web.transport import serve
-from pisync.web.transport.timeouts import Timeouts
 from tests.conftest import SETTINGS
 from tests.support.certificates import Files, make_certificate, shared_certificate
 from tests.support.raw_connection import (
     HASTE,
     Serving,
     listen_to,
-    observed,
     raw_connection,
     serving,
 )
@@ -33,33 +30,6 @@ from tests.support.waiting import eventually
 async def server() -> AsyncIterator[Serving]:
     async with serving(create_app(SETTINGS), tls=True) as running:
         yield running
-
-
-async def output_of(*command: str | Path, **variables: str) -> str:
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdout=asyncio.subprocess.PIPE,
-        env={"PATH": "/usr/local/bin:/usr/bin:/bin"} | variables,
-    )
-    output, _ = await process.communicate()
-    assert process.returncode == 0
-    return output.decode()
-
-
-async def test_curl_calls_it(server: Serving) -> None:
-    url = f"https://localhost:{server.port}/livez"
-    answer = await output_of(
-        *("curl", "-sS", "--http2", "--cacert", shared_certificate().certificate, url)
-    )
-    assert answer.startswith("{")
-
-
-@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node")
-async def test_nodes_fetch_calls_it(server: Serving) -> None:
-    script = f"console.log((await fetch('https://localhost:{server.port}/livez')).status)"
-    known = str(shared_certificate().certificate)
-    arguments = ("node", "--input-type=module", "-e", script)
-    assert await output_of(*arguments, NODE_EXTRA_CA_CERTS=known) == "200\n"
 
 
 @pytest.mark.parametrize(
@@ -162,45 +132,3 @@ async def test_renewal_loses_no_request(tmp_path: Path, monkeypatch: pytest.Monk
     ]
     app[DRAINING].set()
     await running
-
-
-async def test_a_reader_that_takes_nothing_is_cut_off_and_a_slow_one_is_not() -> None:
-    async def large(_: web.Request) -> web.Response:
-        return web.Response(body=bytes(4_000_000))
-
-    app = observed(web.get("/large", large))
-    timeouts = Timeouts(grace=0.0, under_way=0.5, untaken=1.0)
-    async with serving(app, timeouts, tls=True) as running:
-        context = shared_certificate().client_context
-        for is_slow in (False, True):
-            with socket.socket() as plain:
-                plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-                plain.setblocking(False)
-                await asyncio.get_running_loop().sock_connect(plain, ("127.0.0.1", running.port))
-                reader, writer = await asyncio.open_connection(
-                    sock=plain, ssl=context, server_hostname="localhost", limit=4096
-                )
-                writer.write(b"GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-                received = 0
-                if not is_slow:
-                    await asyncio.sleep(3)
-                with suppress(ConnectionError):
-                    while data := await reader.read(65_536 if not is_slow else 400_000):
-                        received += len(data)
-                        if is_slow:
-                            await asyncio.sleep(0.02)
-                assert (received > 4_000_000) is is_slow
-                writer.close()
-
-
-async def test_ends_though_clients_stay_connected() -> None:
-    async with (
-        serving(create_app(SETTINGS), tls=True) as running,
-        raw_connection(running.port) as connection,
-    ):
-        await connection.send(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
-        assert (await connection.answer()).status == 200
-        began = asyncio.get_running_loop().time()
-        running.app[DRAINING].set()
-        await running.task
-        assert asyncio.get_running_loop().time() - began < 8
