@@ -4,7 +4,6 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 import orjson
@@ -13,7 +12,9 @@ from aiohttp import ClientError
 from pisync.web.openapi.document import document
 from tests.conftest import Api
 
-FLEETS = ("default", "lab")
+FAULTY = "faulty"
+"""The fleet whose answers faults befall; those of the others must be good."""
+FLEETS = ("default", "lab", FAULTY)
 DEVICES = 10
 NAMES = ("alice", "bob", "carol")
 _PATIENCE = 60.0
@@ -26,7 +27,34 @@ _PROFILE = {
     ],
     "delay": {"distribution": "uniform", "min": 0, "max": 0.02},
 }
-FLEET_BODY = {"devices": DEVICES, "profile": _PROFILE}
+JOURNAL = 500
+FLEET_BODY = {"devices": DEVICES, "profile": _PROFILE, "journal": JOURNAL}
+
+FAULTS: Sequence[Any] = [
+    {"calls": ["sync", "bulk"], "share": 0.1, "fault": {"kind": "reset"}, "when": "after"},
+    {"calls": ["sync", "device"], "share": 0.1, "fault": {"kind": "status", "status": 503}},
+    {"calls": ["devices"], "share": 0.2, "fault": {"kind": "truncate"}, "when": "after"},
+    {"calls": ["errors"], "share": 0.2, "fault": {"kind": "garbage"}},
+    {"calls": ["stats"], "share": 0.2, "fault": {"kind": "close"}},
+    {"calls": ["events"], "share": 0.5, "fault": {"kind": "truncate", "share": 0.3}},
+    {
+        "calls": ["device"],
+        "share": 0.2,
+        "fault": {
+            "kind": "delay",
+            "delay": {"distribution": "uniform", "min": 0.001, "max": 0.02},
+        },
+    },
+]
+_OF_ONE_DEVICE = [
+    {
+        "calls": ["sync"],
+        "device_ids": [1, 2],
+        "first": 3,
+        "fault": {"kind": "drip", "bytes": 50, "every": 0.001},
+    },
+    {"calls": ["sync"], "device_ids": [1], "fault": {"kind": "status", "status": 429}},
+]
 
 
 class Call(NamedTuple):
@@ -39,6 +67,9 @@ class Call(NamedTuple):
 
 
 _FLEET = "/admin/fleets/{fleet}"
+_FAULTS = f"/admin/fleets/{FAULTY}/faults"
+_DOCUMENTED = {_FAULTS: f"{_FLEET}/faults"}
+_OPEN_TO_FAULTS = ("/devices", "/errors", "/stats")
 _DEVICE = f"{_FLEET}/devices/{{device_id}}"
 _STEPS = (
     [{"hold": True}],
@@ -52,6 +83,24 @@ _BULKS: Sequence[Any] = (
     {},
 )
 _OUTCOME = {"sync_status_code": 404, "error_message": "Server Not Reachable"}
+_PHASE = {
+    "from": 0.5,
+    "until": 1,
+    "outcomes": [{**_OUTCOME, "weight": 1}],
+    "delay": {"distribution": "constant", "seconds": 0.01},
+}
+_CHANGES: Sequence[Any] = (
+    {"profile": {"seed": 5}},
+    {"profile": {"when_pending": "refuse"}},
+    {"profile": {"spells": {"mean_length": 4}}},
+    {"profile": {"phases": [_PHASE], "repeat_every": 1}},
+    {"profile": {"phases": [], "repeat_every": None, "spells": {"mean_length": 1}}},
+    {"journal": 20},
+    {"journal": JOURNAL},
+    {"ttl": 60},
+    {"ttl": None},
+)
+_EXPECTED = {"requests": [{"call": "sync", "device_id": 1}, {"status": 202}], "in_order": True}
 _CLOCKS = ({"mode": "manual"}, {"mode": "real"}, {"mode": "real", "speed": 50})
 _TEMPLATES: Sequence[tuple[str, str, Sequence[Any]]] = (
     *(("POST", "/devices/{device_id}/sync", [None]),) * 12,
@@ -64,13 +113,20 @@ _TEMPLATES: Sequence[tuple[str, str, Sequence[Any]]] = (
     ("GET", "/admin/fleets", [None]),
     ("GET", _FLEET, [None]),
     ("PUT", _FLEET, [FLEET_BODY]),
-    ("PATCH", _FLEET, [{"profile": {"seed": 5}}, {"profile": {"when_pending": "refuse"}}]),
+    *(("PATCH", _FLEET, _CHANGES),) * 2,
     ("DELETE", _FLEET, [None]),
     ("POST", f"{_FLEET}/reset", [None]),
     ("POST", f"{_FLEET}/advance", [{"seconds": 0.01}, {"seconds": 1}]),
     ("POST", f"{_FLEET}/settle", [None]),
     ("GET", f"{_FLEET}/forecast?device_id=1", [None]),
     ("GET", f"{_FLEET}/ledger", [None]),
+    ("GET", f"{_FLEET}/requests?limit=5&call=sync", [None]),
+    ("DELETE", f"{_FLEET}/requests", [None]),
+    ("POST", f"{_FLEET}/verify", [_EXPECTED]),
+    ("GET", f"{_FLEET}/faults", [None]),
+    # Often, since a replacement has none.
+    *(("PUT", _FAULTS, [FAULTS, _OF_ONE_DEVICE]),) * 5,
+    ("DELETE", _FAULTS, [None]),
     ("PUT", f"{_DEVICE}/script", _STEPS),
     ("DELETE", f"{_DEVICE}/script", [None]),
     ("POST", f"{_DEVICE}/release", [_OUTCOME]),
@@ -97,7 +153,8 @@ def draw_call(dice: random.Random) -> Call:
     if path in {"/register", "/login"}:
         password = dice.choice(("correct horse", "wrong battery"))
         body = {"username": name, "password": password}
-    return Call(method, template.partition("?")[0], path, body)
+    template = template.partition("?")[0]
+    return Call(method, _DOCUMENTED.get(template, template), path, body)
 
 
 class Storm:
@@ -107,11 +164,13 @@ class Storm:
         self.dice = random.Random(seed)  # noqa: S311 - nothing secret hangs on it
         self.answers: Counter[tuple[str, str, int]] = Counter()
         self.flaws: list[str] = []
+        self.faults = 0
+        """Answers that a fault has befallen."""
         self._paths = document()["paths"]
         self._is_over = False
 
     async def blow(self, apis: Sequence[Api], clients: int, seconds: float, answers: int) -> None:
-        """Let so many clients make calls, for so long and until there are so many answers."""
+        """Let clients make calls, for so long and until there are so many answers, and a fault."""
         seeds = [self.dice.random() for _ in range(clients)]
         callers = [
             self._call_on_and_on(apis[number % len(apis)], random.Random(seed))  # noqa: S311 - as above
@@ -120,19 +179,26 @@ class Storm:
 
         async def end() -> None:
             await asyncio.sleep(seconds)
-            while self.answers.total() <= answers:  # noqa: ASYNC110 - on a machine that is busy
+            # On a machine that is busy, it takes longer.
+            while self.answers.total() <= answers or not self.faults:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
             self._is_over = True
 
         await asyncio.gather(end(), *callers)
 
     async def _call_on_and_on(self, api: Api, dice: random.Random) -> None:
+        bound = {fleet: api.as_("devices", "admin", fleet=fleet) for fleet in FLEETS}
         while not self._is_over:
-            call = draw_call(dice)
+            call, fleet = draw_call(dice), dice.choice(FLEETS)
+            is_open = call.path.startswith(_OPEN_TO_FAULTS)
             patience = dice.uniform(0, 0.02) if dice.random() < 0.1 else _PATIENCE
-            await self._make(api.on(dice.choice(FLEETS)), call, patience)
+            caller = dice.choice((api.on(fleet), bound[fleet]))
+            if is_open and dice.random() < 0.5:
+                caller = caller.on(None)
+                call = call._replace(path=f"/fleets/{fleet}{call.path}")
+            await self._make(caller, call, patience, may_fail=is_open and fleet == FAULTY)
 
-    async def _make(self, api: Api, call: Call, patience: float) -> None:
+    async def _make(self, api: Api, call: Call, patience: float, *, may_fail: bool) -> None:
         try:
             async with asyncio.timeout(patience):
                 answer = await api.call(call.method, call.path, json=call.body)
@@ -141,7 +207,13 @@ class Storm:
                 self.flaws.append(f"{call}: no answer")
             return
         except ClientError as exc:
-            self.flaws.append(f"{call}: {exc!r}")
+            if may_fail:
+                self.faults += 1
+            else:
+                self.flaws.append(f"{call}: {exc!r}")
+            return
+        if "Pisync-Fault" in answer.headers and may_fail:
+            self.faults += 1
             return
         self.answers[call.method, call.template, answer.status] += 1
         # The template as the document has it, whatever the name of a parameter.
@@ -151,23 +223,30 @@ class Storm:
 
 
 class StreamReader:
-    """Follows a fleet's events: every attempt begins, finishes, and leaves its log, in order."""
+    """Follows a fleet's events: every attempt begins, finishes, and leaves its log, in order.
+
+    A stream that breaks is resumed after its last whole event, so that none may be missing.
+    """
 
     def __init__(self, api: Api) -> None:
         self._api = api
+        self._last_event_id = ""
         self.known: dict[int, tuple[int, int]] = {}
         """Attempt and status of each device, as far as the stream has told."""
         self.flaws: list[str] = []
         self.events = 0
+        self.resumed = 0
+        """Streams that were broken by a fault, and gone on with."""
 
     async def follow(self) -> None:
         """Read events until cancelled; where the stream ends, take it up again."""
         while True:
-            with suppress(ClientError):
+            try:
                 async for name, data in self._stream():
                     self.events += 1
                     self._take(name, data)
-            self.known.clear()
+            except ClientError:
+                self.resumed += 1
             await asyncio.sleep(0.01)
 
     async def _stream(self) -> AsyncIterator[tuple[str, Any]]:
@@ -175,16 +254,23 @@ class StreamReader:
             "Authorization": f"Bearer {self._api.token}",
             "Pisync-Fleet": str(self._api.fleet),
         }
+        if self._last_event_id:
+            headers["Last-Event-ID"] = self._last_event_id
         async with self._api.client.get("/events", headers=headers) as response:
             if response.status != 200:
+                self._last_event_id = ""
+                self.known.clear()
                 return
-            name = ""
+            fields: dict[str, str] = {}
             async for line in response.content:
-                field, _, value = line.decode().rstrip("\n").partition(": ")
-                if field == "event":
-                    name = value
-                elif field == "data":
-                    yield name, orjson.loads(value)
+                if line != b"\n":
+                    field, _, value = line.decode().rstrip("\n").partition(": ")
+                    fields[field] = value
+                    continue
+                self._last_event_id = fields.get("id", self._last_event_id)
+                if "data" in fields:
+                    yield fields["event"], orjson.loads(fields["data"])
+                fields = {}
 
     def _take(self, name: str, data: Any) -> None:
         if name == "resync":

@@ -8,12 +8,21 @@ import os
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from tests.chaos.conftest import short_or_long
-from tests.chaos.storm import FLEET_BODY, FLEETS, Storm, StreamReader
+from tests.chaos.storm import (
+    FAULTS,
+    FAULTY,
+    FLEET_BODY,
+    FLEETS,
+    JOURNAL,
+    Storm,
+    StreamReader,
+)
 from tests.conftest import Api, MakeApi, ShippedServer
 from tests.support.stores.server import server
 
@@ -48,6 +57,7 @@ async def test_every_call_against_every_other(replicas: list[Api]) -> None:
     seed = int(os.environ.get("STORM_SEED") or secrets.randbelow(1_000_000))
     for fleet in FLEETS:
         assert (await replicas[0].put(f"/admin/fleets/{fleet}", FLEET_BODY)).status in {200, 201}
+    assert (await replicas[0].put(f"/admin/fleets/{FAULTY}/faults", FAULTS)).status == 200
     storm = Storm(seed)
     readers = [StreamReader(api.on(fleet)) for api in replicas for fleet in FLEETS]
     following = [asyncio.create_task(reader.follow()) for reader in readers]
@@ -56,6 +66,7 @@ async def test_every_call_against_every_other(replicas: list[Api]) -> None:
     flaws = storm.flaws
     for fleet in FLEETS:
         flaws += await flaws_afterwards(replicas[0], fleet)
+        flaws += await flaws_in_journal(replicas[-1], fleet)
     await asyncio.sleep(1.0)
     for task in following:
         task.cancel()
@@ -84,4 +95,39 @@ async def flaws_afterwards(api: Api, fleet: str) -> list[str]:
         flaws.append(f"{fleet}: pending for ever: {ledger}")
     if sum(stats["by_status"].values()) != stats["devices"]:
         flaws.append(f"{fleet}: {stats}")
+    return flaws
+
+
+async def flaws_in_journal(api: Api, fleet: str) -> list[str]:
+    """Say what is wrong with a fleet's journal, and with what its faults have done."""
+    path = f"/admin/fleets/{fleet}"
+    answer = await api.get(f"{path}/requests", params={"limit": 1000})
+    if answer.status == 404:
+        return []
+    requests = [each for each in answer.json if each["call"] != "events"]
+    numbers = [each["number"] for each in answer.json]
+    flaws = []
+    if len(numbers) > JOURNAL or any(new != old + 1 for new, old in pairwise(numbers)):
+        flaws.append(f"{fleet}: the journal has the numbers {numbers}")
+    flaws += [
+        f"{fleet}: in the journal is {each}"
+        for each in requests
+        if (each["fault"] and fleet != FAULTY)
+        or (each["status"] == 503 and each["fault"] != "status")
+        or (
+            each["call"] == "sync"
+            and each["status"] == 202
+            and not (each["attempt"] or each["fault"])
+        )
+    ]
+    syncs = sum(each["call"] == "sync" for each in requests)
+    expected = {"call": "sync", "at_least": syncs, "at_most": syncs}
+    verified = (await api.post(f"{path}/verify", {"requests": [expected]})).json
+    if verified != {"verified": True}:
+        flaws.append(f"{fleet}: {syncs} syncs are in the journal, but {verified}")
+    counts = (await api.get(f"{path}/ledger")).json["faults"]
+    total = sum(n for kinds in counts.values() for n in kinds.values())
+    hits = sum(rule["hits"] for rule in (await api.get(f"{path}/faults")).json)
+    if hits > total or (total and fleet != FAULTY):
+        flaws.append(f"{fleet}: rules have hit {hits} requests, but the ledger counts {counts}")
     return flaws

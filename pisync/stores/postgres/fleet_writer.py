@@ -31,7 +31,12 @@ from pisync.stores.postgres.connection.connect import Connection
 from pisync.stores.postgres.database import ChunkSize, Database, Turns
 from pisync.stores.postgres.lifetimes import set_ttl
 from pisync.stores.postgres.queries import PostgresQueries
-from pisync.stores.postgres.requests.settings import HEARD_SECONDS, keep_settings, set_journal
+from pisync.stores.postgres.requests.settings import (
+    HEARD_SECONDS,
+    LOCK_NAME,
+    keep_settings,
+    set_journal,
+)
 from pisync.stores.postgres.snapshot import load_fleet, readable
 from pisync.stores.schema import codec
 from pisync.stores.schema.rows import device_row
@@ -55,7 +60,10 @@ _GENERATE = """
     )
     SELECT $1, device_id, $2, $3, $2, 0 FROM generate_series($4::bigint, $5::bigint) AS device_id"""
 _REPLACE = "SELECT * FROM replace_fleet($1, $2, $3, $4, $5, $6, $7, $8, $9)"
-_LOCK_NAME = "SELECT pg_advisory_xact_lock(hashtextextended($1, 1))"
+# Whatever locks several of them does so in this order: name, turn, fleet, settings, counters.
+_LOCK_FLEET = """
+    WITH turn AS (SELECT fleet_id FROM turns WHERE fleet_id = $1 FOR UPDATE)
+    SELECT FROM fleets JOIN turn USING (fleet_id) FOR UPDATE OF fleets"""
 _SETTINGS = "SELECT journal, rules FROM request_settings WHERE fleet_id = $1 FOR UPDATE"
 _RESTARTED = "UPDATE fleets SET started_at = $2 WHERE fleet_id = $1"
 _OLD = "SELECT fleet_id, first_data, made_at FROM fleets WHERE name = $1"
@@ -309,7 +317,8 @@ async def _put_in_place(
         rules = "[]"
         if old_id is not None:
             # What `replace_fleet` waits for itself, before it takes the settings away.
-            await connection.fetchval(_LOCK_NAME, name)
+            await connection.execute(LOCK_NAME, name)
+            await connection.execute(_LOCK_FLEET, old_id)
             kept = await connection.fetchrow(_SETTINGS, old_id)
             journal, rules = kept or (journal, rules)
         row = await connection.fetchrow(_REPLACE, *arguments)

@@ -21,6 +21,7 @@ from pisync.stores.postgres.connection.connect import Connection
 from pisync.stores.postgres.database import Database
 from pisync.stores.postgres.requests.settings import (
     HEARD_SECONDS,
+    LOCK_NAME,
     NOTIFY,
     KnownSettings,
     RequestSettings,
@@ -190,6 +191,8 @@ def _seed(profile: str) -> int:
 
 async def _set_rules(fleet: str, rules: str, connection: Connection) -> None:
     async with connection.transaction():
+        # Else a fleet that is being replaced would seem to be gone.
+        await connection.execute(LOCK_NAME, fleet)
         fleet_id = await connection.fetchval(_SET_RULES, fleet, rules)
         if fleet_id is None:
             raise NoSuchFleet

@@ -97,3 +97,23 @@ async def test_what_changes_while_nothing_is_heard_is_known_all_the_same(
     )
     await eventually(lambda: other.requests.is_watched(F))
     assert await other.requests.meet_fault(F, ALICE) is not None
+
+
+async def test_changes_of_a_fleet_and_its_settings_never_deadlock(
+    replicas: Sequence[Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Once is enough: a deadlock would be a failure, and not tried again.
+    monkeypatch.setattr("pisync.stores.postgres.database._TRIES", 1)
+    await replicas[0].fleets.change_profile(F, lambda same: same, journal=10)
+
+    async def change(store: Store) -> None:
+        for size in range(1, 15):
+            await asyncio.gather(
+                store.requests.set_faults(F, (FIRST,)),
+                store.fleets.change_profile(F, lambda same: same, journal=size),
+                store.fleets.reset(F),
+                store.requests.record(F, ENTRY),
+                *(store.requests.meet_fault(F, ALICE._replace(device_id=n)) for n in range(1, 4)),
+            )
+
+    await asyncio.gather(*map(change, replicas))
