@@ -28,8 +28,8 @@ _log = get_logger()
 class Simulator:
     """Begins and finishes attempts in a store.
 
-    Whoever answers calls about fleets needs nothing else: `queries`, `fleets` and `requests` are
-    the store's. The store reports to `observer`.
+    Whoever answers calls about fleets needs nothing else: `queries`, `fleets`, `snapshots` and
+    `requests` are the store's. The store reports to `observer`.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class Simulator:
     ) -> None:
         self.queries = store.queries
         self.fleets = store.fleets
+        self.snapshots = store.snapshots
         self.requests = store.requests
         self._starter = store.starter
         self._finisher = store.finisher

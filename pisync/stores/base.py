@@ -24,6 +24,7 @@ from pisync.model.requests.fault import FaultRule
 from pisync.model.requests.fault_draw import CallOfUser, MetFault
 from pisync.model.requests.journal import Journal, JournalEntry, JournalPage, RequestFilter
 from pisync.model.sync import Change, ClockAdvance, FinishedSync, SyncResult
+from pisync.stores.fleet_snapshots import FleetSnapshots
 
 BATCH = 256
 """How many syncs begin or finish in one step, which is a turn of the event loop or a transaction:
@@ -419,6 +420,8 @@ class Store(Protocol):
     def fleets(self) -> FleetWriter: ...
     @property
     def lifetimes(self) -> FleetLifetimes: ...
+    @property
+    def snapshots(self) -> FleetSnapshots: ...
     @property
     def starter(self) -> SyncStarter: ...
     @property

@@ -18,10 +18,11 @@ from pisync.model.fleet import FLEET_NAME
 from pisync.model.parsing.faults import FaultsBody
 from pisync.model.parsing.profile import OutcomeSchema
 from pisync.web.contract import answers, fleet_answers
-from pisync.web.contract.answers import Answer
+from pisync.web.contract.answers import NDJSON, Answer
 from pisync.web.contract.fleet_schemas import (
     AdvanceBody,
     ClockBody,
+    CopyBody,
     FleetBody,
     FleetChangesBody,
     FleetsQuery,
@@ -54,6 +55,7 @@ from pisync.web.handlers import (
     health,
     journal,
     pages,
+    snapshots,
     stream,
 )
 from pisync.web.pipeline.auth import ANY_TOKEN
@@ -61,6 +63,7 @@ from pisync.web.pipeline.base_url import BaseUrlResource, below_base_url
 
 _ID = f"{{device_id:{DEVICE_ID}}}"
 _FLEET = f"/admin/fleets/{{fleet:{FLEET_NAME}}}"
+_SNAPSHOT = f"{_FLEET}/snapshot"
 _FAULTS = f"{_FLEET}/faults"
 _REQUESTS = f"{_FLEET}/requests"
 _DEVICE = f"{_FLEET}/devices/{_ID}"
@@ -75,7 +78,7 @@ class Route:
 
     `answers` are its own, beside the refusals that follow from the rest; without any, the call is
     not in the documentation. `query` and `body` are the schemas of what it reads; None: it takes no
-    query, it reads no body.
+    query, it reads no body. `document` is the media type of a body that is no JSON.
     """
 
     method: str
@@ -85,6 +88,7 @@ class Route:
     answers: Sequence[Answer] = ()
     query: type[Schema] | None = None
     body: type[Schema] | None = None
+    document: str | None = None
 
     @property
     def is_below_base_urls(self) -> bool:
@@ -138,6 +142,23 @@ ROUTES = (
         ForecastQuery,
     ),
     Route("GET", f"{_FLEET}/ledger", fleets.get_ledger, ADMIN, fleet_answers.GET_LEDGER),
+    Route("GET", _SNAPSHOT, snapshots.get_snapshot, ADMIN, fleet_answers.GET_SNAPSHOT),
+    Route(
+        "PUT",
+        _SNAPSHOT,
+        snapshots.put_snapshot,
+        ADMIN,
+        fleet_answers.PUT_SNAPSHOT,
+        document=NDJSON,
+    ),
+    Route(
+        "POST",
+        f"{_FLEET}/copy",
+        snapshots.copy_fleet,
+        ADMIN,
+        fleet_answers.COPY_FLEET,
+        body=CopyBody,
+    ),
     Route("PUT", _FAULTS, faults.put_faults, ADMIN, request_answers.PUT_FAULTS, body=FaultsBody),
     Route("GET", _FAULTS, faults.get_faults, ADMIN, request_answers.GET_FAULTS),
     Route("DELETE", _FAULTS, faults.delete_faults, ADMIN, request_answers.DELETE_FAULTS),

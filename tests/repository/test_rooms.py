@@ -14,6 +14,7 @@ PACKAGE = ROOT / "pisync"
 ROOMS = (
     ("pisync.clocks", "pisync.concurrency", "pisync.model"),
     ("pisync.config", "pisync.telemetry"),
+    ("pisync.stores.fleet_snapshots",),
     ("pisync.stores.base",),
     ("pisync.stores.changes", "pisync.stores.first_fleets", "pisync.stores.schema"),
     ("pisync.stores.embedded", "pisync.stores.postgres"),
@@ -21,7 +22,7 @@ ROOMS = (
     ("pisync.keys",),
     ("pisync.web.transport.aiohttp_internals",),
     ("pisync.web.contract",),
-    ("pisync.fleet_files", "pisync.web.pipeline"),
+    ("pisync.fleet_files", "pisync.snapshots", "pisync.web.pipeline"),
     ("pisync.web.handlers",),
     ("pisync.web.routes",),
     ("pisync.web.openapi", "pisync.web.transport"),

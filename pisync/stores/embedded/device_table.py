@@ -3,7 +3,9 @@
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from copy import copy
 from heapq import merge
+from typing import Protocol
 
 from pisync.model.device import Device, Pending
 from pisync.model.fleet import FirstData, Generated
@@ -13,6 +15,19 @@ _NONE = -(2**63)
 """Stands for None in a column of times."""
 _BLOCK_BITS = 6
 """Changes are counted by blocks of 64 devices: one elsewhere leaves a page's version as it is."""
+
+
+_COLUMNS = (
+    *("ids", "_synced", "_attempted", "_status", "_message"),
+    *("_attempt", "_due", "_planned"),
+)
+
+
+class ChangeListener(Protocol):
+    """Who must know of a device before it changes."""
+
+    def before_change(self, position: int) -> None:
+        """The device at this position is about to change."""
 
 
 class DeviceTable:
@@ -47,6 +62,7 @@ class DeviceTable:
         self._changes = array("q", [0]) * ((count >> _BLOCK_BITS) + 1)
         self._counts = [self._status.count(code) for code in range(len(STATUS_CODES))]
         self.held = 0
+        self.listeners: Sequence[ChangeListener] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -84,6 +100,8 @@ class DeviceTable:
 
     def save(self, position: int, device: Device) -> None:
         """Replace the device at a position."""
+        for listener in self.listeners:
+            listener.before_change(position)
         self.held -= self._is_held(position)
         self._changes[position >> _BLOCK_BITS] += 1
         status = _CODE_BYTE[device.sync_status_code]
@@ -102,6 +120,17 @@ class DeviceTable:
                 self._planned[position] = _CODE_BYTE[outcome.sync_status_code]
                 message = outcome.error_message
         self._message[position] = message
+
+    def part(self, positions: range) -> "DeviceTable":
+        """Return a copy of the devices at these positions, to be read alone."""
+        part, window = copy(self), slice(positions.start, positions.stop)
+        for column in _COLUMNS:
+            setattr(part, column, getattr(self, column)[window])
+        return part
+
+    def attempted(self) -> list[Device]:
+        """Return the devices that have ever made an attempt."""
+        return [self.load(position) for position, attempt in enumerate(self._attempt) if attempt]
 
     def _is_held(self, position: int) -> bool:
         return self._status[position] == _PENDING_BYTE and self._due[position] == _NONE

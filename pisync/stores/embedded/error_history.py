@@ -40,6 +40,10 @@ class ErrorHistory:
         """The id that the next error log must have."""
         return self._next_id
 
+    def since_first(self) -> list[tuple[Any, ...]]:
+        """Return what is kept beyond the first data's logs, for `log_of`."""
+        return [entry for error_id, entry in self._logs.items() if error_id >= self._first]
+
     def append(self, log: ErrorLog) -> None:
         """Add the newest log; the oldest goes if there are too many."""
         self._logs[log.error_id] = *log, self._newest_of.get(log.device_id, 0)
@@ -62,7 +66,7 @@ class ErrorHistory:
         self.forget_pages()
 
     def _drop_oldest(self) -> None:
-        oldest = _log(self._logs.pop(self._next_id - len(self._logs)))
+        oldest = log_of(self._logs.pop(self._next_id - len(self._logs)))
         if self._newest_of[oldest.device_id] == oldest.error_id:
             del self._newest_of[oldest.device_id]
 
@@ -126,17 +130,18 @@ class ErrorHistory:
             entry = self._logs.get(error_id)
             if entry is None:  # it has become too old while we looked
                 return
-            yield _log(entry)
+            yield log_of(entry)
 
     def _of_device(self, criteria: ErrorFilter) -> Iterator[ErrorLog]:
         error_id = self._newest_of.get(criteria.device_id or 0, 0)
         while entry := self._logs.get(error_id):
-            log, error_id = _log(entry), entry[-1]
+            log, error_id = log_of(entry), entry[-1]
             if criteria.before is None or log.error_id < criteria.before:
                 yield log
 
 
-def _log(entry: tuple[Any, ...]) -> ErrorLog:
+def log_of(entry: tuple[Any, ...]) -> ErrorLog:
+    """Return the error log that a history has kept."""
     return ErrorLog._make(entry[:-1])
 
 

@@ -13,6 +13,7 @@ from pisync.stores.embedded.fleet_writer import EmbeddedFleetWriter
 from pisync.stores.embedded.lifetimes import EmbeddedLifetimes
 from pisync.stores.embedded.queries import EmbeddedQueries
 from pisync.stores.embedded.requests.store import EmbeddedRequests
+from pisync.stores.embedded.snapshots.store import EmbeddedSnapshots
 from pisync.stores.embedded.syncs import EmbeddedFinisher, EmbeddedStarter
 from pisync.stores.embedded.writers import ImmediateWriter, Writer
 from pisync.stores.first_fleets import first_fleets, make_missing
@@ -43,6 +44,7 @@ class EmbeddedStore:
         self.queries = EmbeddedQueries(self._registry)
         self.fleets = EmbeddedFleetWriter(self._registry, self._writer)
         self.lifetimes = EmbeddedLifetimes(self._registry, self._writer)
+        self.snapshots = EmbeddedSnapshots(self._registry, self._writer)
         self.starter = EmbeddedStarter(self._registry, self._writer)
         self.finisher = EmbeddedFinisher(self._registry, self._writer)
         self.requests = EmbeddedRequests(self._registry, self._writer)

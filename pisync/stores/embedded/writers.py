@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from pisync.model.account import Account, TokenRevocation
+from pisync.stores.changes import FleetChanges
 from pisync.stores.embedded.fleet_registry import FleetRegistry
 from pisync.stores.embedded.fleet_state import FleetState
 from pisync.stores.embedded.transaction import Mutation, Transaction
@@ -42,6 +43,16 @@ class Writer(Protocol):
             StoreUnavailable: It could not be written; nothing has changed.
         """
 
+    async def write_ahead(self, changes: FleetChanges[FleetState]) -> None:
+        """Write changes to a fleet that has no place yet: they count when a mutation gives it one.
+
+        Raises:
+            StoreUnavailable: They could not be written.
+        """
+
+    def discard(self, fleet: FleetState) -> None:
+        """Delete, some time, what was written ahead of a fleet that gets no place."""
+
     async def ping(self) -> None:
         """Return if a mutation would be written.
 
@@ -69,6 +80,12 @@ class ImmediateWriter:
             raise
         transaction.commit(self._fleets)
         return result
+
+    async def write_ahead(self, changes: FleetChanges[FleetState]) -> None:
+        pass
+
+    def discard(self, fleet: FleetState) -> None:
+        pass
 
     async def ping(self) -> None:
         pass

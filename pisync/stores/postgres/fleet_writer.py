@@ -48,7 +48,7 @@ _NEXT_LOOK = 10.0
 """Seconds until another look is taken at what replicas may have left over."""
 _PAUSE = 0.02
 """Seconds between two bits of sweeping: nobody waits for it."""
-_TIME_TO_MAKE = 600_000_000
+TIME_TO_MAKE = 600_000_000
 """Microseconds after which what was made of a fleet is swept away if it has no place yet."""
 
 _ANNOUNCE = """
@@ -237,10 +237,10 @@ class PostgresFleetWriter:
     ) -> _Made | None:
         """Make a fleet and put it into its place; None if that has changed meanwhile."""
         text = old.first_data if old else await asyncio.to_thread(codec.write_first, first)
-        fleet_id, now = await self._database.call(_announce)
+        fleet_id, now = await self._database.call(announce)
         made_at = old.made_at if old else now
         if isinstance(first, Generated):
-            await self._generate(fleet_id, first.count, made_at)
+            await generate(self._database, fleet_id, made_at, range(1, first.count + 1))
             counts = Counter({SUCCESS: first.count})
         else:
             await self._write(fleet_id, first, made_at)
@@ -262,33 +262,39 @@ class PostgresFleetWriter:
             return None
         return _Made(fleet_id, counts.total(), row["is_new"], row["present"], made_at)
 
-    async def _generate(self, fleet_id: int, count: int, made_at: int) -> None:
-        async def generate(first: int, last: int) -> None:
-            await self._database.fetchval(_GENERATE, fleet_id, made_at, SUCCESS, first + 1, last)
-
-        await _in_chunks(count, _GENERATED_AT_ONCE, generate)
-
     async def _write(self, fleet_id: int, listed: Listed, made_at: int) -> None:
         async def copy_devices(first: int, last: int) -> None:
             specs = listed.devices[first:last]
             rows = [(fleet_id, *device_row(spec.made(made_at))) for spec in specs]
-            await self._copy("devices", rows)
+            await copy_rows(self._database, "devices", rows)
 
         async def copy_logs(first: int, last: int) -> None:
-            await self._copy("error_logs", [(fleet_id, *log) for log in newest[first:last]])
+            await copy_rows(
+                self._database, "error_logs", [(fleet_id, *log) for log in newest[first:last]]
+            )
 
-        await _in_chunks(len(listed.devices), _LISTED_AT_ONCE, copy_devices)
+        await in_chunks(len(listed.devices), _LISTED_AT_ONCE, copy_devices)
         too_many = max(len(listed.error_logs) - self._max_error_logs, 0)
         newest = listed.error_logs[too_many:]
-        await _in_chunks(len(newest), _LISTED_AT_ONCE, copy_logs)
-
-    async def _copy(self, table: str, rows: Sequence[tuple[object, ...]]) -> None:
-        await self._database.call(
-            lambda connection: connection.copy_records_to_table(table, records=rows)
-        )
+        await in_chunks(len(newest), _LISTED_AT_ONCE, copy_logs)
 
 
-async def _in_chunks(total: int, most: int, write: Callable[[int, int], Awaitable[None]]) -> None:
+async def generate(database: Database, fleet_id: int, made_at: int, device_ids: range) -> None:
+    """Write generated devices, as they are when their fleet is made."""
+
+    async def generate_some(first: int, last: int) -> None:
+        ids = device_ids[first:last]
+        await database.fetchval(_GENERATE, fleet_id, made_at, SUCCESS, ids[0], ids[-1])
+
+    await in_chunks(len(device_ids), _GENERATED_AT_ONCE, generate_some)
+
+
+async def copy_rows(database: Database, table: str, rows: Sequence[tuple[object, ...]]) -> None:
+    """Write rows of a table."""
+    await database.call(lambda connection: connection.copy_records_to_table(table, records=rows))
+
+
+async def in_chunks(total: int, most: int, write: Callable[[int, int], Awaitable[None]]) -> None:
     """Write rows some at a time: `write` takes the positions of the first and after the last."""
     size, first = ChunkSize(most), 0
 
@@ -301,9 +307,9 @@ async def _in_chunks(total: int, most: int, write: Callable[[int, int], Awaitabl
         first = await size.fit(write_some)
 
 
-async def _announce(connection: Connection) -> tuple[int, int]:
+async def announce(connection: Connection) -> tuple[int, int]:
     """Announce a new fleet; return its id, and when it is made (wall clock)."""
-    row = await connection.fetchrow(_ANNOUNCE, _TIME_TO_MAKE)
+    row = await connection.fetchrow(_ANNOUNCE, TIME_TO_MAKE)
     assert row is not None  # noqa: S101 - an INSERT returns its row
     return row["fleet_id"], row["wall_now"]
 

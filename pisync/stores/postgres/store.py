@@ -24,6 +24,7 @@ from pisync.stores.postgres.notifications import ObserverHolder
 from pisync.stores.postgres.queries import PostgresQueries
 from pisync.stores.postgres.requests.settings import KnownSettings
 from pisync.stores.postgres.requests.store import PostgresRequests
+from pisync.stores.postgres.snapshots.store import PostgresSnapshots
 
 
 class PostgresStore:
@@ -53,6 +54,9 @@ class PostgresStore:
         self.queries = PostgresQueries(database)
         self.fleets = PostgresFleetWriter(
             database, self.queries, self._listener.catch_up, max_error_logs
+        )
+        self.snapshots = PostgresSnapshots(
+            database, self.fleets, self.queries, self._listener.catch_up, max_error_logs
         )
         self.lifetimes = PostgresLifetimes(
             database, self.fleets.sweep_soon, self._listener.catch_up

@@ -31,6 +31,7 @@ JSON = "application/json"
 HTML = "text/html"
 TEXT = "text/plain"
 EVENT_STREAM = "text/event-stream"
+NDJSON = "application/x-ndjson"
 
 _OBJECT: Mapping[str, object] = {"type": "object"}
 

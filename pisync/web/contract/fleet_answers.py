@@ -11,7 +11,7 @@ from pisync.web.contract.answer_schemas import (
     LedgerSchema,
     MovedSchema,
 )
-from pisync.web.contract.answers import DONE, REPLACED, SYNCED, Answer, refusal
+from pisync.web.contract.answers import DONE, NDJSON, REPLACED, SYNCED, Answer, refusal
 from pisync.web.contract.headers import LINK, LOCATION, TOTAL_HEADER
 
 _PROFILE = {
@@ -37,6 +37,12 @@ _FLEET = {
 }
 _MOVED = {"now": "2026-11-22T09:15:30.250000Z", "finished": 3}
 
+_SNAPSHOT = """\
+{"snapshot":{"version":1,"fleet":"suite-1","devices":1000, …}}
+{"device":{"device_id":7,"last_sync_at":null, …,"attempt":1,"pending":{"due_at": …}}}
+{"end":{"lines":2,"sha256":"…"}}
+"""
+
 _THE_FLEET = Answer(HTTPStatus.OK, "The fleet.", FleetSchema(), _FLEET)
 _TIME_MOVED = Answer(HTTPStatus.OK, "The fleet's time now.", MovedSchema(), _MOVED)
 
@@ -54,6 +60,34 @@ PUT_FLEET = (
     Answer(HTTPStatus.OK, "The fleet replaced another.", FleetSchema(), _FLEET),
     Answer(HTTPStatus.CREATED, "The fleet was created.", FleetSchema(), _FLEET, (LOCATION,)),
 )
+GET_SNAPSHOT = (
+    Answer(
+        HTTPStatus.OK,
+        "The document. It is complete if its last line is there.",
+        None,
+        _SNAPSHOT,
+        media_type=NDJSON,
+    ),
+)
+PUT_SNAPSHOT = (
+    *PUT_FLEET,
+    refusal(
+        HTTPStatus.BAD_REQUEST,
+        "The body is incomplete or corrupt.",
+        "The body is incomplete or corrupt.",
+    ),
+    refusal(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "The document is larger than 1 GiB.",
+        "The body is larger than 1048576 KiB.",
+    ),
+    refusal(
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        "The body is not `application/x-ndjson`, or its `Content-Encoding` is not supported.",
+        "The body must be application/x-ndjson.",
+    ),
+)
+COPY_FLEET = PUT_FLEET
 PATCH_FLEET = (_THE_FLEET,)
 DELETE_FLEET = (
     DONE,

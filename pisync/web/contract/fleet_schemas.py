@@ -162,6 +162,16 @@ class FleetBody(Schema):
     ttl = _ttl(load_default=None)
 
 
+class CopyBody(Schema):
+    """Where to copy a fleet."""
+
+    to = Text(
+        required=True,
+        validate=validate.Regexp(rf"{FLEET_NAME}\Z", error="Not the name of a fleet."),
+        metadata={"description": "The name of the fleet to make or replace."},
+    )
+
+
 class FleetChangesBody(Schema):
     """The changes to a fleet: to its profile, its journal, its ttl."""
 

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ from pisync.concurrency.reception import Reception
 from pisync.keys import BODIES, FLEET
 from pisync.model.parsing.errors import InvalidValue, load
 from pisync.model.parsing.fields import QueryList
-from pisync.web.contract.compression import Corrupt, TooLong, decompressed
+from pisync.web.contract.compression import Corrupt, PieceDecompressor, TooLong, decompressed
 from pisync.web.contract.long_list import NotJson
 from pisync.web.contract.problems import (
     Problem,
@@ -124,17 +124,69 @@ def _decompressor(request: web.Request, limit: int) -> Callable[[bytes], bytes]:
     stands, has done it already: it decompresses what nobody reads, too, and serves nobody else
     meanwhile.
     """
+    coding = _coding(request)
+    if coding is None:
+        return bytes
+    return partial(_decompress, is_gzip=coding != "deflate", limit=limit)
+
+
+def _coding(request: web.Request) -> str | None:
+    """Return how a body that is still compressed was compressed; None if it is not.
+
+    Raises:
+        Problem: 415 in another way than by gzip or deflate.
+    """
     coding = ",".join(request.headers.getall(hdrs.CONTENT_ENCODING, ())).strip().lower()
     if coding in ("", "identity"):
-        return bytes
+        return None
     if coding in ("gzip", "deflate") and is_unpacked(request):
-        return bytes
+        return None
     if coding not in ("gzip", "x-gzip", "deflate"):
         raise Problem(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
             "The Content-Encoding must be gzip or deflate, or absent.",
         )
-    return partial(_decompress, is_gzip=coding != "deflate", limit=limit)
+    return coding
+
+
+async def body_pieces(request: web.Request, media_type: str, limit: int) -> AsyncIterator[bytes]:
+    """Yield the request's body, decompressed, piece by piece: it may be larger than memory.
+
+    The next piece is received when it is asked for, so that a client sends no faster than that.
+
+    Raises:
+        Problem: 400 corrupt, 408 a piece was too slow, 413 more than `limit` bytes, 415 not of
+            `media_type`, or compressed in another way than by gzip or deflate.
+    """
+    if request.content_type != media_type:
+        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"The body must be {media_type}.")
+    coding = _coding(request)
+    if (request.content_length or 0) > limit:
+        raise too_large(limit)
+    await send_continue(request)
+    decompressor = None if coding is None else PieceDecompressor(is_gzip=coding != "deflate")
+    size = 0
+    try:
+        while received := await _next_piece(request):
+            for piece in (received,) if decompressor is None else decompressor.pieces(received):
+                size += len(piece)
+                if size > limit:
+                    raise too_large(limit)
+                yield piece
+        if decompressor is not None:
+            decompressor.finish()
+    except Corrupt:
+        raise _at_the_end(HTTPStatus.BAD_REQUEST, CORRUPT) from None
+
+
+async def _next_piece(request: web.Request) -> bytes:
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await request.content.readany()
+    except TimeoutError:
+        raise _at_the_end(HTTPStatus.REQUEST_TIMEOUT, "The body took too long to arrive.") from None
+    except (web.RequestPayloadError, ValueError):
+        raise _at_the_end(HTTPStatus.BAD_REQUEST, CORRUPT) from None
 
 
 def _decompress(body: bytes, *, is_gzip: bool, limit: int) -> bytes:

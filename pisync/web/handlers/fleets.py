@@ -9,7 +9,7 @@ from aiohttp import hdrs, web
 from marshmallow import ValidationError
 
 from pisync import keys
-from pisync.model.fleet import DEFAULT_FLEET, NewTtl
+from pisync.model.fleet import DEFAULT_FLEET, FleetView, NewTtl
 from pisync.model.parsing.errors import InvalidValue, refusals
 from pisync.model.parsing.profile import OutcomeSchema
 from pisync.model.plans.profile import PhasesClash, Profile, new_profile
@@ -98,6 +98,11 @@ async def put_fleet(request: web.Request) -> web.Response:
             )
     except TooManyDevices as exc:
         raise invalid({"devices": [str(exc)]}) from None
+    return made_fleet(fleet, is_new=is_new)
+
+
+def made_fleet(fleet: FleetView, *, is_new: bool) -> web.Response:
+    """Return the answer of a call that has made or replaced a fleet."""
     if is_new:
         location = f"/admin/fleets/{fleet.name}"
         return rendering.answer(

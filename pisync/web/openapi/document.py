@@ -163,6 +163,9 @@ def _operation(route: Route) -> Json:
         operation["description"] = f"{description}\n\nScope: {scope}."
     if route.body:
         operation["requestBody"] = _body(route.body)
+    if route.document:
+        content = {route.document: {"schema": {"type": "string"}}}
+        operation["requestBody"] = {"required": True, "content": content}
     return operation
 
 
@@ -206,7 +209,7 @@ def _refusals(route: Route) -> Iterator[str]:
         yield "Unavailable"
     if route.is_below_base_urls or "{" in route.path:
         yield "NotFound"
-    if route.body:
+    if route.body or route.document:
         yield from ("NotJson", "TooSlow", "TooLarge", "WrongType")
 
 

@@ -9,6 +9,7 @@ from pisync.model.parsing.profile import OutcomeSchema
 from pisync.web.contract.fleet_schemas import (
     AdvanceBody,
     ClockBody,
+    CopyBody,
     FleetBody,
     FleetChangesBody,
     ScriptBody,
@@ -101,6 +102,7 @@ BODIES: Mapping[type[Schema], Examples] = {
         },
         "Refuse syncs of pending devices": {"profile": {"when_pending": "refuse"}},
     },
+    CopyBody: {"A copy to look into": {"to": "suite-1-copy"}},
     ClockBody: {
         "Manual": {"mode": "manual"},
         "Real": {"mode": "real"},

@@ -32,7 +32,7 @@ def addressed_fleet(
     if bound is not None:
         is_elsewhere = named not in (None, bound) or path_fleet not in (None, bound)
         if is_elsewhere or (scope == ADMIN and path_fleet is None):
-            raise _bound_elsewhere(bound)
+            raise bound_elsewhere(bound)
         return bound
     if path_fleet is None:
         return DEFAULT_FLEET if named is None else named
@@ -42,7 +42,8 @@ def addressed_fleet(
     return path_fleet
 
 
-def _bound_elsewhere(fleet: str) -> Problem:
+def bound_elsewhere(fleet: str) -> Problem:
+    """Return the answer to a token that is bound to another fleet than a call is about."""
     message = f"The token is for the fleet {fleet} alone."
     challenge = f'Bearer error="insufficient_scope", error_description="{message}"'
     return Problem(HTTPStatus.FORBIDDEN, message, headers={hdrs.WWW_AUTHENTICATE: challenge})

@@ -116,6 +116,18 @@ class SqliteFile:
         self._write(self._statements(transaction))
         self._ended.update(fleet.generation for fleet in transaction.ended())
 
+    def write_ahead(self, changes: FleetChanges[FleetState]) -> None:
+        """Write changes to a fleet that has no row yet, so that nobody sees them.
+
+        Raises:
+            StoreUnavailable: They could not be written; the file is as it was.
+        """
+        self._write(self._statements_of(changes))
+
+    def end(self, generation: int) -> None:
+        """Have the rows of a fleet that got no row itself deleted."""
+        self._ended.add(generation)
+
     @property
     def has_ended_fleets(self) -> bool:
         """Whether there are rows of fleets that were replaced or deleted."""

@@ -12,7 +12,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from pisync.model.fleet import DEFAULT_FLEET
 from pisync.stores.base import CannotOpen, StoreError, StoreUnavailable
+from pisync.stores.changes import FleetChanges
 from pisync.stores.embedded.fleet_registry import FleetRegistry
+from pisync.stores.embedded.fleet_state import FleetState
 from pisync.stores.embedded.sqlite.file import SqliteFile
 from pisync.stores.embedded.transaction import Mutation, Transaction
 from pisync.stores.embedded.writers import Contents
@@ -81,6 +83,13 @@ class GroupCommitWriter:
         self._waiting.append(_Waiting(mutation, result))
         self._arrived.set()
         return await result
+
+    async def write_ahead(self, changes: FleetChanges[FleetState]) -> None:
+        await self._in_thread(partial(self._file.write_ahead, changes))
+
+    def discard(self, fleet: FleetState) -> None:
+        self._file.end(fleet.generation)
+        self._arrived.set()
 
     async def _write_groups(self) -> None:
         while True:

@@ -1,0 +1,140 @@
+"""Writing snapshots as documents."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Iterator
+from hashlib import sha256
+from typing import Final
+
+import orjson
+
+from pisync.model import timestamp
+from pisync.model.device import Device
+from pisync.model.fleet import DeviceSpec, Generated, Ledger
+from pisync.model.plans.script import Step
+from pisync.model.snapshot import DeviceScript, Snapshot, SnapshotHead, SnapshotPart
+from pisync.model.timestamp import SECOND
+from pisync.web.contract import rendering
+from pisync.web.contract.rendering import Json
+
+VERSION: Final = 1
+"""Of the format. Another is a format that this one's readers must refuse."""
+_PIECE = 64 * 1024
+"""Bytes that are handed on at once."""
+_FIRST_AT_ONCE = 1_000
+
+_Line = tuple[str, object]
+"""What a line is, and its value."""
+
+
+async def document(snapshot: Snapshot) -> AsyncIterator[bytes]:
+    """Yield the document of a snapshot, in pieces of whole lines."""
+    digest, lines, piece = sha256(), 0, bytearray()
+    async for some in _lines(snapshot):
+        # In a thread: some thousand lines take some milliseconds.
+        written = await asyncio.to_thread(_written, some)
+        digest.update(written)
+        lines += len(some)
+        piece += written
+        if len(piece) >= _PIECE:
+            yield bytes(piece)
+            piece.clear()
+    piece += _written([("end", {"lines": lines, "sha256": digest.hexdigest()})])
+    yield bytes(piece)
+
+
+def _written(lines: Iterable[_Line]) -> bytes:
+    return b"".join(
+        orjson.dumps({kind: value}, default=_of_model, option=_OPTIONS) for kind, value in lines
+    )
+
+
+_OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS
+
+
+async def _lines(snapshot: Snapshot) -> AsyncIterator[list[_Line]]:
+    head = snapshot.head
+    yield [("snapshot", _head(head))]
+    if not isinstance(head.first, Generated):
+        devices = head.first.devices
+        for start in range(0, len(devices), _FIRST_AT_ONCE):
+            yield [("first_device", spec) for spec in devices[start : start + _FIRST_AT_ONCE]]
+        yield [("first_error_log", rendering.error_log(log)) for log in head.first.error_logs]
+    yield [("fault", rule.as_json()) for rule in head.faults]
+    async for part in snapshot.parts:
+        yield list(_of_part(part))
+
+
+def _of_part(part: SnapshotPart) -> Iterator[_Line]:
+    yield from (("device", device) for device in part.devices)
+    yield from (("script", script) for script in part.scripts)
+    yield from (("error_log", rendering.error_log(log)) for log in part.error_logs)
+    yield from (("request_count", count._asdict()) for count in part.request_counts)
+
+
+def _of_model(value: object) -> Json:
+    """Render what is rendered in the thread: there may be many."""
+    if isinstance(value, Device):
+        return _device(value)
+    if isinstance(value, DeviceScript):
+        return _script(value)
+    assert isinstance(value, DeviceSpec)  # noqa: S101 - nothing else is left to `orjson`
+    return _first_device(value)
+
+
+def _head(head: SnapshotHead) -> Json:
+    ledger = Ledger.of(head.counts, 0, 0)
+    counts = ("accepted", "joined", "refused", "succeeded", "failed", "error_logs", "faults")
+    is_generated = isinstance(head.first, Generated)
+    return {
+        "version": VERSION,
+        "fleet": head.fleet,
+        "devices": head.first.size,
+        "listed": not is_generated,
+        "made_at": timestamp.render(head.made_at),
+        "started_at": timestamp.render(head.started_at),
+        "clock": rendering.clock(head.clock),
+        "profile": rendering.profile(head.profile),
+        "journal": head.journal,
+        "ttl": head.ttl,
+        "ledger": {name: getattr(ledger, name) for name in counts},
+        "error_logs": head.error_logs,
+    }
+
+
+def _first_device(spec: DeviceSpec) -> Json:
+    """Return what a `PUT` of a fleet takes for the device."""
+    value: dict[str, object] = {"device_id": spec.device_id}
+    if spec.last_sync_at is not None:
+        value["last_sync_at"] = timestamp.render(spec.last_sync_at)
+    if spec.error_message is not None:
+        value["sync_status_code"] = spec.sync_status_code
+        value["error_message"] = spec.error_message
+    if spec.last_attempt_at is not None:
+        value["last_attempt_at"] = timestamp.render(spec.last_attempt_at)
+    return value
+
+
+def _device(device: Device) -> Json:
+    value = {**rendering.device(device), "attempt": device.attempt}
+    if device.pending is not None:
+        outcome, due_at = device.pending
+        if outcome is None or due_at is None:
+            value["pending"] = {"hold": True}
+        else:
+            value["pending"] = {"due_at": timestamp.render(due_at), **outcome._asdict()}
+    return value
+
+
+def _script(script: DeviceScript) -> Json:
+    steps, sticky, position = script.script
+    written = [_step(step) for step in steps]
+    if sticky:
+        written[-1]["sticky"] = True
+    return {"device_id": script.device_id, "position": position, "steps": written}
+
+
+def _step(step: Step) -> dict[str, object]:
+    if step.outcome is None:
+        return {"hold": True}
+    delay = {} if step.delay is None else {"delay": step.delay / SECOND}
+    return {**step.outcome._asdict(), **delay}

@@ -1,0 +1,139 @@
+"""Snapshots of the fleets in memory."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from pisync.model.clock import Clock
+from pisync.model.fleet import DEFAULT_FLEET, LOGGED, FleetView, Lifetime
+from pisync.model.plans.script import Script
+from pisync.model.snapshot import (
+    DeviceScript,
+    RequestCount,
+    Snapshot,
+    SnapshotHead,
+    SnapshotPart,
+)
+from pisync.stores.base import NoSuchFleet
+from pisync.stores.changes import FleetChanges
+from pisync.stores.embedded.error_history import log_of
+from pisync.stores.embedded.fleet_registry import FleetRegistry
+from pisync.stores.embedded.fleet_state import FleetState
+from pisync.stores.embedded.snapshots.frozen_table import BLOCK, FrozenTable
+from pisync.stores.embedded.transaction import Transaction
+from pisync.stores.embedded.writers import Writer
+
+
+class EmbeddedSnapshots:
+    """What the methods promise is written in pisync.stores.fleet_snapshots."""
+
+    def __init__(self, registry: FleetRegistry, writer: Writer) -> None:
+        self._registry = registry
+        self._writer = writer
+
+    @asynccontextmanager
+    async def take(self, fleet: str) -> AsyncIterator[Snapshot]:
+        chosen = self._registry.fleet(fleet)
+        # All in one step: nothing changes in between.
+        with FrozenTable(chosen.devices) as table:
+            logs = chosen.errors.since_first()
+            head = self._head(chosen, len(logs))
+            scripts, counts = list(chosen.scripts.items()), list(chosen.requests.counts.items())
+            yield Snapshot(head, _parts(table, scripts, logs, counts))
+
+    def _head(self, fleet: FleetState, error_logs: int) -> SnapshotHead:
+        lifetime = fleet.lifetime
+        return SnapshotHead(
+            fleet=fleet.name,
+            first=fleet.first,
+            profile=fleet.profile,
+            clock=fleet.clock.view(self._registry.clocks.monotonic()),
+            made_at=fleet.made_at,
+            started_at=fleet.started_at,
+            counts=dict(fleet.counts),
+            error_logs=error_logs,
+            journal=fleet.requests.journal.size,
+            ttl=lifetime and lifetime.ttl,
+            faults=fleet.requests.rules,
+        )
+
+    async def restore(self, name: str, snapshot: Snapshot) -> tuple[FleetView, bool]:
+        head = snapshot.head
+        fleet = await self._registry.make(name, head.first, head.profile, head.made_at)
+        try:
+            await self._fill(fleet, snapshot)
+            is_new = await self._writer.write(
+                lambda transaction: self._put_in_place(transaction, fleet, head)
+            )
+        except BaseException:
+            self._writer.discard(fleet)
+            raise
+        return self._registry.view(fleet), is_new
+
+    async def _fill(self, fleet: FleetState, snapshot: Snapshot) -> None:
+        """Bring a fleet that nobody sees yet to the state of a snapshot."""
+        head = snapshot.head
+        fleet.started_at = head.started_at
+        fleet.requests.restore(tuple(head.faults), head.journal, {})
+        # The next that is appended is the oldest that the snapshot has.
+        fleet.errors.restore((), head.counts.get(LOGGED, 0) - head.error_logs)
+        changes = FleetChanges(fleet)
+        changes.counts.update(head.counts)
+        await self._apply(changes)
+        async for part in snapshot.parts:
+            changes = FleetChanges(fleet)
+            changes.devices = {fleet.position(each.device_id): each for each in part.devices}
+            changes.scripts = dict(part.scripts)
+            changes.error_logs = list(part.error_logs)
+            changes.request_counts = dict(part.request_counts)
+            await self._apply(changes)
+
+    async def _apply(self, changes: FleetChanges[FleetState]) -> None:
+        await self._writer.write_ahead(changes)
+        changes.fleet.apply(changes)
+        # One part takes some milliseconds: others get their turn.
+        await asyncio.sleep(0)
+
+    def _put_in_place(
+        self, transaction: Transaction, fleet: FleetState, head: SnapshotHead
+    ) -> bool:
+        try:
+            transaction.fleet(fleet.name)
+        except NoSuchFleet:
+            is_new = True
+        else:
+            is_new = False
+        now = self._registry.clocks.monotonic()
+        fleet.clock = Clock(head.clock.now, now, head.clock.speed)
+        self._registry.replace(transaction, fleet.name, fleet)
+        stays = head.ttl is None or fleet.name == DEFAULT_FLEET
+        transaction.lifetimes[fleet] = None if stays else Lifetime(head.ttl or 0, now)
+        transaction.on_commit(lambda: self._wait_for(fleet))
+        return is_new
+
+    def _wait_for(self, fleet: FleetState) -> None:
+        # One that the same transaction replaces is gone.
+        if self._registry.fleets.get(fleet.name) is fleet:
+            self._registry.waiting.add(fleet)
+            self._registry.tell_next_due(fleet)
+
+
+async def _parts(
+    table: FrozenTable,
+    scripts: list[tuple[int, Script]],
+    logs: list[tuple[Any, ...]],
+    counts: list[tuple[int, int]],
+) -> AsyncIterator[SnapshotPart]:
+    for block in table.blocks():
+        if devices := block.attempted():
+            yield SnapshotPart(devices=devices)
+        await asyncio.sleep(0)
+    for first in range(0, len(scripts), BLOCK):
+        of_devices = scripts[first : first + BLOCK]
+        yield SnapshotPart(scripts=[DeviceScript(*each) for each in of_devices])
+    for first in range(0, len(logs), BLOCK):
+        yield SnapshotPart(error_logs=[log_of(entry) for entry in logs[first : first + BLOCK]])
+    for first in range(0, len(counts), BLOCK):
+        some = counts[first : first + BLOCK]
+        yield SnapshotPart(request_counts=[RequestCount(*each) for each in some])
