@@ -61,7 +61,7 @@ async def fill(store: Store, fleet: str = F) -> None:
     await start(store, 6, 7, 20, fleet=fleet)
     await store.starter.begin(fleet, [7])
     await store.requests.set_faults(fleet, (RULE,))
-    await store.requests.set_journal(fleet, 50)
+    await store.fleets.change_profile(fleet, lambda same: same, journal=50)
     for user in ("ada", "bob", "ada"):
         await store.requests.meet_fault(fleet, CallOfUser("sync", 7, user))
 
