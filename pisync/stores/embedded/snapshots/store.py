@@ -15,8 +15,9 @@ from pisync.model.snapshot import (
     SnapshotHead,
     SnapshotPart,
 )
-from pisync.stores.base import NoSuchFleet
+from pisync.stores.base import BoundReached, NoSuchFleet
 from pisync.stores.changes import FleetChanges
+from pisync.stores.embedded.bounds.budgets import FleetShares, check_room
 from pisync.stores.embedded.error_history import log_of
 from pisync.stores.embedded.fleet_registry import FleetRegistry
 from pisync.stores.embedded.fleet_state import FleetState
@@ -81,29 +82,49 @@ class EmbeddedSnapshots:
         changes = FleetChanges(fleet)
         changes.counts.update(head.counts)
         await self._apply(changes)
+        texts = fleet.texts
         async for part in snapshot.parts:
             changes = FleetChanges(fleet)
-            changes.devices = {fleet.position(each.device_id): each for each in part.devices}
-            changes.scripts = dict(part.scripts)
-            changes.error_logs = list(part.error_logs)
+            changes.devices = {
+                fleet.position(each.device_id): texts.of_device(each) for each in part.devices
+            }
+            changes.scripts = {each: texts.of_script(script) for each, script in part.scripts}
+            changes.error_logs = list(texts.of_error_logs(part.error_logs))
             changes.request_counts = dict(part.request_counts)
             await self._apply(changes)
 
     async def _apply(self, changes: FleetChanges[FleetState]) -> None:
         await self._writer.write_ahead(changes)
         changes.fleet.apply(changes)
+        self._check_room(changes.fleet.shares)
         # One part takes some milliseconds: others get their turn.
         await asyncio.sleep(0)
+
+    def _check_room(self, shares: FleetShares) -> None:
+        """Return if a fleet that does not count yet holds no more than there is room for.
+
+        Raises:
+            BoundReached: It would not find a place, however it goes on.
+        """
+        budgets = self._registry.budgets
+        for budget, share in (
+            (budgets.script_steps, shares.script_steps),
+            (budgets.text_bytes, shares.text_bytes),
+            (budgets.fault_counters, shares.fault_counters),
+        ):
+            if share.held > budget.bound.size:
+                raise BoundReached(f"All fleets together may have at most {budget.bound}.")
 
     def _put_in_place(
         self, transaction: Transaction, fleet: FleetState, head: SnapshotHead
     ) -> bool:
         try:
-            transaction.fleet(fleet.name)
-        except NoSuchFleet:
-            is_new = True
-        else:
+            old = transaction.fleet(fleet.name).shares.fault_counters.held
             is_new = False
+        except NoSuchFleet:
+            old = 0
+            is_new = True
+        check_room(self._registry.budgets.fault_counters, fleet.shares.fault_counters.held, old)
         now = self._registry.clocks.monotonic()
         fleet.clock = Clock(head.clock.now, now, head.clock.speed)
         self._registry.replace(transaction, fleet.name, fleet)
