@@ -127,8 +127,8 @@ def synced(device_id: int, at: int) -> Device:
     return Device(device_id, at, SUCCESS, None, at)
 
 
-def begin(device: Device, now: int, plan: Plan) -> Device:
-    """Begin the device's next attempt, as planned, at fleet time `now`.
+def begin(device: Device, now: int, plan: tuple[Outcome | None, int | None]) -> Device:
+    """Begin the device's next attempt, as planned (see `Plan`), at fleet time `now`.
 
     An attempt's time is never before the previous one's, even if `now` is.
 
@@ -138,11 +138,9 @@ def begin(device: Device, now: int, plan: Plan) -> Device:
     if device.pending is not None:
         raise InvalidTransition(f"device {device.device_id} is pending")
     at = max(now, device.last_attempt_at)
-    if plan.delay is None:
-        pending = Pending(None, None)
-    else:
-        # From now, not from `at`: a last attempt in the future must not hold this one up.
-        pending = Pending(plan.outcome, min(now + plan.delay, LATEST))
+    outcome, delay = plan
+    # From now, not from `at`: a last attempt in the future must not hold this one up.
+    pending = Pending(outcome, None if delay is None else min(now + delay, LATEST))
     return Device(
         device.device_id, device.last_sync_at, PENDING, None, at, device.attempt + 1, pending
     )

@@ -1,12 +1,12 @@
 """What became of a request to sync, of an attempt, and of a fleet's time."""
 
-from enum import Enum
+from enum import StrEnum
 from typing import NamedTuple
 
 from pisync.model.device import Device, ErrorLog
 
 
-class SyncDecision(Enum):
+class SyncDecision(StrEnum):
     """What became of a request to sync a device."""
 
     STARTED = "started"

@@ -91,9 +91,13 @@ class _Log:
         # Before these: a reader that has kept up until now can take a burst of any size.
         while self.size > KEPT:
             self.drop_oldest()
-        for start in range(0, len(events), MAX_BATCH):
-            self.batches.append(Batch(events[start : start + MAX_BATCH]))
-        self.size += len(events)
+        size = len(events)
+        if size <= MAX_BATCH:
+            self.batches.append(Batch(events))
+        else:
+            for start in range(0, size, MAX_BATCH):
+                self.batches.append(Batch(events[start : start + MAX_BATCH]))
+        self.size += size
 
     def drop_oldest(self) -> None:
         self.size -= len(self.batches.popleft().events)

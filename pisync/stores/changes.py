@@ -78,6 +78,11 @@ class FleetChanges(Generic[_Fleet]):
     Each method sees the changes so far, so that they may touch a device twice.
     """
 
+    __slots__ = (
+        *("fleet", "profile", "clock", "devices", "scripts", "error_logs", "counts"),
+        *("fault_rules", "request_counts", "journal_size", "_newly_pending"),
+    )
+
     def __init__(self, fleet: _Fleet) -> None:
         self.fleet = fleet
         self.profile = fleet.profile

@@ -211,8 +211,9 @@ class Metrics:
 
     def began(self, verdict: SyncDecision, count: int = 1) -> None:
         """Count requests to sync a device; one for an unknown device does not count."""
-        if verdict is not SyncDecision.UNKNOWN:
-            self._hot.begun[_RESULTS[verdict]] += count
+        result = _RESULTS.get(verdict)
+        if result is not None:
+            self._hot.begun[result] += count
 
     def finished(self, status: int, count: int = 1) -> None:
         """Count finished syncs by the status code that they came to."""

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from pisync.model.device import HOLD, Plan
 from pisync.model.outcome import Outcome
-from pisync.model.plans.draw import draw
+from pisync.model.plans.draw import Draw, draw
 from pisync.model.plans.profile import Profile
 
 MAX_STEPS = 1_000
@@ -41,13 +41,13 @@ class Script(NamedTuple):
 
 def plan(
     profile: Profile, script: Script | None, device_id: int, attempt: int, elapsed: int = 0
-) -> Plan:
+) -> Plan | Draw:
     """Decide an attempt that begins `elapsed` microseconds after the fleet's beginning.
 
     By the script's next step where there is one, else by the profile.
     """
     if script is None:
-        return Plan(*draw(profile, device_id, attempt, elapsed))
+        return draw(profile, device_id, attempt, elapsed)
     outcome, delay = script.step
     if outcome is None:
         return HOLD

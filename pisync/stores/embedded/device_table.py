@@ -4,6 +4,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from copy import copy
+from functools import lru_cache
 from heapq import merge
 from typing import Protocol
 
@@ -85,7 +86,7 @@ class DeviceTable:
             if due == _NONE:
                 pending = Pending(None, None)
             else:
-                pending = Pending(Outcome(STATUS_CODES[self._planned[position]], message), due)
+                pending = Pending(_outcome(STATUS_CODES[self._planned[position]], message), due)
             message = None
         synced = self._synced[position]
         return Device(
@@ -102,23 +103,24 @@ class DeviceTable:
         """Replace the device at a position."""
         for listener in self.listeners:
             listener.before_change(position)
-        self.held -= self._is_held(position)
+        _, synced, code, message, attempted, attempt, pending = device
+        before, status = self._status[position], _CODE_BYTE[code]
+        if before == _PENDING_BYTE and self._due[position] == _NONE:
+            self.held -= 1
         self._changes[position >> _BLOCK_BITS] += 1
-        status = _CODE_BYTE[device.sync_status_code]
-        self._counts[self._status[position]] -= 1
+        self._counts[before] -= 1
         self._counts[status] += 1
         self._status[position] = status
-        self._synced[position] = _or_none(device.last_sync_at)
-        self._attempted[position] = device.last_attempt_at
-        self._attempt[position] = device.attempt
-        message = device.error_message
-        if device.pending is not None:
-            outcome, due = device.pending
+        self._synced[position] = _NONE if synced is None else synced
+        self._attempted[position] = attempted
+        self._attempt[position] = attempt
+        if pending is not None:
+            outcome, due = pending
             self._due[position] = _or_none(due)
             self.held += due is None
             if outcome is not None:
-                self._planned[position] = _CODE_BYTE[outcome.sync_status_code]
-                message = outcome.error_message
+                planned, message = outcome
+                self._planned[position] = _CODE_BYTE[planned]
         self._message[position] = message
 
     def part(self, positions: range) -> "DeviceTable":
@@ -131,9 +133,6 @@ class DeviceTable:
     def attempted(self) -> list[Device]:
         """Return the devices that have ever made an attempt."""
         return [self.load(position) for position, attempt in enumerate(self._attempt) if attempt]
-
-    def _is_held(self, position: int) -> bool:
-        return self._status[position] == _PENDING_BYTE and self._due[position] == _NONE
 
     def changes(self, positions: range) -> int:
         """Return a number that has grown when any device at these positions has changed."""
@@ -170,6 +169,7 @@ class DeviceTable:
             position = self._status.find(code, position + 1)
 
 
+_outcome = lru_cache(maxsize=1024)(Outcome)
 _CODE_BYTE = {code: place for place, code in enumerate(STATUS_CODES)}
 _PENDING_BYTE = _CODE_BYTE[PENDING]
 

@@ -174,7 +174,7 @@ class FleetState:
         if not self._queue:
             return False
         earliest = _moment(self._queue[0])
-        return any(each.pending is not None and each.pending.due_at == earliest for each in devices)
+        return earliest in [device.pending.due_at for device in devices if device.pending]
 
     def last_due(self) -> int | None:
         """Return the latest fleet time at which a pending sync falls due."""

@@ -1,10 +1,11 @@
 """Attempts begin, and finish: when they are due, when time is moved, or when one is released."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from math import inf
+from typing import Any
 
 from pisync.model.clock import ClockView
 from pisync.model.device import Device
@@ -33,9 +34,9 @@ class EmbeddedStarter:
         self._registry = registry
         self._writer = writer
 
-    async def begin(
+    def begin(
         self, fleet: str, device_ids: Iterable[int], *, generation: int | None = None
-    ) -> Sequence[SyncResult]:
+    ) -> Coroutine[Any, Any, Sequence[SyncResult]]:
         def mutation(transaction: Transaction) -> list[SyncResult]:
             chosen = transaction.fleet(fleet)
             if generation is not None and generation != chosen.generation:
@@ -46,7 +47,8 @@ class EmbeddedStarter:
             transaction.on_commit(lambda: self._registry.tell_begun(chosen, begun))
             return begun
 
-        return await self._writer.write(mutation)
+        # The writer's own coroutine: one of ours around it would cost each sync more.
+        return self._writer.write(mutation)
 
 
 class EmbeddedFinisher:

@@ -19,6 +19,11 @@ _log = get_logger()
 class Transaction:
     """What mutations change, computed on top of each other, and committed as a whole."""
 
+    __slots__ = (
+        *("_fleets", "changes", "replaced", "lifetimes", "accounts", "revocations"),
+        *("login_failures", "_on_commit", "_on_rollback"),
+    )
+
     def __init__(self, fleets: Mapping[str, FleetState]) -> None:
         self._fleets = fleets
         self.changes: dict[FleetState, FleetChanges[FleetState]] = {}

@@ -32,7 +32,9 @@ from pisync.web.contract.problems import (
 )
 
 Json = Mapping[str, object]
-_REASONS = {status.value: status.phrase for status in HTTPStatus}
+_STATUS_LINES = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus
+}
 _TAG = re.compile(r'(?:W/)?"([^"]*)"')
 Headers = Mapping[str, str]
 REFERENCES: Final = (hdrs.LINK, hdrs.LOCATION)
@@ -90,14 +92,15 @@ class Rendered:
     def head(self) -> bytes:
         """The lines of the answer's head that are the same whenever it is sent."""
         if not self._head:
-            lines = [f"HTTP/1.1 {self.status} {_REASONS[self.status]}"]
+            headers = tag = ""
             if self.headers:
-                lines += [f"{name}: {value}" for name, value in self.headers.items()]
-            lines.append(f"Content-Type: {self.content_type}")
+                headers = "".join([f"{name}: {text}\r\n" for name, text in self.headers.items()])
             if self.tag is not None:
-                lines.append(f'{hdrs.ETAG}: "{self.tag}"')
-            lines.append(f"Content-Length: {len(self.body)}\r\n")
-            self._head = "\r\n".join(lines).encode()
+                tag = f'{hdrs.ETAG}: "{self.tag}"\r\n'
+            self._head = (
+                f"{_STATUS_LINES[self.status]}{headers}Content-Type: {self.content_type}\r\n"
+                f"{tag}Content-Length: {len(self.body)}\r\n"
+            ).encode()
         return self._head
 
     def below_base_url(self, path: str) -> "Rendered":
@@ -169,13 +172,13 @@ def next_page(path: str, query: Mapping[str, object]) -> str:
 
 def device(of: Device) -> Json:
     """Return the five fields of a device."""
-    synced = of.last_sync_at
+    device_id, synced, code, message, attempted, _, _ = of
     return {
-        "device_id": of.device_id,
+        "device_id": device_id,
         "last_sync_at": None if synced is None else timestamp.render(synced),
-        "sync_status_code": of.sync_status_code,
-        "error_message": of.error_message,
-        "last_attempt_at": timestamp.render(of.last_attempt_at),
+        "sync_status_code": code,
+        "error_message": message,
+        "last_attempt_at": timestamp.render(attempted),
     }
 
 
