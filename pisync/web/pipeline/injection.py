@@ -31,7 +31,10 @@ _WITH_RETRY_AFTER: Final = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNA
 _DEFAULT_RETRY_AFTER: Final = 1
 
 Note = Callable[[int | None], Awaitable[None]]
-"""Notes the status of an answer that is about to be sent; None where there will be none."""
+"""Notes the status of an answer that is about to be sent; None where there will be none.
+
+If it raises StoreError, nothing may be sent.
+"""
 
 
 async def inject(
@@ -47,6 +50,7 @@ async def inject(
 
     Raises:
         ConnectionError: There is no answer: the connection is closed, or reset.
+        StoreError: What `note` raises.
     """
     fault = met.fault
     match fault:

@@ -163,9 +163,16 @@ def observe(
                 raise ConnectionError from exc
             response = problem.response()
         finally:
-            observer.answered(route_of(request), request, status, began, request_id)
-            if note is not None:
-                await note(request, began, None if status == CLIENT_GONE else status, attempt)
+            try:
+                if note is not None:
+                    await note(request, began, None if status == CLIENT_GONE else status, attempt)
+            except StoreError as exc:
+                # The call has done what it does, but no answer may be missing in the journal.
+                problem = problems.of_store_error(exc)
+                status = problem.status if status != CLIENT_GONE else status
+                response = problem.response()
+            finally:
+                observer.answered(route_of(request), request, status, began, request_id)
         return response
 
     return middleware

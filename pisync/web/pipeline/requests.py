@@ -16,7 +16,7 @@ from pisync.model.requests.fault import DripFault, Fault, TruncateFault
 from pisync.model.requests.fault_draw import CallOfUser, MetFault
 from pisync.model.requests.journal import MAX_AGENT, MAX_PATH, JournalEntry
 from pisync.model.timestamp import SECOND, from_seconds
-from pisync.stores.base import RequestStore, StoreError
+from pisync.stores.base import RequestStore
 from pisync.web.contract.headers import ATTEMPT_HEADER
 from pisync.web.contract.rendering import Rendered
 from pisync.web.pipeline.base_url import is_below_base_url
@@ -145,6 +145,9 @@ class Journalist:
         """Note a request, if its token was good and its fleet has a journal; once.
 
         `began` is of `perf_counter`, `attempt` as in the header of the answer.
+
+        Raises:
+            StoreError: It could not be written: its answer must be held back.
         """
         claims = request.get(keys.CLAIMS)
         call = call_named(request.method, route_of(request))
@@ -173,11 +176,7 @@ class Journalist:
             None if attempt is None else int(attempt),
             round(seconds, 6),
         )
-        try:
-            await self._requests.record(fleet, entry)
-        except StoreError:
-            # What the call did is done. That the store can't be reached is logged where it is seen.
-            return
+        await self._requests.record(fleet, entry)
 
 
 JOURNALIST = web.AppKey("JOURNALIST", Journalist)
