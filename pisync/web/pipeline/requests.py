@@ -34,6 +34,8 @@ _NAMES: Final[Mapping[tuple[str, str], str]] = {
 }
 """The calls that faults and journals are about, by method and route."""
 
+_READING_SECONDS = 0.05
+"""How long the reader of a stream has to read an event before the stream is cut off."""
 _IS_NOTED = web.RequestKey("_IS_NOTED", bool)
 
 
@@ -258,7 +260,12 @@ async def stream_fault(request: web.Request) -> Fault | None:
 def sending(
     request: web.Request, response: web.StreamResponse, fault: Fault | None
 ) -> Callable[[bytes], Awaitable[None]]:
-    """Return what sends the events of a stream, as a fault leaves them."""
+    """Return what sends the events of a stream, as a fault leaves them.
+
+    A stream that is truncated has one event whole, so that whoever reads it has an id to resume
+    from, and gets on however often it is cut off.
+    """
+    has_sent = False
 
     async def drip(events: bytes) -> None:
         assert isinstance(fault, DripFault)  # noqa: S101 - chosen below
@@ -267,7 +274,16 @@ def sending(
             await asyncio.sleep(fault.every)
 
     async def truncate(events: bytes) -> None:
+        nonlocal has_sent
         assert isinstance(fault, TruncateFault)  # noqa: S101 - chosen below
+        if not has_sent:
+            end = events.index(b"\n\n") + 2
+            await response.write(events[:end])
+            has_sent, events = True, events[end:]
+            if not events:
+                return
+            # Some clients lose what they have not read yet when a connection breaks.
+            await asyncio.sleep(_READING_SECONDS)
         await response.write(events[: int(len(events) * fault.share)])
         if request.transport is not None:
             request.transport.close()
