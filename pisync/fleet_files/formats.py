@@ -16,6 +16,8 @@ MAX_NODES = 5_000_000
 MAX_DEPTH = 100
 """How deeply lists and objects of a YAML document may nest."""
 
+_STRING_OR_CONSTANT = re.compile(r'"(?:[^"\\]|\\.)*"|(-?Infinity|NaN)')
+
 KeyPath = Sequence[str]
 """The keys and positions that lead from a document to a part of it."""
 
@@ -30,6 +32,10 @@ class NotADocument(Exception):
     def __init__(self, text: str, line: int | None = None) -> None:
         super().__init__(text)
         self.line = line
+
+
+class _RepeatedKey(Exception):
+    """An object of a JSON document has a key twice."""
 
 
 class Document(NamedTuple):
@@ -52,7 +58,11 @@ def read_json(text: str) -> Document:
         NotADocument: It is not JSON.
     """
     try:
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
+        value = json.loads(
+            text, object_pairs_hook=_object, parse_constant=partial(_refuse_constant, text)
+        )
+    except _RepeatedKey as exc:
+        raise NotADocument(str(exc), _line_of_repetition(text)) from None
     except json.JSONDecodeError as exc:
         raise NotADocument(exc.msg, exc.lineno) from None
     except (ValueError, RecursionError) as exc:
@@ -64,7 +74,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         counts = Counter(name for name, _ in pairs)
-        raise NotADocument(_repeated(counts.most_common(1)[0][0]))
+        raise _RepeatedKey(_repeated(counts.most_common(1)[0][0]))
     return found
 
 
@@ -72,19 +82,41 @@ def _repeated(name: str) -> str:
     return f"The key {json.dumps(name)} appears more than once."
 
 
-def _refuse_constant(name: str) -> None:
-    raise NotADocument(f"{name} is not JSON.")
+def _refuse_constant(text: str, name: str) -> None:
+    places = (token.start() for token in _STRING_OR_CONSTANT.finditer(text) if token[1])
+    raise NotADocument(f"{name} is not JSON.", text.count("\n", 0, next(places)) + 1)
+
+
+def _line_of_repetition(text: str) -> int | None:
+    """Return the line of the first key that stands in its object already."""
+    nodes = [_nodes_of(text)]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, yaml.MappingNode):
+            keys = set[str]()
+            for key, _ in node.value:
+                if key.value in keys:
+                    return int(key.start_mark.line) + 1
+                keys.add(key.value)
+            nodes.extend(value for _, value in reversed(node.value))
+        elif isinstance(node, yaml.SequenceNode):
+            nodes.extend(reversed(node.value))
+    return None
 
 
 def _line_in_json(text: str, path: KeyPath) -> int | None:
+    return _line_of_node(_nodes_of(text), path)
+
+
+def _nodes_of(text: str) -> yaml.Node | None:
+    """Return a JSON document as nodes, which know their lines; None if that can't be done."""
     # JSON is YAML, but for tabs and for halves of characters.
     likened = re.sub(r"\\u[0-9a-fA-F]{4}", "______", text.replace("\t", " "))
     try:
         _refuse_depth(likened)
-        node = yaml.compose(likened, _Loader)
+        return yaml.compose(likened, _Loader)
     except (yaml.YAMLError, NotADocument):
         return None
-    return _line_of_node(node, path)
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc] # ten times as fast, where there is one
