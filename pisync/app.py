@@ -242,6 +242,15 @@ def _add_traces(app: web.Application, endpoint: str) -> None:
 
 
 def _secret(settings: Settings) -> str:
+    path = sqlite_path(settings.store)
+    if settings.jwt_secret is None and path is not None:
+        from pisync.stores.embedded.sqlite.opening import refuse_others  # noqa: PLC0415
+
+        try:
+            # Nothing is to be left beside a file that is none of ours.
+            refuse_others(path)
+        except CannotOpen as exc:
+            raise CannotStart(str(exc)) from exc
     try:
         kept = kept_secret(settings)
     except NoSecret as exc:

@@ -1,5 +1,9 @@
-"""A database that goes away in the middle of a start."""
+"""A start that fails: on a database that goes away, or is another program's."""
 
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import NoReturn
 
@@ -25,6 +29,15 @@ async def test_before_it_listens_is_why_it_can_not_start(monkeypatch: pytest.Mon
     with pytest.raises(CannotStart, match="can't be reached"):
         await runner.setup()
     await runner.cleanup()
+
+
+def test_nothing_is_left_beside_a_database_of_another_program(tmp_path: Path) -> None:
+    path = tmp_path / "orders.db"
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE orders (x)")
+    with pytest.raises(CannotStart, match="belongs to another program"):
+        create_app(replace(SETTINGS, store=f"sqlite:///{path}", jwt_secret=None))
+    assert [*tmp_path.iterdir()] == [path]
 
 
 async def test_once_it_listens_does_not_end_it() -> None:

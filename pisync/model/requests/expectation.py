@@ -1,7 +1,9 @@
 """Whether a journal has the requests that somebody expects, and what came closest to them."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, groupby
 from typing import Final, NamedTuple
 
 from pisync.model.requests.journal import JournaledRequest
@@ -66,12 +68,19 @@ def verify(
     """
     problems: dict[int, VerifyProblem] = {}
     reached = 0
+    indexes: dict[tuple[str, ...], _Index] = {}
     for place, expectation in enumerate(expectations):
-        found = _found(expectation, requests)
+        wanted = _wanted(expectation)
+        # Expectations that name the same fields share a look at all requests.
+        index = indexes.get(fields := tuple(wanted))
+        if index is None:
+            index = indexes[fields] = _index(fields, requests)
+        values = tuple(wanted.values())
+        found = index.get(values, [])
         enough = len(found) >= expectation.at_least
         too_many = expectation.at_most is not None and len(found) > expectation.at_most
         if too_many or not enough:
-            nearest = found[:MAX_NEAREST] if enough else _nearest(expectation, requests)
+            nearest = found[:MAX_NEAREST] if enough else _nearest(values, index)
             message = f"Found {len(found)} of these requests, expected {expectation.bounds}."
             problems[place] = VerifyProblem(place, len(found), message, expectation, nearest)
         if in_order and found:
@@ -83,34 +92,36 @@ def verify(
     return [problems[place] for place in sorted(problems)]
 
 
-def _found(
-    expectation: Expectation, requests: Sequence[JournaledRequest]
-) -> list[JournaledRequest]:
-    wanted = _wanted(expectation)
-    return [request for request in requests if all(_has(request, *each) for each in wanted)]
+_Index = Mapping[tuple[object, ...], Sequence[JournaledRequest]]
+"""Requests by what they have in some fields."""
 
 
-def _nearest(
-    expectation: Expectation, requests: Sequence[JournaledRequest]
-) -> list[JournaledRequest]:
+def _wanted(expectation: Expectation) -> dict[str, object]:
+    """Return the fields that are not open, with what a request must have in them."""
+    wanted = {name: getattr(expectation, name) for name in _FIELDS}
+    wanted = {name: value for name, value in wanted.items() if value is not None}
+    return wanted | ({"status": None} if expectation.status == NO_ANSWER else {})
+
+
+def _index(fields: Sequence[str], requests: Sequence[JournaledRequest]) -> _Index:
+    index = defaultdict[tuple[object, ...], list[JournaledRequest]](list)
+    for request in requests:
+        entry = request.entry
+        index[tuple([getattr(entry, name) for name in fields])].append(request)
+    return index
+
+
+def _nearest(wanted: tuple[object, ...], index: _Index) -> list[JournaledRequest]:
     """Return the requests that agree in most fields; among equals the newest first."""
-    wanted = _wanted(expectation)
 
-    def distance(request: JournaledRequest) -> tuple[int, list[bool]]:
-        differs = [not _has(request, *each) for each in wanted]
+    def distance(values: tuple[object, ...]) -> tuple[int, list[bool]]:
+        differs = [value != one for value, one in zip(values, wanted, strict=True)]
         return sum(differs), differs
 
-    return sorted(requests, key=distance)[:MAX_NEAREST]
-
-
-def _wanted(expectation: Expectation) -> list[tuple[str, object]]:
-    return [
-        (name, getattr(expectation, name))
-        for name in _FIELDS
-        if getattr(expectation, name) is not None
-    ]
-
-
-def _has(request: JournaledRequest, name: str, value: object) -> bool:
-    found = getattr(request.entry, name)
-    return found == value or (name == "status" and value == NO_ANSWER and found is None)
+    nearest = list[JournaledRequest]()
+    for _, equally_far in groupby(sorted(index, key=distance), distance):
+        found = chain.from_iterable(index[values][:MAX_NEAREST] for values in equally_far)
+        nearest += sorted(found, reverse=True)
+        if len(nearest) >= MAX_NEAREST:
+            break
+    return nearest[:MAX_NEAREST]

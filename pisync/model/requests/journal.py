@@ -11,6 +11,8 @@ from pisync.model.bounds import JOURNAL_ENTRIES, Budget, Share
 MAX_JOURNAL = 100_000
 DEFAULT_JOURNAL: Final = 1_000
 """How many requests a fleet in memory keeps unless it is told otherwise."""
+READ_AT_ONCE: Final = 1_000
+"""Requests that are read at once: others should not wait while more are."""
 MAX_AGENT = 200
 """Characters of a `User-Agent` that are kept."""
 MAX_PATH = 200
@@ -163,6 +165,16 @@ class Journal:
     def clear(self) -> None:
         """Forget all requests; the numbers go on."""
         self.drop_oldest(len(self._entries))
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def copy(self) -> "Journal":
+        """Return a journal of the same requests, which stays as it is."""
+        copied = Journal(self.size)
+        copied._count = self._count
+        copied._entries = self._entries.copy()
+        return copied
 
     def requests(self) -> list[JournaledRequest]:
         """Return all requests, newest first."""

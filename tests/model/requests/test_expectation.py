@@ -1,5 +1,10 @@
-from pisync.model.requests.expectation import NO_ANSWER, Expectation, verify
-from pisync.model.requests.journal import Journal, JournalEntry, RequestFilter
+from time import process_time
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pisync.model.requests.expectation import MAX_EXPECTATIONS, NO_ANSWER, Expectation, verify
+from pisync.model.requests.journal import MAX_JOURNAL, Journal, JournalEntry, RequestFilter
 
 SYNC = JournalEntry("", 0, "sync", "POST", "/devices/7/sync", 7, "alice", None, 202, None, 1, 0.1)
 REQUESTS = (
@@ -80,6 +85,53 @@ class TestVerify:
         }
 
 
+entries = st.builds(
+    SYNC._replace,
+    call=st.sampled_from(["sync", "device"]),
+    device_id=st.sampled_from([7, 8, None]),
+    status=st.sampled_from([200, 202, None]),
+    fault=st.sampled_from(["reset", None]),
+)
+expected = st.builds(
+    Expectation,
+    call=st.sampled_from(["sync", "device", None]),
+    device_id=st.sampled_from([7, 8, None]),
+    status=st.sampled_from([200, NO_ANSWER, None]),
+    fault=st.sampled_from(["reset", None]),
+    at_least=st.just(MAX_JOURNAL),
+)
+
+
+@given(st.lists(entries, max_size=30), st.lists(expected, max_size=4))
+def test_what_is_found_is_what_a_look_at_each_request_finds(
+    sent: list[JournalEntry], expectations: list[Expectation]
+) -> None:
+    requests = journal(*sent).requests()
+    found = verify(expectations, requests, in_order=False)
+    for expectation, problem in zip(expectations, found, strict=True):
+        wanted = expectation.wanted()
+        del wanted["at_least"]
+        differing = [
+            [getattr(request.entry, name) != value for name, value in wanted.items()]
+            for request in requests
+        ]
+        assert problem.found == sum(not any(each) for each in differing)
+        ranks = [(sum(each), each, place) for place, each in enumerate(differing)]
+        assert [*problem.nearest] == [requests[place] for *_, place in sorted(ranks)[:5]]
+
+
+def test_many_expectations_of_a_long_journal_cost_little_more_than_one() -> None:
+    requests = journal(*[SYNC] * 20_000, size=MAX_JOURNAL).requests()
+    many = [
+        Expectation("sync", device, "bob", at_least=1) for device in range(1, MAX_EXPECTATIONS + 1)
+    ]
+    began = process_time()
+    verify(many[:1], requests, in_order=True)
+    one = process_time() - began
+    assert len(verify(many, requests, in_order=True)) == MAX_EXPECTATIONS
+    assert process_time() - began - one < 10 * one
+
+
 class TestJournal:
     def test_numbers_go_on_when_the_oldest_have_gone(self) -> None:
         kept = journal(*REQUESTS, size=2)
@@ -87,6 +139,13 @@ class TestJournal:
         kept.clear()
         kept.append(SYNC)
         assert [tuple(each) for each in kept.requests()] == [(6, SYNC)]
+
+    def test_a_copy_stays_as_it_is(self) -> None:
+        kept = journal(*REQUESTS, size=3)
+        copied = kept.copy()
+        kept.append(SYNC)
+        assert len(copied) == 3
+        assert [number for number, _ in copied.requests()] == [5, 4, 3]
 
     def test_pages_end_before_a_number(self) -> None:
         page = journal(*REQUESTS).page(RequestFilter(before=5, calls=frozenset(("sync",))), 2)

@@ -1,12 +1,19 @@
 """Faults and journals of the fleets in memory."""
 
+import asyncio
 from collections.abc import Sequence
 
 from pisync.model.bounds import Budget
 from pisync.model.fleet import FAULTS, Count
 from pisync.model.requests.fault import MAX_REQUEST_COUNTERS, FaultRule
 from pisync.model.requests.fault_draw import CallOfUser, MetFault, draw_fault
-from pisync.model.requests.journal import Journal, JournalEntry, JournalPage, RequestFilter
+from pisync.model.requests.journal import (
+    READ_AT_ONCE,
+    Journal,
+    JournalEntry,
+    JournalPage,
+    RequestFilter,
+)
 from pisync.stores.changes import FleetChanges
 from pisync.stores.embedded.bounds.budgets import check_room
 from pisync.stores.embedded.fleet_registry import FleetRegistry
@@ -61,7 +68,10 @@ class EmbeddedRequests:
             journal.append(entry)
 
     async def journal(self, fleet: str, criteria: RequestFilter, limit: int) -> JournalPage:
-        return self._registry.fleet(fleet).requests.journal.page(criteria, limit)
+        journal = self._registry.fleet(fleet).requests.journal
+        if len(journal) <= READ_AT_ONCE:
+            return journal.page(criteria, limit)
+        return await asyncio.to_thread(journal.copy().page, criteria, limit)
 
     async def clear_journal(self, fleet: str) -> None:
         self._registry.fleet(fleet).requests.journal.clear()

@@ -2,7 +2,8 @@
 
 import os
 import sqlite3
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -26,10 +27,8 @@ class OpenFile:
         Raises:
             CannotOpen: It can't be used. If it is another program's, nothing was touched.
         """
-        try:
-            if not path.parent.is_dir():
-                raise CannotOpen(f"there is no directory {path.parent}")
-            _refuse_others(path)
+        refuse_others(path)
+        with _naming(path):
             self._lock = _lock(path)
             try:
                 self.connection = _open(path)
@@ -37,10 +36,6 @@ class OpenFile:
             except BaseException:
                 self._lock.release()
                 raise
-        except (CannotOpen, migrations.SchemaRefused) as exc:
-            raise CannotOpen(f"{path}: {exc}") from exc
-        except Exception as exc:
-            raise CannotOpen(f"{path}: {_reason(exc)}") from exc
 
     def check(self) -> None:
         """Return if every file is still where it was: what is written elsewhere would be lost.
@@ -62,13 +57,30 @@ class OpenFile:
         self._lock.release()
 
 
-def _refuse_others(path: Path) -> None:
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Say of which file it is that it can't be opened, whatever the reason."""
+    try:
+        yield
+    except (CannotOpen, migrations.SchemaRefused) as exc:
+        raise CannotOpen(f"{path}: {exc}") from exc
+    except Exception as exc:
+        raise CannotOpen(f"{path}: {_reason(exc)}") from exc
+
+
+def refuse_others(path: Path) -> None:
     """Refuse a file that is another program's, or a newer PiSync's; leave nothing beside it.
 
     Raises:
-        CannotOpen: It belongs to another program.
-        SchemaRefused: So does its schema, or that is too new.
+        CannotOpen: It is, or there is no place for it.
     """
+    with _naming(path):
+        if not path.parent.is_dir():
+            raise CannotOpen(f"there is no directory {path.parent}")
+        _check_owner(path)
+
+
+def _check_owner(path: Path) -> None:
     if not path.exists() or not path.stat().st_size or _beside(path, "-journal").exists():
         return
 

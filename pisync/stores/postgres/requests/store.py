@@ -5,11 +5,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
+from asyncpg import Record
+
 from pisync.model.fleet import FAULTS
 from pisync.model.parsing.faults import read_rules, write_rules
 from pisync.model.requests.fault import MAX_REQUEST_COUNTERS, MAX_RULES, FaultRule
 from pisync.model.requests.fault_draw import CallOfUser, MetFault, draw_fault
 from pisync.model.requests.journal import (
+    READ_AT_ONCE,
     Journal,
     JournaledRequest,
     JournalEntry,
@@ -172,16 +175,22 @@ class PostgresRequests:
         rows = await self._database.fetch(sql, readable(fleet), limit + 1, *values)
         if not rows:
             raise NoSuchFleet
-        found = [
-            JournaledRequest(number, JournalEntry(*entry))
-            for number, *entry in rows[:limit]
-            if number is not None
-        ]
-        return JournalPage(found, len(rows) > limit)
+        if len(rows) <= READ_AT_ONCE:
+            return _page(rows, limit)
+        return await asyncio.to_thread(_page, rows, limit)
 
     async def clear_journal(self, fleet: str) -> None:
         if not await self._database.fetchval(_CLEAR, readable(fleet)):
             raise NoSuchFleet
+
+
+def _page(rows: Sequence[Record], limit: int) -> JournalPage:
+    found = [
+        JournaledRequest(number, JournalEntry(*entry))
+        for number, *entry in rows[:limit]
+        if number is not None
+    ]
+    return JournalPage(found, len(rows) > limit)
 
 
 @lru_cache(maxsize=256)
