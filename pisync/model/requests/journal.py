@@ -166,9 +166,6 @@ class Journal:
         """Forget all requests; the numbers go on."""
         self.drop_oldest(len(self._entries))
 
-    def __len__(self) -> int:
-        return len(self._entries)
-
     def copy(self) -> "Journal":
         """Return a journal of the same requests, which stays as it is."""
         copied = Journal(self.size)
