@@ -1,7 +1,8 @@
 """What changes in a fleet: computed first, from what is known of it, and applied as a whole."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from heapq import heappop, heappush
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from pisync.model import device as transitions
@@ -13,7 +14,7 @@ from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script, plan
 from pisync.model.requests.fault import FaultRule
 from pisync.model.sync import FinishedSync, SyncDecision, SyncResult
-from pisync.model.timestamp import SECOND
+from pisync.model.timestamp import LATEST, SECOND
 from pisync.stores.base import NothingHeld
 
 
@@ -65,11 +66,45 @@ class KnownFleet(Protocol):
 _Fleet = TypeVar("_Fleet", bound=KnownFleet)
 
 
+STEP = 1024
+"""How much of what is due is done in one step of `advance`, which takes some milliseconds."""
+_BEYOND = 2**62
+"""A position after every other."""
+
+
 class Due(NamedTuple):
-    """A pending sync: when it is due, in fleet time, and its device's position."""
+    """A pending sync: when it is due, in fleet time, and its device's position.
+
+    Or a device's own attempt, and when it is to begin.
+    """
 
     moment: int
     position: int
+    is_own: bool = False
+
+
+class Progress(NamedTuple):
+    """What came of what was due: what began, what finished, and all of that in its order."""
+
+    begun: list[SyncResult]
+    finished: list[FinishedSync]
+    changed: list[Device | ErrorLog]
+    reached: int
+    """The fleet time until which all is done."""
+    left: Sequence[Due]
+    """What was due by then, or after, and is still to be done."""
+    is_over: bool
+    """Whether nothing is left to do, and nothing came of it that is."""
+
+
+def all_of(finished: Sequence[FinishedSync]) -> Progress:
+    """Return that these syncs have finished."""
+    changed: list[Device | ErrorLog] = []
+    for device, error_log, _ in finished:
+        changed.append(device)
+        if error_log is not None:
+            changed.append(error_log)
+    return Progress([], list(finished), changed, 0, (), is_over=True)
 
 
 class FleetChanges(Generic[_Fleet]):
@@ -79,8 +114,9 @@ class FleetChanges(Generic[_Fleet]):
     """
 
     __slots__ = (
-        *("fleet", "profile", "clock", "devices", "scripts", "error_logs", "counts"),
-        *("fault_rules", "request_counts", "journal_size", "_newly_pending"),
+        *("fleet", "profile", "clock", "devices", "moments", "traffic_since", "scripts"),
+        *("error_logs", "counts", "fault_rules", "request_counts", "journal_size"),
+        "_newly_pending",
     )
 
     def __init__(self, fleet: _Fleet) -> None:
@@ -88,6 +124,10 @@ class FleetChanges(Generic[_Fleet]):
         self.profile = fleet.profile
         self.clock = fleet.clock
         self.devices: dict[int, Device] = {}
+        self.moments: dict[int, int | None] = {}
+        """When devices begin their next own attempt, if ever, once nothing is pending."""
+        self.traffic_since: int | None = None
+        """When devices begin anew to sync by themselves, after a change of the profile."""
         self.scripts: dict[int, Script | None] = {}
         self.error_logs: list[ErrorLog] = []
         self.counts: defaultdict[Count, int] = defaultdict(int)
@@ -96,6 +136,13 @@ class FleetChanges(Generic[_Fleet]):
         self.request_counts: dict[int, int] = {}
         self.journal_size: int | None = None
         self._newly_pending = 0
+
+    def change_profile(self, profile: Profile, now: int) -> None:
+        """Let this profile decide what comes from fleet time `now` on."""
+        before, self.profile = self.profile, profile
+        if (profile.traffic, profile.seed) != (before.traffic, before.seed):
+            self.traffic_since = now
+            self.moments = dict.fromkeys(self.moments)
 
     def begin(self, device_ids: Iterable[int], now: int) -> list[SyncResult]:
         """Begin an attempt of each device at fleet time `now`, or join, as the profile says."""
@@ -113,6 +160,11 @@ class FleetChanges(Generic[_Fleet]):
                 return SyncResult(SyncDecision.PENDING, device)
             self.counts[JOINED] += 1
             return SyncResult(SyncDecision.JOINED, device)
+        return self._start(position, device, now)
+
+    def _start(self, position: int, device: Device, now: int) -> SyncResult:
+        """Begin an attempt of a device that is not pending, if there is room."""
+        fleet, device_id = self.fleet, device.device_id
         if fleet.pending + self._newly_pending >= self.profile.max_pending:
             self.counts[REFUSED] += 1
             return SyncResult(SyncDecision.FULL, device)
@@ -126,13 +178,99 @@ class FleetChanges(Generic[_Fleet]):
         self.devices[position] = device = transitions.begin(device, now, planned)
         return SyncResult(SyncDecision.STARTED, device)
 
+    def run(
+        self, due: Sequence[Due], until: int, now: int, limit: int, *, by_itself: bool
+    ) -> Progress:
+        """Let attempts begin and finish in the order in which they are due.
+
+        So do those that fall due because of them: however late it is at fleet time `now`, and
+        however much is done at a time, it is as if each had its turn just when it was due.
+
+        Args:
+            due: What is due up to `until`, in order: all of it, or the first `limit`.
+            until: The fleet time, at most `now`, up to which to go on.
+            now: The fleet's time.
+            limit: Half of what to do at most.
+            by_itself: As for `finish_due`.
+        """
+        is_all = len(due) < limit
+        end = Due(until, _BEYOND) if is_all else due[-1]
+        progress = Progress([], [], [], until, (), is_all)
+        more: list[Due] = []
+        place = 0
+        # Twice: what begins here may finish here.
+        for _ in range(2 * limit):
+            if more and (place == len(due) or more[0] < due[place]):
+                entry = heappop(more)
+            elif place < len(due):
+                entry = due[place]
+                place += 1
+            else:
+                reached = until if is_all else end.moment
+                return progress._replace(reached=reached)
+            following = self._run_one(entry, now, progress, by_itself=by_itself)
+            if following is not None and following <= end:
+                heappush(more, following)
+        return progress._replace(
+            reached=entry.moment,
+            left=due[place:],
+            is_over=is_all and not more and place == len(due),
+        )
+
+    def _run_one(self, due: Due, now: int, progress: Progress, *, by_itself: bool) -> Due | None:
+        """Do what is due, if it still is; return what the device has due next, if anything."""
+        moment, position, is_own = due
+        device = self._device(position)
+        pending = device.pending
+        if is_own:
+            # The moment passes where something is pending, or has been since it was set.
+            if pending is not None or self.moments.get(position, moment) != moment:
+                return None
+            return self._begin_own(position, device, moment, progress)
+        if pending is None or pending.due_at != moment:
+            return None
+        late = self.clock.lateness(moment, now) / SECOND if by_itself else None
+        sync = self._finish(position, device, now, late)
+        progress.finished.append(sync)
+        progress.changed.append(sync.device)
+        if sync.error_log is not None:
+            progress.changed.append(sync.error_log)
+        own = self.moments.get(position)
+        return None if own is None else Due(own, position, is_own=True)
+
+    def _begin_own(
+        self, position: int, device: Device, moment: int, progress: Progress
+    ) -> Due | None:
+        """Begin a device's own attempt, if the fleet still lives and has room for it."""
+        self.devices[position] = device
+        self.moments[position] = None
+        if self.profile.traffic is None:
+            return None
+        decision, begun = result = self._start(position, device, moment)
+        if decision is not SyncDecision.STARTED or begun is None or begun.pending is None:
+            # The moment passes.
+            following = self.moments[position] = self._moment_after(device, moment)
+            return None if following is None else Due(following, position, is_own=True)
+        progress.begun.append(result)
+        progress.changed.append(begun)
+        due_at = begun.pending.due_at
+        return None if due_at is None else Due(due_at, position)
+
+    def _moment_after(self, device: Device, end: int) -> int | None:
+        """Return when a device whose attempt ended at `end` begins its next own one, if ever."""
+        traffic, seed = self.profile.traffic, self.profile.seed
+        if traffic is None or not traffic.takes_part(seed, device.device_id):
+            return None
+        moment = end + traffic.pause(seed, device.device_id, device.attempt)
+        return moment if moment <= LATEST else None
+
     def finish_due(self, due: Iterable[Due], now: int, *, by_itself: bool) -> list[FinishedSync]:
         """Let attempts come to their planned outcomes, in this order, at fleet time `now`.
 
         Only what finishes `by_itself` can be late. What is no longer pending is passed over.
         """
         finished = []
-        for moment, position in due:
+        for moment, position, _ in due:
             device = self._device(position)
             if device.pending is not None and device.pending.due_at == moment:
                 late = self.clock.lateness(moment, now) / SECOND if by_itself else None
@@ -144,6 +282,9 @@ class FleetChanges(Generic[_Fleet]):
     ) -> FinishedSync:
         device, failure = transitions.finish(pending, now)
         self.devices[position] = device
+        if self.profile.traffic is not None and pending.pending is not None:
+            end = now if pending.pending.due_at is None else min(pending.pending.due_at, now)
+            self.moments[position] = self._moment_after(device, end)
         self._newly_pending -= 1
         log = None
         if failure is not None:

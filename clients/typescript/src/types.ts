@@ -120,6 +120,16 @@ export interface Profile {
   phases?: Phase[];
   /** The seconds after which the phases come again; null or left out: never. */
   repeat_every?: number | null;
+  /** Whether devices sync by themselves; null, or left out in answers: they do not. */
+  traffic?: Traffic | null;
+}
+
+/** How often devices sync by themselves. */
+export interface Traffic {
+  /** Seconds from the end of a device's attempt to its own next. */
+  every: Delay;
+  /** The part of the devices that do so, 0 to 1; 1 if left out. */
+  share?: number;
 }
 
 /** How long a device's outcomes stay as they are. */

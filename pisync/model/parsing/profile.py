@@ -18,6 +18,7 @@ from pisync.model.plans.phases import (
 )
 from pisync.model.plans.profile import MAX_PENDING, MAX_SEED, ProfileChanges
 from pisync.model.plans.spells import MAX_MEAN_LENGTH
+from pisync.model.plans.traffic import Traffic
 from pisync.model.plans.weights import MAX_OUTCOMES, WeightedOutcome
 
 
@@ -158,6 +159,23 @@ class SpellsSchema(Schema):
         return data["mean_length"]
 
 
+class TrafficSchema(Schema):
+    """How often devices sync by themselves."""
+
+    every = delay_field(
+        "Seconds from the end of a device's attempt to its own next: one of three distributions.",
+        required=True,
+    )
+    share = Number(
+        validate=validate.Range(0, 1),
+        metadata={"description": "The part of the devices that do so. 1 if left out."},
+    )
+
+    @post_load
+    def _make(self, data: dict[str, Any], **_: object) -> Traffic:
+        return Traffic(**data)
+
+
 class PhaseSchema(_WithOutcomes):
     """Outcomes or delays of attempts that begin in a stretch of the fleet's time."""
 
@@ -223,6 +241,12 @@ class ProfileSchema(_WithOutcomes):
         allow_none=True,
         validate=validate.Range(MIN_CYCLE, MAX_PHASE_TIME),
         metadata={"description": "The seconds after which phases come again; null: never."},
+    )
+
+    traffic = fields.Nested(
+        TrafficSchema,
+        allow_none=True,
+        metadata={"description": "Whether devices sync by themselves; null: they do not."},
     )
 
     @validates_schema

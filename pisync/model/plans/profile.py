@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from pisync.model.outcome import SUCCEEDED, Outcome
 from pisync.model.plans.delay import Delay, LognormalDelay
 from pisync.model.plans.phases import Phase, phase_errors
+from pisync.model.plans.traffic import Traffic
 from pisync.model.plans.weights import Choice, WeightedOutcome
 from pisync.model.timestamp import from_seconds
 
@@ -49,7 +50,8 @@ class Profile:
 
     `refuse_pending` says what a sync of a pending device gets: a refusal, or a place in the attempt
     under way. `max_pending` bounds the fleet's pending syncs. `mean_length` is that of spells, in
-    attempts; 1 if each draws for itself. `repeat_every` is in seconds.
+    attempts; 1 if each draws for itself. `repeat_every` is in seconds. With `traffic`, devices sync
+    by themselves.
 
     Raises:
         PhasesClash: The phases can't apply together.
@@ -63,6 +65,7 @@ class Profile:
     mean_length: float = 1.0
     phases: tuple[Phase, ...] = ()
     repeat_every: float | None = None
+    traffic: Traffic | None = None
 
     def __post_init__(self) -> None:
         if self.phases and (errors := phase_errors(self.phases, self.repeat_every)):

@@ -15,7 +15,7 @@ from pisync.model.requests.journal import Journal
 from pisync.model.sync import Change, FinishedSync, SyncDecision, SyncResult
 from pisync.model.timestamp import SECOND
 from pisync.stores.base import NoSuchFleet, StoreObserver
-from pisync.stores.changes import Due
+from pisync.stores.changes import Due, Progress, all_of
 from pisync.stores.embedded.bounds.budgets import FleetBudgets, check_room
 from pisync.stores.embedded.fleet_state import FleetState
 from pisync.stores.embedded.transaction import Transaction
@@ -97,6 +97,8 @@ class FleetRegistry:
             self._check_room(transaction, fleet, old)
         transaction.replaced[name] = fleet
         transaction.on_commit(lambda: self._replaced(name, old, fleet))
+        if fleet is not None:
+            transaction.on_commit(lambda: self.look_soon(fleet))
 
     def _check_room(
         self, transaction: Transaction, fleet: FleetState, old: FleetState | None
@@ -115,6 +117,12 @@ class FleetRegistry:
         fleet.give_back(due)
         # While its queue was empty, it may have been dropped from those that wait.
         self.waiting.add(fleet)
+
+    def look_soon(self, fleet: FleetState) -> None:
+        """Have a fleet looked at that has something to do, or that will find that it has not."""
+        if self.fleets.get(fleet.name) is fleet:
+            self.waiting.add(fleet)
+            self.tell_next_due(fleet)
 
     def next_due(self, fleet: FleetState) -> float | None:
         """Return the real seconds until a fleet has something to finish; None for never."""
@@ -147,13 +155,14 @@ class FleetRegistry:
 
     def tell_finished(self, fleet: FleetState, finished: Sequence[FinishedSync]) -> None:
         """Tell which attempts have finished."""
-        self.observer.finished(fleet.name, fleet.generation, finished)
-        changed: list[Device | ErrorLog] = []
-        for device, error_log, _ in finished:
-            changed.append(device)
-            if error_log is not None:
-                changed.append(error_log)
-        self._tell_changed(fleet.name, changed)
+        self.tell_progress(fleet, all_of(finished))
+
+    def tell_progress(self, fleet: FleetState, progress: Progress) -> None:
+        """Tell which attempts have begun by themselves, and which have finished."""
+        if progress.begun:
+            self.observer.began(fleet.name, progress.begun)
+        self.observer.finished(fleet.name, fleet.generation, progress.finished)
+        self._tell_changed(fleet.name, progress.changed)
 
     def _tell_changed(self, fleet: str, changed: Iterable[Device | ErrorLog]) -> None:
         changes = [

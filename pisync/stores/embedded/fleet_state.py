@@ -28,19 +28,8 @@ from pisync.stores.embedded.bounds.budgets import FleetBudgets, FleetShares
 from pisync.stores.embedded.bounds.texts import Texts, steps_of_profile
 from pisync.stores.embedded.device_table import DeviceTable
 from pisync.stores.embedded.error_history import ErrorHistory
+from pisync.stores.embedded.moments import Moments, packed, unpacked
 from pisync.stores.embedded.requests.state import RequestState
-
-_POSITION_BITS = 23
-"""Enough for the positions of the largest fleet."""
-_POSITION = (1 << _POSITION_BITS) - 1
-
-
-def _packed(moment: int, position: int) -> int:
-    return moment << _POSITION_BITS | position
-
-
-def _moment(entry: int) -> int:
-    return entry >> _POSITION_BITS
 
 
 class FleetState:
@@ -75,15 +64,33 @@ class FleetState:
         self.devices = DeviceTable(first, made_at)
         logs = first.error_logs if isinstance(first, Listed) else ()
         self.errors = ErrorHistory(logs, budgets.max_error_logs, self.shares)
-        # One integer a pending sync, due time and position: 52 bytes where a tuple takes 150. Held
-        # syncs have none: a release finishes them at once.
+        # One integer a pending sync: due time and position. Held syncs have none, since a release
+        # finishes them at once.
         self._queue: list[int] = []
         self.counts: Counter[Count] = Counter()
         self.requests = RequestState(self.shares)
+        self.moments: Moments | None = None
+        """Of a fleet that lives."""
+        self.start_living(self.started_at)
+
+    @property
+    def live_since(self) -> int | None:
+        """The fleet time since which devices sync by themselves, if they do."""
+        return None if self.moments is None else self.moments.since
+
+    def start_living(self, since: int) -> None:
+        """Let devices sync by themselves from a fleet time on, as the profile says, if it does."""
+        traffic = self.profile.traffic
+        self.moments = (
+            None
+            if traffic is None
+            else Moments(traffic, self.profile.seed, since, self.devices.ids)
+        )
 
     def restore(
         self,
         devices: Iterable[Device],
+        moments: Mapping[int, int],
         scripts: Mapping[int, Script],
         error_logs: Sequence[ErrorLog],
         counts: Mapping[Count, int],
@@ -92,6 +99,9 @@ class FleetState:
         texts = self.texts
         for device in devices:
             self._save(self.position(device.device_id), texts.of_device(device))
+        if self.moments is not None:
+            for device_id, moment in moments.items():
+                self.moments.set(self.position(device_id), moment)
         for device_id, script in scripts.items():
             self._set_script(device_id, texts.of_script(script))
         self.counts.update(counts)
@@ -166,33 +176,57 @@ class FleetState:
     # What is due
 
     def next_due(self) -> int | None:
-        """Return the earliest fleet time at which a sync falls due."""
-        return _moment(self._queue[0]) if self._queue else None
+        """Return the earliest fleet time at which there is something to do."""
+        if self.moments is None:
+            return unpacked(self._queue[0])[0] if self._queue else None
+        if not self.moments.is_ready:
+            return self.moments.since
+        own = self.moments.earliest
+        entries = [entry for entry in (*self._queue[:1], own) if entry is not None]
+        return unpacked(min(entries))[0] if entries else None
 
     def begins_with_one_of(self, devices: Iterable[Device]) -> bool:
         """Say whether one of these pending devices is the next to fall due."""
         if not self._queue:
             return False
-        earliest = _moment(self._queue[0])
+        earliest, _ = unpacked(self._queue[0])
         return earliest in [device.pending.due_at for device in devices if device.pending]
 
     def last_due(self) -> int | None:
         """Return the latest fleet time at which a pending sync falls due."""
-        return _moment(max(self._queue)) if self._queue else None
+        return unpacked(max(self._queue))[0] if self._queue else None
 
-    def take_due(self, until: int, limit: int) -> list[Due]:
-        """Take at most `limit` syncs that are due at `until` or before, in due order."""
-        queue, beyond = self._queue, _packed(until + 1, 0)
+    def take_due(self, until: int, limit: int, *, own: bool = True) -> list[Due]:
+        """Take at most `limit` syncs that are due at `until` or before, in due order.
+
+        With them, unless `own` is false, the devices' own attempts that are to begin until then.
+        """
+        queue, beyond = self._queue, packed(until + 1, 0)
+        moments = self.moments if own else None
         taken: list[Due] = []
-        while queue and queue[0] < beyond and len(taken) < limit:
-            entry = heappop(queue)
-            taken.append(Due(_moment(entry), entry & _POSITION))
+        while len(taken) < limit:
+            first = queue[0] if queue else beyond
+            if moments is not None and (entry := moments.earliest) is not None and entry < first:
+                if entry >= beyond:
+                    break
+                if (due := moments.take()) is not None:
+                    taken.append(due)
+            elif first < beyond:
+                taken.append(Due(*unpacked(heappop(queue))))
+            else:
+                break
         return taken
 
     def give_back(self, due: Iterable[Due]) -> None:
         """Put back what was taken and could not be finished."""
+        own = []
         for each in due:
-            heappush(self._queue, _packed(*each))
+            if each.is_own:
+                own.append(each)
+            else:
+                heappush(self._queue, packed(each.moment, each.position))
+        if self.moments is not None:
+            self.moments.give_back(own)
 
     # Writing
 
@@ -203,6 +237,10 @@ class FleetState:
         self.clock = changes.clock
         for position, device in changes.devices.items():
             self._save(position, device)
+        if changes.traffic_since is not None:
+            self.start_living(changes.traffic_since)
+        if self.moments is not None:
+            self.moments.update(changes.moments)
         for device_id, script in changes.scripts.items():
             self._set_script(device_id, script)
         for log in changes.error_logs:
@@ -229,7 +267,7 @@ class FleetState:
     def _save(self, position: int, device: Device) -> None:
         self.devices.save(position, device)
         if device.pending is not None and device.pending.due_at is not None:
-            heappush(self._queue, _packed(device.pending.due_at, position))
+            heappush(self._queue, packed(device.pending.due_at, position))
 
 
 def _steps(script: Script | None) -> int:

@@ -67,6 +67,7 @@ class EmbeddedFleetWriter:
             changes = transaction.changes_of(old)
             if changes.profile is not new.profile:
                 new.take_profile(changes.profile)
+                new.start_living(new.started_at)
             new.requests.take_settings(old.requests, changes)
             self._registry.replace(transaction, name, new)
             lifetime = transaction.lifetime_of(old)
@@ -99,7 +100,9 @@ class EmbeddedFleetWriter:
                 held = steps_of_profile(changes.profile)
                 check_room(budgets.script_steps, steps_of_profile(profile), held)
                 texts.check_room(budgets.text_bytes, texts_of_profile(profile))
-            changes.profile = profile
+            now = changes.clock.now(self._registry.clocks.monotonic())
+            changes.change_profile(profile, now)
+            transaction.on_commit(lambda: self._registry.look_soon(changes.fleet))
             if ttl is not None:
                 transaction.lifetimes[changes.fleet] = self._lifetime(ttl.seconds)
             if journal is not None:

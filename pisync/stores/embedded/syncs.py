@@ -20,11 +20,16 @@ from pisync.stores.base import (
     PastTheLastYear,
     StoreUnavailable,
 )
-from pisync.stores.changes import Due, FleetChanges
+from pisync.stores.changes import STEP, Due, FleetChanges, Progress
 from pisync.stores.embedded.fleet_registry import FleetRegistry
 from pisync.stores.embedded.fleet_state import FleetState
 from pisync.stores.embedded.transaction import Transaction
 from pisync.stores.embedded.writers import Writer
+
+_PREPARED_AT_ONCE = 1024
+"""How many devices' first moments are computed in a turn of the event loop: some milliseconds."""
+_MIN_SHARE = 16
+"""How much is done in a turn for each fleet at least, where there are many."""
 
 
 class EmbeddedStarter:
@@ -65,20 +70,31 @@ class EmbeddedFinisher:
         return await self._writer.write(partial(self._finish_due, limit))
 
     def _finish_due(self, limit: int, transaction: Transaction) -> int:
-        finished = 0
+        done = 0
+        # None may keep the others waiting, however much it has to do.
+        share = max(limit // max(len(self._registry.waiting), 1), _MIN_SHARE)
         for fleet in sorted(self._registry.waiting, key=_falls_due):
             # The transaction's clock: an earlier mutation may have stopped it.
             clock = transaction.clock_of(fleet)
             if not clock.is_manual and not transaction.has_ended(fleet):
-                now = clock.now(self._now())
-                due = fleet.take_due(now, limit - finished)
-                if due:
-                    changes = transaction.changes_of(fleet)
-                    self._finish(transaction, changes, due, now, by_itself=True)
-                    finished += len(due)
+                steps = self._run_until(
+                    transaction, fleet, clock.now(self._now()), min(share, limit - done)
+                )
+                if steps:
+                    done += steps
                 else:
                     self._stop_waiting(fleet)
-        return finished
+        return done
+
+    def _run_until(self, transaction: Transaction, fleet: FleetState, now: int, limit: int) -> int:
+        """Do what is due in a fleet by itself; return how much there was."""
+        _prepare(fleet)
+        due = fleet.take_due(now, limit)
+        if not due:
+            return 0
+        changes = transaction.changes_of(fleet)
+        self._run(transaction, changes, due, now, limit, by_itself=True)
+        return len(due)
 
     def _stop_waiting(self, fleet: FleetState) -> None:
         if fleet.next_due() is None:
@@ -130,29 +146,58 @@ class EmbeddedFinisher:
         finished, more = 0, target is not None
         while target is not None and more:
             try:
-                step = await self._writer.write(partial(self._finish_some, fleet, target))
+                step, more = await self._writer.write(partial(self._finish_some, fleet, target))
             except StoreUnavailable:
-                # What was to finish here was out of its queue: whoever looked meanwhile missed it.
-                self._registry.tell_next_due(fleet)
                 if not finished:
                     raise
                 break
+            finally:
+                # What was to finish here was out of its queue: whoever looked meanwhile missed it.
+                self._registry.tell_next_due(fleet)
             finished += step
-            more = step > 0
             await asyncio.sleep(0)
         return ClockAdvance(fleet.clock.now(self._now()), finished)
 
-    def _finish_some(self, fleet: FleetState, target: int, transaction: Transaction) -> int:
-        """Finish the next that are due up to `target`; if there are none, the clock moves there."""
+    def _finish_some(
+        self, fleet: FleetState, target: int, transaction: Transaction
+    ) -> tuple[int, bool]:
+        """Finish the next that are due up to `target`; if there are none, the clock moves there.
+
+        Returns how many finished, and whether there is more to do.
+        """
         changes = transaction.changes_of(_same(transaction, fleet))
-        due = fleet.take_due(target, BATCH)
+        if not _prepare(fleet):
+            return 0, True
         real_time = self._now()
-        if changes.clock.is_manual:
-            reached = due[-1].moment if due else target
-            changes.clock = changes.clock.moved_to(reached, real_time)
-        now = changes.clock.now(real_time)
-        self._finish(transaction, changes, due, now, by_itself=False)
-        return len(due)
+        if not changes.clock.is_manual:
+            # Its time has not come yet: only what is pending finishes now.
+            due = fleet.take_due(target, BATCH, own=False)
+            self._finish(transaction, changes, due, changes.clock.now(real_time))
+            return len(due), bool(due)
+        due = fleet.take_due(target, STEP)
+        progress = self._run(transaction, changes, due, target, STEP, by_itself=False)
+        changes.clock = changes.clock.moved_to(progress.reached, real_time)
+        return len(progress.finished), not progress.is_over
+
+    def _run(
+        self,
+        transaction: Transaction,
+        changes: FleetChanges[FleetState],
+        due: Sequence[Due],
+        until: int,
+        limit: int,
+        *,
+        by_itself: bool,
+    ) -> Progress:
+        """Do what was taken from a fleet's queues; it goes back there if that fails."""
+        fleet = changes.fleet
+        transaction.on_rollback(lambda: self._registry.give_back(fleet, due))
+        progress = changes.run(due, until, until, limit, by_itself=by_itself)
+        if progress.left:
+            transaction.on_commit(lambda: self._registry.give_back(fleet, progress.left))
+        if progress.changed:
+            transaction.on_commit(lambda: self._registry.tell_progress(fleet, progress))
+        return progress
 
     def _finish(
         self,
@@ -160,13 +205,11 @@ class EmbeddedFinisher:
         changes: FleetChanges[FleetState],
         due: Sequence[Due],
         now: int,
-        *,
-        by_itself: bool,
     ) -> None:
-        """Finish what was taken from a fleet's queue; it goes back there if that fails."""
+        """Finish what was taken from a fleet's queue before its time has come."""
         fleet = changes.fleet
         transaction.on_rollback(lambda: self._registry.give_back(fleet, due))
-        finished = changes.finish_due(due, now, by_itself=by_itself)
+        finished = changes.finish_due(due, now, by_itself=False)
         self._on_commit_tell(transaction, fleet, finished)
 
     # When one is released
@@ -182,6 +225,8 @@ class EmbeddedFinisher:
             finished = changes.release(position, known, now)
             chosen.texts.shared(known.error_message)
             self._on_commit_tell(transaction, chosen, [finished])
+            if chosen.moments is not None:
+                transaction.on_commit(lambda: self._registry.look_soon(chosen))
             return finished.device
 
         return await self._writer.write(mutation)
@@ -205,6 +250,15 @@ def _same(transaction: Transaction, fleet: FleetState) -> FleetState:
     except NoSuchFleet:
         pass
     raise FleetReplaced
+
+
+def _prepare(fleet: FleetState) -> bool:
+    """Compute some moments of a fleet that begins to live; say whether all are known."""
+    moments = fleet.moments
+    if moments is None or moments.is_ready:
+        return True
+    moments.prepare(_PREPARED_AT_ONCE)
+    return moments.is_ready
 
 
 def _last_due(fleet: FleetState, transaction: Transaction) -> int | None:

@@ -6,7 +6,6 @@ from typing import Any
 
 from pisync.model.device import Device, ErrorLog
 from pisync.model.outcome import PENDING
-from pisync.model.sync import FinishedSync
 from pisync.model.timestamp import SECOND
 from pisync.stores.changes import FleetChanges
 from pisync.stores.postgres import notifications
@@ -28,6 +27,7 @@ def due_in(changes: SnapshotChanges) -> float | None:
         for each in changes.devices.values()
         if each.pending is not None and each.pending.due_at is not None
     ]
+    dues += [moment for moment in changes.moments.values() if moment is not None]
     if not dues:
         return None
     wait = changes.clock.real_wait(min(dues), changes.fleet.real_time)
@@ -39,10 +39,12 @@ async def apply(
     changes: SnapshotChanges,
     max_error_logs: int,
     *,
-    finished: Sequence[FinishedSync] = (),
+    changed: Iterable[Device | ErrorLog] | None = None,
     more_notices: Sequence[str] = (),
 ) -> int | None:
     """Make changes true, and tell all replicas; None if their snapshot no longer holds.
+
+    What has `changed` is told in that order; by default, the devices.
 
     Returns the id of the newest error log before it.
     """
@@ -54,10 +56,12 @@ async def apply(
         old = before[device_id]
         moves[old.sync_status_code] -= 1
         moves[device.sync_status_code] += 1
-        rows.append((device_id, old.attempt, old.sync_status_code, *device_row(device)[1:]))
+        row = device_row(device, changes.moments.get(device_id))
+        rows.append((device_id, old.attempt, old.sync_status_code, *row[1:]))
     room = changes.profile.max_pending - moves[PENDING] if moves[PENDING] > 0 else None
     changed_clock = changes.clock is not fleet.clock
-    changed = _changed(changes, finished)
+    if changed is None:
+        changed = changes.devices.values()
     newest_error: int | None = await connection.fetchval(
         _APPLY,
         fleet.fleet_id,
@@ -79,17 +83,6 @@ async def apply(
         ],
     )
     return newest_error
-
-
-def _changed(
-    changes: SnapshotChanges, finished: Sequence[FinishedSync]
-) -> Iterable[Device | ErrorLog]:
-    if not finished:
-        yield from changes.devices.values()
-    for device, error_log, _ in finished:
-        yield device
-        if error_log is not None:
-            yield error_log
 
 
 def _columns(rows: Iterable[Sequence[Any]], width: int) -> Sequence[Sequence[Any]]:

@@ -7,10 +7,7 @@ from functools import partial
 from pisync.model.clock import ClockView
 from pisync.model.device import Device
 from pisync.model.outcome import Outcome
-from pisync.model.sync import (
-    ClockAdvance,
-    FinishedSync,
-)
+from pisync.model.sync import ClockAdvance, FinishedSync
 from pisync.model.timestamp import LATEST, SECOND
 from pisync.stores.base import (
     BATCH,
@@ -20,7 +17,7 @@ from pisync.stores.base import (
     NoSuchFleet,
     PastTheLastYear,
 )
-from pisync.stores.changes import FleetChanges
+from pisync.stores.changes import STEP, Due, FleetChanges, Progress, all_of
 from pisync.stores.postgres import notifications
 from pisync.stores.postgres.commit import (
     SnapshotChanges,
@@ -37,6 +34,10 @@ from pisync.stores.postgres.snapshot import (
     load_due,
     load_fleet,
 )
+from pisync.stores.postgres.traffic.moments import load_scripts, prepare
+
+_MIN_SHARE = 16
+"""How much is done in a turn for each fleet at least, where there are many."""
 
 _Target = Callable[[Connection, FleetSnapshot], Awaitable[int]]
 
@@ -68,16 +69,24 @@ class PostgresFinisher:
     async def _finish_due(self, limit: int, connection: Connection) -> int:
         at_work = await fleets_at_work(self._database, connection)
         due = [(fleet, first) for fleet, first in at_work if first <= fleet.now]
-        finished = 0
+        done = 0
+        # None may keep the others waiting, however much it has to do.
+        share = max(limit // max(len(due), 1), _MIN_SHARE)
         for fleet, _ in sorted(due, key=lambda each: each[0].clock.real_time_of(each[1])):
-            if finished < limit:
-                moments = await load_due(connection, fleet, fleet.now, limit - finished)
-                changes = FleetChanges(fleet)
-                ended = changes.finish_due(moments, fleet.now, by_itself=True)
-                # If not, another replica was faster.
-                if await self._apply(connection, changes, ended):
-                    finished += len(ended)
-        return finished
+            if done < limit:
+                done += await self._run_until_now(connection, fleet, min(share, limit - done))
+        return done
+
+    async def _run_until_now(self, connection: Connection, fleet: FleetSnapshot, limit: int) -> int:
+        """Do what is due in a fleet by itself; return how much there was."""
+        if fleet.is_preparing and not await prepare(connection, fleet):
+            return 1
+        due = await load_due(connection, fleet, fleet.now, limit)
+        progress, changes = await self._run(
+            connection, fleet, due, fleet.now, limit, by_itself=True
+        )
+        # If not, another replica was faster.
+        return len(due) if await self._apply(connection, changes, progress) else 0
 
     async def next_due(self) -> float | None:
         at_work = await self._database.call(partial(fleets_at_work, self._database))
@@ -138,17 +147,47 @@ class PostgresFinisher:
     ) -> tuple[ClockAdvance, bool] | None:
         """Take one step towards `until`; return it, and whether there was nothing left to do."""
         fleet = await self._same(name, fleet_id, connection)
-        due = await load_due(connection, fleet, until, BATCH)
-        changes = FleetChanges(fleet)
-        if fleet.clock.is_manual and fleet.now < until:
-            reached = due[-1].moment if len(due) == BATCH else until
-            changes.clock = fleet.clock.moved_to(reached, fleet.real_time)
+        if not await prepare(connection, fleet):
+            return ClockAdvance(fleet.now, 0), False
+        if not fleet.clock.is_manual:
+            return await self._keep_some_now(connection, fleet, until)
+        due = await load_due(connection, fleet, until, STEP)
+        progress, changes = await self._run(connection, fleet, due, until, STEP, by_itself=False)
+        if fleet.now < progress.reached:
+            changes.clock = fleet.clock.moved_to(progress.reached, fleet.real_time)
         is_kept = not due and changes.clock is fleet.clock
-        now = changes.clock.now(fleet.real_time)
-        ended = changes.finish_due(due, now, by_itself=False)
-        if not is_kept and not await self._apply(connection, changes, ended):
+        if not is_kept and not await self._apply(connection, changes, progress):
             return None
-        return ClockAdvance(until if fleet.clock.is_manual else fleet.now, len(ended)), is_kept
+        return ClockAdvance(until, len(progress.finished)), is_kept
+
+    async def _keep_some_now(
+        self, connection: Connection, fleet: FleetSnapshot, until: int
+    ) -> tuple[ClockAdvance, bool] | None:
+        """Finish some of what is pending before its time has come, as `_keep_some` does."""
+        living = fleet.profile.traffic is not None
+        load = partial(load_due, own=False) if living else load_due
+        due = await load(connection, fleet, until, BATCH)
+        changes = FleetChanges(fleet)
+        ended = changes.finish_due(due, fleet.now, by_itself=False)
+        if due and not await self._apply(connection, changes, all_of(ended)):
+            return None
+        return ClockAdvance(fleet.now, len(ended)), not due
+
+    async def _run(
+        self,
+        connection: Connection,
+        fleet: FleetSnapshot,
+        due: Sequence[Due],
+        until: int,
+        limit: int,
+        *,
+        by_itself: bool,
+    ) -> tuple[Progress, SnapshotChanges]:
+        """Compute what comes of what is due."""
+        if fleet.profile.traffic is not None and due:
+            await load_scripts(connection, fleet)
+        changes = FleetChanges(fleet)
+        return changes.run(due, until, until, limit, by_itself=by_itself), changes
 
     async def set_clock(self, name: str, speed: float) -> ClockView:
         async with self._moving.turn(name):
@@ -168,7 +207,7 @@ class PostgresFinisher:
         due = await first_due(connection, fleet)
         wait = None if due is None else changes.clock.real_wait(due, fleet.real_time)
         told = [] if wait is None else [notifications.due(wait / SECOND)]
-        if not await self._apply(connection, changes, (), told):
+        if not await self._apply(connection, changes, all_of(()), told):
             return None
         if wait is not None:
             self._holder.observer.due_in(wait / SECOND)
@@ -187,7 +226,9 @@ class PostgresFinisher:
             raise NoSuchDevice
         changes = FleetChanges(fleet)
         finished = changes.release(device_id, outcome, fleet.now)
-        return finished.device if await self._apply(connection, changes, [finished]) else None
+        return (
+            finished.device if await self._apply(connection, changes, all_of([finished])) else None
+        )
 
     # Within
 
@@ -212,22 +253,29 @@ class PostgresFinisher:
         self,
         connection: Connection,
         changes: SnapshotChanges,
-        ended: Sequence[FinishedSync],
+        progress: Progress,
         more_notices: Sequence[str] = (),
     ) -> bool:
-        """Make changes true, and tell what finished; say whether their snapshot still held."""
-        if not ended and changes.clock is changes.fleet.clock:
+        """Make changes true, and tell what came of them; say whether their snapshot still held."""
+        fleet = changes.fleet
+        if not changes.devices and changes.clock is fleet.clock:
             return True
         newest_error = await apply(
-            connection, changes, self._max_error_logs, finished=ended, more_notices=more_notices
+            connection,
+            changes,
+            self._max_error_logs,
+            changed=progress.changed,
+            more_notices=more_notices,
         )
         if newest_error is None:
             return False
-        if ended:
+        if progress.begun:
+            self._holder.observer.began(fleet.name, progress.begun)
+        if progress.finished:
             self._holder.observer.finished(
-                changes.fleet.name,
-                changes.fleet.fleet_id,
-                [_numbered(each, newest_error) for each in ended],
+                fleet.name,
+                fleet.fleet_id,
+                [_numbered(each, newest_error) for each in progress.finished],
             )
         return True
 

@@ -26,6 +26,7 @@ from pisync.stores.base import (
     StoreUnavailable,
 )
 from pisync.stores.changes import FleetChanges
+from pisync.stores.postgres import notifications
 from pisync.stores.postgres.commit import apply
 from pisync.stores.postgres.connection.connect import Connection
 from pisync.stores.postgres.database import ChunkSize, Database, Turns
@@ -38,6 +39,7 @@ from pisync.stores.postgres.requests.settings import (
     set_journal,
 )
 from pisync.stores.postgres.snapshot import load_fleet, readable
+from pisync.stores.postgres.traffic.moments import start_living
 from pisync.stores.schema import codec
 from pisync.stores.schema.rows import device_row
 
@@ -66,6 +68,7 @@ _LOCK_FLEET = """
     SELECT FROM fleets JOIN turn USING (fleet_id) FOR UPDATE OF fleets"""
 _SETTINGS = "SELECT journal, rules FROM request_settings WHERE fleet_id = $1 FOR UPDATE"
 _RESTARTED = "UPDATE fleets SET started_at = $2 WHERE fleet_id = $1"
+_TELL = "SELECT pg_notify($1, $2)"
 _OLD = "SELECT fleet_id, first_data, made_at FROM fleets WHERE name = $1"
 # Both raise the version: what was planned without the script must be planned anew.
 _TURN = """
@@ -177,10 +180,18 @@ class PostgresFleetWriter:
         journal: int | None,
         connection: Connection,
     ) -> Profile | None:
-        changes = FleetChanges(await load_fleet(self._database, connection, name))
-        changes.profile = change(changes.profile)
+        fleet = await load_fleet(self._database, connection, name)
+        changes = FleetChanges(fleet)
+        changes.change_profile(change(changes.profile), fleet.now)
+        since = changes.traffic_since
+        notices = [] if since is None else [notifications.due(0)]
         async with connection.transaction():
-            is_changed = await apply(connection, changes, self._max_error_logs) is not None
+            is_changed = (
+                await apply(connection, changes, self._max_error_logs, more_notices=notices)
+                is not None
+            )
+            if is_changed and since is not None:
+                await start_living(connection, fleet.fleet_id, since)
             if is_changed and ttl is not None:
                 await set_ttl(connection, changes.fleet.fleet_id, ttl.seconds)
             if is_changed and journal is not None:
@@ -334,4 +345,6 @@ async def _put_in_place(
                 await set_ttl(connection, new_id, ttl)
             if old_id is not None:
                 await connection.execute(_RESTARTED, new_id, row["present"])
+            if await start_living(connection, new_id):
+                await connection.execute(_TELL, notifications.CHANNEL, f"[0,{notifications.due(0)}")
     return row

@@ -31,21 +31,35 @@ _FLEETS = """
 _FLEET = f"{_FLEETS} AND name = $1"
 _IS_THERE = "SELECT true FROM fleets WHERE fleet_id = $1"
 _FLEETS_AT_WORK = f"""
-    SELECT fleet.*, first_due
-    FROM ({_FLEETS} AND n > 0 AND speed > 0) AS fleet CROSS JOIN LATERAL (
+    SELECT
+        fleet.*,
+        EXISTS (
+            SELECT FROM traffic
+            WHERE traffic.fleet_id = fleet.fleet_id AND prepared IS NOT NULL
+        ),
+        first_due
+    FROM (
+        {_FLEETS} AND speed > 0 AND (n > 0 OR fleet_id IN (SELECT fleet_id FROM traffic))
+    ) AS fleet LEFT JOIN LATERAL (
         SELECT due_at AS first_due FROM devices
         WHERE devices.fleet_id = fleet.fleet_id AND due_at IS NOT NULL
         ORDER BY due_at LIMIT 1
-    ) AS first"""  # noqa: S608 - text of ours
+    ) AS first ON true"""  # noqa: S608 - text of ours
 _DUE = f"""
     SELECT {DEVICE} FROM devices
     WHERE fleet_id = $1 AND due_at <= $2
     ORDER BY due_at, device_id LIMIT $3"""  # noqa: S608 - columns of ours
-_LAST_DUE = """
+_PENDING_DUE = _DUE.replace("due_at <= $2", "due_at <= $2 AND sync_status_code = 202")
+_FIRST_DUE = """
     SELECT due_at FROM devices
     WHERE fleet_id = $1 AND due_at IS NOT NULL
+    ORDER BY due_at LIMIT 1"""
+_LAST_DUE = """
+    SELECT due_at FROM devices
+    WHERE fleet_id = $1 AND due_at IS NOT NULL AND sync_status_code = 202
     ORDER BY due_at DESC LIMIT 1"""
-_FIRST_DUE = _LAST_DUE.replace(" DESC", "")
+# Where devices that are not pending have moments, one would walk past them all.
+_LAST_PENDING_DUE = "SELECT max(due_at) FROM devices WHERE fleet_id = $1 AND sync_status_code = 202"
 # The limit has each looked up, however large the database takes the fleet to be.
 _DEVICES = f"""
     SELECT {DEVICE}, steps, sticky, position
@@ -84,6 +98,8 @@ class FleetSnapshot:
     pending: int
     devices: LoadedDevices = field(default_factory=LoadedDevices)
     scripts: dict[int, Script] = field(default_factory=dict)
+    is_preparing: bool = False
+    """Whether its devices are to sync by themselves, and it is yet to be written down when."""
     next_error_id: int = 1
     """Error logs are numbered from 1 until the database knows what came before them."""
 
@@ -144,21 +160,30 @@ async def load_fleet(
 async def fleets_at_work(
     database: Database, connection: Connection
 ) -> list[tuple[FleetSnapshot, int]]:
-    """Read the fleets whose time runs towards what is pending, and what is due first in each."""
-    return [
-        (_read_fleet(database, row[:-1]), row[-1])
-        for row in await connection.fetch(_FLEETS_AT_WORK)
-    ]
+    """Read the fleets whose time runs towards something, and what is due first in each.
+
+    Of one that lives, some moments may still have to be written down.
+    """
+    at_work = []
+    for *row, is_preparing, first in await connection.fetch(_FLEETS_AT_WORK):
+        fleet = _read_fleet(database, row)
+        fleet.is_preparing = is_preparing
+        if is_preparing or first is not None:
+            at_work.append((fleet, fleet.now if is_preparing else first))
+    return at_work
 
 
 async def load_due(
-    connection: Connection, fleet: FleetSnapshot, until: int, limit: int
+    connection: Connection, fleet: FleetSnapshot, until: int, limit: int, *, own: bool = True
 ) -> list[Due]:
-    """Read the first devices of a fleet that are due up to `until`; return when, in order."""
+    """Read the first devices of a fleet that are due up to `until`; return when, in order.
+
+    With them come, unless `own` is false, those that begin their own attempts until then.
+    """
     due = []
-    for row in await connection.fetch(_DUE, fleet.fleet_id, until, limit):
+    for row in await connection.fetch(_DUE if own else _PENDING_DUE, fleet.fleet_id, until, limit):
         device = fleet.devices[row["device_id"]] = read_device(row)
-        due.append(Due(row["due_at"], device.device_id))
+        due.append(Due(row["due_at"], device.device_id, not device.is_pending))
     return due
 
 
@@ -170,7 +195,8 @@ async def first_due(connection: Connection, fleet: FleetSnapshot) -> int | None:
 
 async def last_due(connection: Connection, fleet: FleetSnapshot) -> int | None:
     """Return the latest fleet time at which a pending sync falls due."""
-    due: int | None = await connection.fetchval(_LAST_DUE, fleet.fleet_id)
+    sql = _LAST_DUE if fleet.profile.traffic is None else _LAST_PENDING_DUE
+    due: int | None = await connection.fetchval(sql, fleet.fleet_id)
     return due
 
 

@@ -12,6 +12,7 @@ from pisync.model.plans.delay import ConstantDelay, Delay, LognormalDelay, Unifo
 from pisync.model.plans.phases import Phase
 from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script, Step
+from pisync.model.plans.traffic import Traffic
 from pisync.model.plans.weights import WeightedOutcome
 
 _DELAYS: dict[str, type[Delay]] = {
@@ -51,6 +52,8 @@ def write_profile(profile: Profile) -> str:
         ]
     if profile.repeat_every is not None:
         written["repeat_every"] = profile.repeat_every
+    if profile.traffic is not None:
+        written["traffic"] = _delay(profile.traffic.every), profile.traffic.share
     return _write(written)
 
 
@@ -66,6 +69,7 @@ def read_profile(text: str) -> Profile:
     """Return the profile that `write_profile` wrote."""
     written: dict[str, Any] = orjson.loads(text)
     phases = written.pop("phases", ())
+    traffic = written.pop("traffic", None)
     return Profile(
         **{
             **written,
@@ -81,6 +85,7 @@ def read_profile(text: str) -> Profile:
             )
             for start, end, outcomes, delay in phases
         ),
+        traffic=None if traffic is None else Traffic(_read_delay(traffic[0]), traffic[1]),
     )
 
 

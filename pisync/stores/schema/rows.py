@@ -1,6 +1,6 @@
 """Devices and accounts as rows of their tables, whatever the database."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pisync.model.account import Account
@@ -13,10 +13,10 @@ DeviceRow = tuple[Any, ...]
 _NOTHING = (None, None)
 
 
-def device_row(device: Device) -> DeviceRow:
-    """Return a device as a row."""
+def device_row(device: Device, moment: int | None = None) -> DeviceRow:
+    """Return a device as a row; one that is not pending begins its own attempt at `moment`."""
     if device.pending is None:
-        return *device[:6], None, None, None
+        return *device[:6], moment, None, None
     outcome, due_at = device.pending
     return *device[:6], due_at, *(outcome or _NOTHING)
 
@@ -28,6 +28,12 @@ def read_device(row: Iterable[Any]) -> Device:
         return Device(device_id, synced, status, error, attempted, attempt)
     outcome = None if code is None else Outcome(code, message)
     return Device(device_id, synced, status, error, attempted, attempt, Pending(outcome, due_at))
+
+
+def read_moment(row: Sequence[Any]) -> int | None:
+    """Return when the device in a row begins its own attempt; None if something is pending."""
+    _, _, status, _, _, _, due_at, _, _ = row
+    return None if status == PENDING else due_at
 
 
 def account_row(account: Account) -> tuple[Any, ...]:

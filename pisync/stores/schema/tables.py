@@ -55,7 +55,8 @@ devices = Table(
     Column("error_message", Text),
     Column("last_attempt_at", BigInteger, nullable=False),
     Column("attempt", BigInteger, nullable=False),
-    # Of a pending device that is not held: what its attempt will come to, and when.
+    # Of a pending device that is not held: what its attempt will come to, and when. Of one that is
+    # not pending, in a fleet that lives: when it begins its own.
     Column("due_at", BigInteger),
     Column("planned_status_code", SmallInteger),
     Column("planned_error_message", Text),
@@ -145,6 +146,23 @@ lifetimes = Table(
     Column("ttl", Integer, nullable=False),
     # When somebody used it: wall clock on SQLite, steady time on PostgreSQL.
     Column("used_at", BigInteger, nullable=False),
+)
+
+traffic = Table(
+    "traffic",
+    metadata,
+    # Of the fleets that live: since when (fleet time), by which devices that have no row, or no
+    # moment yet, know theirs.
+    Column(
+        "fleet_id",
+        BigInteger,
+        ForeignKey("fleets.fleet_id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("since", BigInteger, nullable=False),
+    # For replicas, which write down all moments: up to which device they have; null: all of them.
+    Column("prepared", BigInteger),
 )
 
 accounts = Table(

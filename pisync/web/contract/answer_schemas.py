@@ -146,7 +146,7 @@ class ProfileSchema(profile.ProfileSchema):
 
     def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
         """Make required what no answer leaves out."""
-        field_obj.required = field_name not in {"spells", "phases", "repeat_every"}
+        field_obj.required = field_name not in {"spells", "phases", "repeat_every", "traffic"}
 
 
 class ClockSchema(Schema):

@@ -18,6 +18,7 @@ from pisync.model.fleet import FleetView, Ledger, Stats
 from pisync.model.plans.draw import Draw
 from pisync.model.plans.phases import Phase
 from pisync.model.plans.profile import Profile
+from pisync.model.plans.traffic import Traffic
 from pisync.model.plans.weights import WeightedOutcome
 from pisync.model.requests.expectation import VerifyProblem
 from pisync.model.requests.fault import FaultRule, delay_as_json
@@ -223,6 +224,7 @@ def profile(of: Profile) -> Json:
     spells = {"spells": {"mean_length": of.mean_length}} if of.mean_length != 1 else {}
     phases = {"phases": [_phase(phase) for phase in of.phases]} if of.phases else {}
     cycle = {"repeat_every": of.repeat_every} if of.repeat_every is not None else {}
+    traffic = {"traffic": _traffic(of.traffic)} if of.traffic is not None else {}
     return {
         "seed": of.seed,
         "outcomes": _outcomes(of.outcomes),
@@ -232,7 +234,12 @@ def profile(of: Profile) -> Json:
         **spells,
         **phases,
         **cycle,
+        **traffic,
     }
+
+
+def _traffic(of: Traffic) -> Json:
+    return {"every": delay_as_json(of.every), "share": of.share}
 
 
 def _phase(of: Phase) -> Json:

@@ -227,7 +227,14 @@ class Converter(OpenAPIConverter):
                 return found | self._scripts(field)
             case ListOf() if isinstance(field.inner, fields.Nested):
                 return found | _LIST_RULES.get(type(field.inner.schema), {})
+            case fields.Nested() if field.allow_none:
+                return self._nullable(field)
         return _with_form(found, field)
+
+    def _nullable(self, field: fields.Nested) -> Json:
+        """Return an object that may be null, where generators expect it: in its type."""
+        found = self.schema2jsonschema(field.schema)
+        return {**found, "type": ["object", "null"], **field.metadata}
 
     def _list_of(self, schema: type[Schema], **limits: int) -> Json:
         return {"type": "array", "items": self._ref(schema), **limits}

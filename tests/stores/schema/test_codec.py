@@ -13,6 +13,7 @@ from pisync.model.plans.delay import ConstantDelay, Delay, LognormalDelay, Unifo
 from pisync.model.plans.phases import Phase
 from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script, Step
+from pisync.model.plans.traffic import Traffic
 from pisync.model.plans.weights import WeightedOutcome
 from pisync.stores.schema import codec
 
@@ -28,7 +29,9 @@ def test_a_profile_comes_back_as_it_was(delay: Delay) -> None:
     profile = Profile(2**53 - 1, outcomes, delay, refuse_pending=True, max_pending=7)
     assert codec.read_profile(codec.write_profile(profile)) == profile
     phases = (Phase(0, 1.5, outcomes), Phase(2, 3, None, delay), Phase(4, 5, outcomes, delay))
-    fuller = replace(profile, mean_length=8.5, phases=phases, repeat_every=86_400)
+    fuller = replace(
+        profile, mean_length=8.5, phases=phases, repeat_every=86_400, traffic=Traffic(delay, 0.5)
+    )
     assert codec.read_profile(codec.write_profile(fuller)) == fuller
 
 

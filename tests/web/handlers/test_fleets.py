@@ -237,6 +237,7 @@ async def test_a_profile_comes_back_as_it_was_given(admin: Api) -> None:
         assert (await admin.get(path("new"))).json["profile"] == profile
 
 
+HOURLY: Json = {"distribution": "constant", "seconds": 3600}
 DOWN: Json = {"outcomes": [{**FULL, "weight": 1}]}
 
 BAD_PROFILES: tuple[tuple[Json, str], ...] = (
@@ -324,6 +325,15 @@ BAD_PROFILES: tuple[tuple[Json, str], ...] = (
     ),
     ({"phases": [{"from": 0, "until": 2, **DOWN}], "repeat_every": 1}, "phases.0.until"),
     ({"repeat_every": 0}, "repeat_every"),
+    ({"traffic": {}}, "traffic.every"),
+    ({"traffic": 60}, "traffic"),
+    ({"traffic": {"every": 60}}, "traffic.every"),
+    ({"traffic": {"every": None}}, "traffic.every"),
+    ({"traffic": {"every": {"distribution": "constant", "seconds": -1}}}, "traffic.every.seconds"),
+    ({"traffic": {"every": HOURLY, "share": 1.1}}, "traffic.share"),
+    ({"traffic": {"every": HOURLY, "share": -0.1}}, "traffic.share"),
+    ({"traffic": {"every": HOURLY, "share": None}}, "traffic.share"),
+    ({"traffic": {"every": HOURLY, "typo": 1}}, "traffic.typo"),
     ({"repeat_every": -1}, "repeat_every"),
     ({"repeat_every": 3.2e9}, "repeat_every"),
     ({"repeat_every": "1"}, "repeat_every"),
@@ -361,6 +371,22 @@ async def test_spells_and_phases_are_shown_as_they_were_given_where_they_are_use
     assert (await lab.change(**changed["profile"]))["profile"] == changed["profile"]
     plain = await lab.change(spells={"mean_length": 1}, phases=[], repeat_every=None)
     assert not {"spells", "phases", "repeat_every"} & plain["profile"].keys()
+
+
+async def test_traffic_is_shown_where_there_is_some_and_ends_with_null(lab: FleetLab) -> None:
+    await lab.clock("manual")
+    changed = await lab.change(traffic={"every": {"distribution": "constant", "seconds": 60}})
+    assert changed["profile"]["traffic"] == {
+        "every": {"distribution": "constant", "seconds": 60},
+        "share": 1,
+    }
+    assert (await lab.change(**changed["profile"]))["profile"] == changed["profile"]
+    moved = await lab.advance(3600)
+    assert moved["finished"] > 100
+    assert (await lab.ledger())["balanced"]
+    assert "traffic" not in (await lab.change(traffic=None))["profile"]
+    await lab.advance(60)
+    assert (await lab.advance(86_400))["finished"] == 0
 
 
 async def test_a_change_that_clashes_with_phases_that_are_there_is_refused(lab: FleetLab) -> None:

@@ -76,6 +76,7 @@ class EmbeddedSnapshots:
         """Bring a fleet that nobody sees yet to the state of a snapshot."""
         head = snapshot.head
         fleet.started_at = head.started_at
+        fleet.start_living(head.clock.now)
         fleet.requests.restore(tuple(head.faults), head.journal, {})
         # The next that is appended is the oldest that the snapshot has.
         fleet.errors.restore((), head.counts.get(LOGGED, 0) - head.error_logs)
@@ -130,14 +131,7 @@ class EmbeddedSnapshots:
         self._registry.replace(transaction, fleet.name, fleet)
         stays = head.ttl is None or fleet.name == DEFAULT_FLEET
         transaction.lifetimes[fleet] = None if stays else Lifetime(head.ttl or 0, now)
-        transaction.on_commit(lambda: self._wait_for(fleet))
         return is_new
-
-    def _wait_for(self, fleet: FleetState) -> None:
-        # One that the same transaction replaces is gone.
-        if self._registry.fleets.get(fleet.name) is fleet:
-            self._registry.waiting.add(fleet)
-            self._registry.tell_next_due(fleet)
 
 
 async def _parts(

@@ -40,6 +40,7 @@ from pisync.stores.schema.rows import (
     account_row,
     device_row,
     read_device,
+    read_moment,
     read_scopes,
 )
 
@@ -73,6 +74,8 @@ _ROWS_OF_A_FLEET = [
 _DELETED_AT_ONCE = 5_000
 _DELETE_SOME = """
     DELETE FROM {table} WHERE rowid IN (SELECT rowid FROM {table} WHERE fleet_id = ? LIMIT ?)"""
+
+_NO_MOMENTS = "UPDATE devices SET due_at = NULL WHERE fleet_id = ? AND sync_status_code <> 202"
 
 Statement = tuple[str, list[tuple[Any, ...]]]
 """SQL, and the rows of parameters to run it with."""
@@ -171,6 +174,7 @@ class SqliteFile:
         for made in transaction.replaced.values():
             if made is not None:
                 yield _UPSERT["fleets"], [self._fleet_row(made, made.clock, made)]
+                yield _UPSERT["traffic"], _traffic_rows(made, made.live_since)
                 if made.requests.has_settings:
                     yield _UPSERT["request_settings"], [_settings_row(made)]
         for changes in transaction.changes.values():
@@ -203,9 +207,18 @@ class SqliteFile:
         fleet, fleet_id = changes.fleet, changes.fleet.generation
         if changes.profile is not fleet.profile or changes.clock is not fleet.clock:
             yield _UPSERT["fleets"], [self._fleet_row(fleet, changes.clock, changes)]
+        if changes.traffic_since is not None:
+            # Moments from before are no more; those of now follow from when it began.
+            yield _NO_MOMENTS, [(fleet_id,)]
+            yield "DELETE FROM traffic WHERE fleet_id = ?", [(fleet_id,)]
+            if changes.profile.traffic is not None:
+                yield _UPSERT["traffic"], _traffic_rows(fleet, changes.traffic_since)
         yield (
             _UPSERT["devices"],
-            [(fleet_id, *device_row(each)) for each in changes.devices.values()],
+            [
+                (fleet_id, *device_row(device, changes.moments.get(position)))
+                for position, device in changes.devices.items()
+            ],
         )
         scripts = changes.scripts.items()
         yield (
@@ -325,7 +338,8 @@ class SqliteFile:
     def _fleet(self, row: tuple[Any, ...]) -> FleetState:
         fleet_id, name, first_data, made_at, profile, *clock, started_at = row
         fleet_time, wall_time, speed = clock
-        devices = [read_device(row) for row in self._rows("devices", fleet_id)]
+        rows = self._rows("devices", fleet_id)
+        devices = [read_device(row) for row in rows]
         monotonic = self._clocks.monotonic()
         slept = max(self._clocks.wall() - wall_time, 0)
         fleet = FleetState(
@@ -344,8 +358,12 @@ class SqliteFile:
         for ttl, used_at in self._rows("lifetimes", fleet_id):
             unused = max(self._clocks.wall() - used_at, 0)
             fleet.lifetime = Lifetime(ttl, monotonic - unused)
+        for since, _ in self._rows("traffic", fleet_id):
+            fleet.start_living(since)
+        moments = ((row[0], read_moment(row)) for row in rows)
         fleet.restore(
             devices,
+            {device_id: moment for device_id, moment in moments if moment is not None},
             {row[0]: codec.read_script(*row[1:]) for row in self._rows("scripts", fleet_id)},
             [ErrorLog(*row) for row in self._rows("error_logs", fleet_id)],
             {Count(what, text): n for what, text, n in self._rows("tallies", fleet_id)},
@@ -364,6 +382,11 @@ class SqliteFile:
             (fleet_id,),
         )
         return [row[1:] for row in rows]
+
+
+def _traffic_rows(fleet: FleetState, since: int | None) -> list[tuple[Any, ...]]:
+    """Return the row of a fleet that lives, if it does."""
+    return [] if since is None else [(fleet.generation, since, None)]
 
 
 def _settings_row(

@@ -20,6 +20,7 @@ from pisync.stores.postgres.lifetimes import set_ttl
 from pisync.stores.postgres.queries import PostgresQueries
 from pisync.stores.postgres.snapshots.hidden_fleet import HiddenFleet
 from pisync.stores.postgres.snapshots.reading import SnapshotQueries
+from pisync.stores.postgres.traffic.moments import start_living
 from pisync.stores.schema import codec
 
 _REPLACE = "SELECT * FROM replace_fleet($1, NULL, $2, $3, $4, $5, $6, $7, $8)"
@@ -129,6 +130,7 @@ class _Placing(NamedTuple):
             if head.ttl is not None and self.name != DEFAULT_FLEET:
                 await set_ttl(connection, fleet_id, head.ttl)
             await self._copy_rest(connection)
+            await start_living(connection, fleet_id, head.clock.now)
             # Every replica looks for what is due next.
             await connection.execute(_NOTIFY, f"[0,{notifications.due(0)}")
             is_new: bool = row["is_new"]

@@ -26,10 +26,10 @@ from pisync.model.outcome import SUCCEEDED
 from pisync.model.sync import SyncDecision
 from pisync.model.timestamp import SECOND
 from pisync.stores.base import (
-    BATCH,
     CannotOpen,
     StoreUnavailable,
 )
+from pisync.stores.changes import STEP
 from pisync.stores.embedded.bounds.budgets import FleetBudgets
 from pisync.stores.embedded.sqlite.file import SqliteFile
 from pisync.stores.embedded.sqlite.group_commit import GroupCommitWriter
@@ -123,9 +123,12 @@ class TestFailedTransaction:
     async def test_in_the_middle_of_an_advance_leaves_what_the_answer_says(
         self, store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        await store.fleets.put("lab", Generated(600), PROFILE)
+        devices = 2 * STEP
+        await store.fleets.put("lab", Generated(devices), PROFILE)
         present = (await store.finisher.set_clock("lab", 0)).now
-        await planned(store, dict(zip(range(1, 601), range(1, 601), strict=True)), fleet="lab")
+        await planned(
+            store, dict(zip(range(1, devices + 1), range(1, devices + 1), strict=True)), fleet="lab"
+        )
         write, writes = SqliteFile.write, 0
 
         def fills_up(self: SqliteFile, transaction: Transaction) -> None:
@@ -137,14 +140,14 @@ class TestFailedTransaction:
 
         with monkeypatch.context() as patch:
             patch.setattr(SqliteFile, "write", fills_up)
-            moved = await store.finisher.advance("lab", 1000 * SECOND)
-            assert moved == (present + BATCH * SECOND, BATCH)
+            moved = await store.finisher.advance("lab", 2 * devices * SECOND)
+            assert moved == (present + STEP * SECOND, STEP)
             with pytest.raises(StoreUnavailable):
-                await store.finisher.advance("lab", 1000 * SECOND)
+                await store.finisher.advance("lab", 2 * devices * SECOND)
         assert await now(store, "lab") == moved.now
-        assert (await store.queries.stats("lab")).pending == 600 - BATCH
-        moved = await store.finisher.advance("lab", 1000 * SECOND)
-        assert moved.finished == 600 - BATCH
+        assert (await store.queries.stats("lab")).pending == devices - STEP
+        moved = await store.finisher.advance("lab", 2 * devices * SECOND)
+        assert moved.finished == devices - STEP
 
     async def test_is_tried_again_by_a_ping_that_changes_nothing(
         self, store: EmbeddedStore, home: SqliteHarness, full_disk: Full
