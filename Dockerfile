@@ -34,6 +34,7 @@ RUN pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
  && python -m compileall -q -f --invalidation-mode unchecked-hash /opt/pisync/lib/python3.13/site-packages/pisync \
  && mkdir -p /code/bin /code/lib/python3.13/site-packages \
  && mv /opt/pisync/bin/pisync /code/bin \
+ && install --mode=0755 docker/healthcheck /code/bin \
  && mv /opt/pisync/share /code \
  && mv /opt/pisync/lib/python3.13/site-packages/pisync* /code/lib/python3.13/site-packages \
  && find /code -exec touch --no-dereference --date=2000-01-01 {} +
@@ -76,7 +77,6 @@ COPY --from=init /usr/bin/tini /usr/bin/tini
 COPY --from=dependencies /opt/pisync /opt/pisync
 COPY --from=code /code /opt/pisync
 COPY --from=sbom /pisync.cdx.json /usr/share/sbom/
-COPY --chmod=0755 docker/healthcheck /usr/local/bin/healthcheck
 ENV PATH=/opt/pisync/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PISYNC_HOST=0.0.0.0 container=pisync
 # By number: Kubernetes' runAsNonRoot cannot look names up.
 USER 10001:10001

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import random
 import re
 import subprocess
@@ -17,6 +18,7 @@ from packaging.utils import canonicalize_name
 
 from pisync import __version__
 from tests.support import node
+from tests.support.certificates import make_certificate
 from tests.support.engine import (
     docker,
     need_engine,
@@ -263,6 +265,25 @@ def test_it_is_healthy_where_an_option_names_the_port(deployment: Deployment) ->
     try:
         wait_until_healthy(started)
         docker("exec", started, "healthcheck")
+    finally:
+        docker("rm", "--force", "--volumes", started)
+
+
+def test_it_is_healthy_over_tls(deployment: Deployment, tmp_path: Path) -> None:
+    files = make_certificate(tmp_path)
+    tmp_path.chmod(0o755)
+    user = f"--user={os.getuid()}:0"  # who alone may read the key
+    options = (
+        "--tls-cert",
+        f"/tls/{files.certificate.name}",
+        "--tls-key",
+        f"/tls/{files.key.name}",
+    )
+    mount = f"--volume={tmp_path}:/tls:ro"
+    started = docker("run", "--detach", user, mount, deployment.image, "serve", *options).strip()
+    try:
+        wait_until_healthy(started)
+        assert "https://" in docker("logs", started)
     finally:
         docker("rm", "--force", "--volumes", started)
 
