@@ -217,6 +217,11 @@ def test_it_is_small(deployment: Deployment) -> None:
     assert sizes[0] - sizes[1] < MOST_ADDED
 
 
+def test_no_file_of_its_own_has_the_time_of_a_build_or_a_checkout(deployment: Deployment) -> None:
+    own = "/opt/pisync /usr/bin/tini /usr/share/sbom /usr/local/bin"
+    assert deployment.shell(f"find {own} ! -type d -newermt 2000-01-02") == ""
+
+
 def test_its_code_is_compiled_already(deployment: Deployment) -> None:
     # Bytecode of another kind is compared with the time of its source, which the build has changed.
     script = """if True:
