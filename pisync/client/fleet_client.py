@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPMessage, HTTPSConnection
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
 from pisync.client.requests import ExpectedRequest, NotVerified, Request, request_of
@@ -182,6 +182,27 @@ class FleetClient:
         """Take the fleet back to its first state: data, error logs, clock. The profile stays."""
         self._admin("POST", "/reset")
 
+    # Snapshots
+
+    def snapshot(self) -> bytes:
+        """Return all that the fleet is at this moment, as a document."""
+        received, _ = self._exchange("GET", self._path("/snapshot"), None, self._admin_headers())
+        return received
+
+    def restore(self, document: bytes | BinaryIO) -> FleetView:
+        """Make the fleet by a snapshot of any fleet, or replace it: it goes on from there.
+
+        Args:
+            document: The snapshot, or a file that has it, opened for reading bytes.
+        """
+        headers = {**self._admin_headers(), "Content-Type": "application/x-ndjson"}
+        received, _ = self._exchange("PUT", self._path("/snapshot"), document, headers)
+        return fleet_of(json.loads(received))
+
+    def copy(self, to: str) -> FleetView:
+        """Make another fleet by what this one is now, or replace it; return that."""
+        return fleet_of(self._admin("POST", "/copy", {"to": to}).value)
+
     # Its time
 
     def manual_clock(self) -> ClockView:
@@ -319,31 +340,47 @@ class FleetClient:
             page = link and link.partition("<")[2].partition(">")[0]
 
     def _admin(self, method: str, path: str, body: object = None) -> _Answer:
+        return self._send(method, self._path(path), body, self._admin_headers())
+
+    def _path(self, path: str) -> str:
+        return f"/admin/fleets/{quote(self.fleet, safe='')}{path}"
+
+    def _admin_headers(self) -> dict[str, str]:
         token = self.token if self.admin_token is None else self.admin_token
-        path = f"/admin/fleets/{quote(self.fleet, safe='')}{path}"
-        return self._send(method, path, body, {"Authorization": f"Bearer {token}"})
+        return {"Authorization": f"Bearer {token}"}
 
     def _call(self, method: str, path: str, body: object = None) -> _Answer:
         return self._send(method, path, body, self.headers)
 
     def _send(self, method: str, path: str, body: object, headers: Mapping[str, str]) -> _Answer:
+        content = None if body is None else json.dumps(body, default=_timestamp).encode()
+        sent = headers if content is None else {**headers, "Content-Type": "application/json"}
+        received, answered = self._exchange(method, path, content, sent)
+        return _Answer(answered, json.loads(received) if received else None)
+
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        content: bytes | BinaryIO | None,
+        headers: Mapping[str, str],
+    ) -> tuple[bytes, HTTPMessage]:
+        """Send a request; return the body and the headers of the answer."""
         parts = urlsplit(self.url)
         kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
         # A connection for each call: nothing to share between threads, nothing to leave open.
         connection = kind(parts.netloc, timeout=self.timeout)
-        content = None if body is None else json.dumps(body, default=_timestamp)
-        sent = {**headers, "Connection": "close"}
-        if content is not None:
-            sent["Content-Type"] = "application/json"
         try:
-            connection.request(method, parts.path.rstrip("/") + path, content, sent)
+            connection.request(
+                method, parts.path.rstrip("/") + path, content, {**headers, "Connection": "close"}
+            )
             response = connection.getresponse()
             received = response.read()
         finally:
             connection.close()
         if response.status >= 400:
             raise _failure(response.status, response.reason, received)
-        return _Answer(response.headers, json.loads(received) if received else None)
+        return received, response.headers
 
 
 def _failure(status: int, reason: str, received: bytes) -> CallFailed:

@@ -354,3 +354,27 @@ def wait_until(condition: Callable[[], bool]) -> None:
             return
         ticks.wait(0.01)
     pytest.fail("it never came true")
+
+
+def test_a_snapshot_or_a_copy_goes_on_from_there(pisync: FleetClient, tmp_path: Path) -> None:
+    pisync.manual_clock()
+    pisync.sync_all()
+    document = pisync.snapshot()
+    desk = FleetClient(pisync.url, "desk", token=pisync.token, admin_token=pisync.admin_token)
+    try:
+        assert desk.restore(document).name == "desk"
+        assert desk.devices() == pisync.devices()
+        assert desk.settle().finished == 10
+        (tmp_path / "fleet.ndjson").write_bytes(document)
+        with (tmp_path / "fleet.ndjson").open("rb") as file:
+            desk.restore(file)
+        assert desk.stats().pending == 10
+        with pytest.raises(CallFailed) as refused:
+            desk.restore(document[:-9])
+        assert refused.value.status == 422
+        assert list(refused.value.errors) == ["line 12"]
+        pisync.settle()
+        assert pisync.copy("desk").clock.mode == "manual"
+        assert desk.devices() == pisync.devices()
+    finally:
+        desk.delete()

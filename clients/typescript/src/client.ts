@@ -158,10 +158,20 @@ export class PisyncClient {
 
   /** Make any call of the API; return the JSON of its answer. Without `headers` it sends those of this client. */
   async call<Answer>(method: string, path: string, parts?: RequestParts): Promise<Answer> {
-    return (await this.#send<Answer>(method, path, parts)).value;
+    return (await this.#send<Answer>(method, path, parts, readJson)).value;
   }
 
-  async #send<Value>(method: string, path: string, parts: RequestParts = {}): Promise<Answer<Value>> {
+  /** Make any call that answers with a document; return that. */
+  async callForDocument(method: string, path: string, parts?: RequestParts): Promise<Blob> {
+    return (await this.#send(method, path, parts, (response) => response.blob())).value;
+  }
+
+  async #send<Value>(
+    method: string,
+    path: string,
+    parts: RequestParts = {},
+    read: (response: Response) => Promise<Value>,
+  ): Promise<Answer<Value>> {
     const timeout = new AbortController();
     const expire = () => timeout.abort(new DOMException("The call has timed out.", "TimeoutError"));
     // Not AbortSignal.timeout: Node would end a program that waits for nothing else.
@@ -172,8 +182,7 @@ export class PisyncClient {
         headers: parts.headers ?? (await this.headers()),
         signal: parts.signal ? AbortSignal.any([parts.signal, timeout.signal]) : timeout.signal,
       });
-      const text = await response.text();
-      return { headers: response.headers, value: (text ? JSON.parse(text) : undefined) as Value };
+      return { headers: response.headers, value: await read(response) };
     } finally {
       clearTimeout(timer);
     }
@@ -186,6 +195,12 @@ export class PisyncClient {
   }
 
   #pages<Item>(path: string, query: RequestParts["query"], signal: AbortSignal | undefined): Pages<Item> {
-    return new Pages((next) => this.#send("GET", path + next, next ? { signal } : { query, signal }));
+    return new Pages((next) => this.#send("GET", path + next, next ? { signal } : { query, signal }, readJson));
   }
+}
+
+/** Return the JSON of an answer; undefined if it has no body. */
+async function readJson<Value>(response: Response): Promise<Value> {
+  const text = await response.text();
+  return (text ? JSON.parse(text) : undefined) as Value;
 }

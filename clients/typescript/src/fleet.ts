@@ -124,6 +124,23 @@ export class FleetClient extends PisyncClient {
     return this.control("POST", "/reset", options);
   }
 
+  // Snapshots
+
+  /** Return all that the fleet is at this moment, as a document. */
+  async snapshot(options: CallOptions = {}): Promise<Blob> {
+    return this.callForDocument("GET", this.#path("/snapshot"), { ...options, headers: await this.#headers() });
+  }
+
+  /** Make the fleet by a snapshot of any fleet, or replace it: it goes on from there. */
+  restore(document: Blob | string, options?: CallOptions): Promise<FleetView> {
+    return this.control("PUT", "/snapshot", { ...options, document });
+  }
+
+  /** Make another fleet by what this one is now, or replace it. */
+  copy(to: string, options?: CallOptions): Promise<FleetView> {
+    return this.control("POST", "/copy", { ...options, body: { to } });
+  }
+
   // Its time
 
   /** Stop the fleet's time: from now on it moves by `advance` and `settle` alone. */
@@ -216,12 +233,17 @@ export class FleetClient extends PisyncClient {
 
   /** Make any call below `/admin/fleets/NAME`; return the JSON of its answer. */
   async control<Answer>(method: string, path: string, parts: RequestParts = {}): Promise<Answer> {
+    return this.call(method, this.#path(path), { ...parts, headers: await this.#headers() });
+  }
+
+  #path(path: string): string {
+    return `/admin/fleets/${encodeURIComponent(this.fleet)}${path}`;
+  }
+
+  async #headers(): Promise<{ [name: string]: string }> {
     // Not the fleet's header: it need not exist yet.
     const { Authorization } = await this.headers();
     const authorization = this.#adminToken === undefined ? Authorization : `Bearer ${this.#adminToken}`;
-    return this.call(method, `/admin/fleets/${encodeURIComponent(this.fleet)}${path}`, {
-      ...parts,
-      headers: authorization === undefined ? {} : { Authorization: authorization },
-    });
+    return authorization === undefined ? {} : { Authorization: authorization };
   }
 }

@@ -28,6 +28,8 @@ export interface RequestParts extends CallOptions {
   query?: { readonly [name: string]: unknown } | undefined;
   /** What to send as JSON. */
   body?: unknown;
+  /** What to send as a document of lines (NDJSON), in place of `body`. */
+  document?: Blob | string | undefined;
   /** Headers to send instead of the client's own. */
   headers?: { readonly [name: string]: string } | undefined;
 }
@@ -47,15 +49,16 @@ export async function send(
   options: ClientOptions,
   method: string,
   path: string,
-  { query, body, headers, signal }: RequestParts,
+  { query, body, document, headers, signal }: RequestParts,
 ): Promise<Response> {
-  const json = body === undefined ? undefined : JSON.stringify(body);
+  const sent = document ?? (body === undefined ? undefined : JSON.stringify(body));
+  const type = document === undefined ? "application/json" : "application/x-ndjson";
   const base = (options.url ?? DEFAULT_URL).replace(/\/+$/, "");
   const response = await (options.fetch ?? fetch)(base + path + queryOf(query), {
     method,
-    headers: { ...headers, ...(json !== undefined && { "Content-Type": "application/json" }) },
+    headers: { ...headers, ...(sent !== undefined && { "Content-Type": type }) },
     // Neither may be undefined for every implementation of fetch.
-    ...(json !== undefined && { body: json }),
+    ...(sent !== undefined && { body: sent }),
     ...(signal && { signal }),
     cache: "no-store",
   });

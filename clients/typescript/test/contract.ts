@@ -73,6 +73,8 @@ const calls: { [Path in keyof paths]?: (keyof paths[Path])[] } = {
   "/admin/fleets/{fleet}/faults": ["put", "get", "delete"],
   "/admin/fleets/{fleet}/requests": ["get", "delete"],
   "/admin/fleets/{fleet}/verify": ["post"],
+  "/admin/fleets/{fleet}/snapshot": ["get", "put"],
+  "/admin/fleets/{fleet}/copy": ["post"],
 };
 
 export { calls, same };

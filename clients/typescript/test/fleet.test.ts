@@ -52,6 +52,21 @@ test("a token is bound to a fleet, and does all there", async ({ pisync, pisyncS
   await expect(other.view()).rejects.toMatchObject({ status: 403 });
 });
 
+test("a snapshot or a copy of it goes on from there", async ({ pisync, pisyncServer }) => {
+  await pisync.manualClock();
+  await pisync.syncAll();
+  const document = await pisync.snapshot();
+  const token = pisyncServer.token(["devices", "admin"]);
+  const desk = fleet("desk", { url: pisyncServer.url, token });
+  expect((await desk.restore(document)).devices).toBe(10);
+  expect(await desk.devices().all()).toEqual(await pisync.devices().all());
+  expect((await desk.settle()).finished).toBe(10);
+  expect((await desk.restore(await document.text())).name).toBe("desk");
+  await expect(desk.restore((await document.text()).slice(0, -9))).rejects.toMatchObject({ status: 422 });
+  expect(await pisync.copy("desk")).toMatchObject({ name: "desk", clock: { mode: "manual" } });
+  await desk.delete();
+});
+
 test("its time stands, moves and runs", async ({ pisync }) => {
   expect((await pisync.manualClock()).mode).toBe("manual");
   await pisync.changeProfile({ delay: { distribution: "constant", seconds: 60 } });
