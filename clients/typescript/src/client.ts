@@ -158,15 +158,22 @@ export class PisyncClient {
 
   /** Make any call of the API; return the JSON of its answer. Without `headers` it sends those of this client. */
   async call<Answer>(method: string, path: string, parts?: RequestParts): Promise<Answer> {
-    return (await this.#send<Answer>(method, path, parts, readJson)).value;
+    return (await this.#send<Answer>(method, path, parts)).value;
   }
 
   /** Make any call that answers with a document; return that. */
   async callForDocument(method: string, path: string, parts?: RequestParts): Promise<Blob> {
-    return (await this.#send(method, path, parts, (response) => response.blob())).value;
+    return (await this.#exchange(method, path, parts, (response) => response.blob())).value;
   }
 
-  async #send<Value>(
+  #send<Value>(method: string, path: string, parts?: RequestParts): Promise<Answer<Value>> {
+    return this.#exchange(method, path, parts, async (response) => {
+      const text = await response.text();
+      return (text ? JSON.parse(text) : undefined) as Value;
+    });
+  }
+
+  async #exchange<Value>(
     method: string,
     path: string,
     parts: RequestParts = {},
@@ -195,12 +202,6 @@ export class PisyncClient {
   }
 
   #pages<Item>(path: string, query: RequestParts["query"], signal: AbortSignal | undefined): Pages<Item> {
-    return new Pages((next) => this.#send("GET", path + next, next ? { signal } : { query, signal }, readJson));
+    return new Pages((next) => this.#send("GET", path + next, next ? { signal } : { query, signal }));
   }
-}
-
-/** Return the JSON of an answer; undefined if it has no body. */
-async function readJson<Value>(response: Response): Promise<Value> {
-  const text = await response.text();
-  return (text ? JSON.parse(text) : undefined) as Value;
 }

@@ -40,7 +40,8 @@ class EmbeddedSnapshots:
         with FrozenTable(chosen.devices) as table:
             logs = chosen.errors.since_first()
             head = self._head(chosen, len(logs))
-            scripts, counts = list(chosen.scripts.items()), list(chosen.requests.counts.items())
+            scripts = sorted(chosen.scripts.items())
+            counts = sorted(chosen.requests.counts.items())
             yield Snapshot(head, _parts(table, scripts, logs, counts))
 
     def _head(self, fleet: FleetState, error_logs: int) -> SnapshotHead:

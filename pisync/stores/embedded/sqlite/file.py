@@ -125,7 +125,12 @@ class SqliteFile:
         Raises:
             StoreUnavailable: They could not be written; the file is as it was.
         """
-        self._write(self._statements_of(changes))
+        # The disk is waited for when the fleet gets its row: that is in the same log, behind these.
+        self._file.execute("PRAGMA synchronous=NORMAL")
+        try:
+            self._write(self._statements_of(changes))
+        finally:
+            self._file.execute("PRAGMA synchronous=FULL")
 
     def end(self, generation: int) -> None:
         """Have the rows of a fleet that got no row itself deleted."""
