@@ -3,7 +3,8 @@
 import asyncio
 import math
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -35,6 +36,8 @@ BODY_SECONDS = 30.0
 """How long a body may take to arrive."""
 PARSED_AT_ONCE = 1024
 """Bytes of a body that are parsed at once; to parse a larger one, a thread is worth its cost."""
+_HELD_OF_PIECES = 1024 * 1024
+"""Bytes that a body in pieces counts for while it is read: some pieces, and what they came to."""
 NOT_JSON = "The body is not JSON."
 TOO_MANY_BODIES = "Too many bodies are under way. Try again."
 CORRUPT = "The body is incomplete or corrupt."
@@ -107,11 +110,7 @@ async def _read(
                 reception.add(len(chunk))
             reception.complete()
     except TimeoutError:
-        if reception.gave_way:
-            raise _at_the_end(
-                HTTPStatus.SERVICE_UNAVAILABLE, TOO_MANY_BODIES, {hdrs.RETRY_AFTER: "1"}
-            ) from None
-        raise _at_the_end(HTTPStatus.REQUEST_TIMEOUT, "The body took too long to arrive.") from None
+        raise _too_slow(reception) from None
     except (web.RequestPayloadError, ValueError):
         raise _at_the_end(HTTPStatus.BAD_REQUEST, CORRUPT) from None
     return bytes(body)
@@ -149,14 +148,17 @@ def _coding(request: web.Request) -> str | None:
     return coding
 
 
-async def body_pieces(request: web.Request, media_type: str, limit: int) -> AsyncIterator[bytes]:
+async def body_pieces(
+    request: web.Request, media_type: str, limit: int
+) -> AsyncGenerator[bytes, None]:
     """Yield the request's body, decompressed, piece by piece: it may be larger than memory.
 
     The next piece is received when it is asked for, so that a client sends no faster than that.
 
     Raises:
         Problem: 400 corrupt, 408 a piece was too slow, 413 more than `limit` bytes, 415 not of
-            `media_type`, or compressed in another way than by gzip or deflate.
+            `media_type`, or compressed in another way than by gzip or deflate, 503 too many bodies
+            under way.
     """
     if request.content_type != media_type:
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"The body must be {media_type}.")
@@ -167,26 +169,50 @@ async def body_pieces(request: web.Request, media_type: str, limit: int) -> Asyn
     decompressor = None if coding is None else PieceDecompressor(is_gzip=coding != "deflate")
     size = 0
     try:
-        while received := await _next_piece(request):
-            for piece in (received,) if decompressor is None else decompressor.pieces(received):
-                size += len(piece)
-                if size > limit:
-                    raise too_large(limit)
-                yield piece
+        async with aclosing(_received_pieces(request)) as received:
+            async for sent in received:
+                for piece in (sent,) if decompressor is None else decompressor.pieces(sent):
+                    size += len(piece)
+                    if size > limit:
+                        raise too_large(limit)
+                    yield piece
         if decompressor is not None:
             decompressor.finish()
     except Corrupt:
         raise _at_the_end(HTTPStatus.BAD_REQUEST, CORRUPT) from None
 
 
-async def _next_piece(request: web.Request) -> bytes:
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            return await request.content.readany()
-    except TimeoutError:
-        raise _at_the_end(HTTPStatus.REQUEST_TIMEOUT, "The body took too long to arrive.") from None
-    except (web.RequestPayloadError, ValueError):
-        raise _at_the_end(HTTPStatus.BAD_REQUEST, CORRUPT) from None
+async def _received_pieces(request: web.Request) -> AsyncGenerator[bytes, None]:
+    """Yield the body as it arrives.
+
+    Raises:
+        Problem: As `body_pieces`.
+    """
+    waiting: list[asyncio.Timeout] = []
+
+    def give_way() -> None:
+        for deadline in waiting:
+            deadline.reschedule(0)
+
+    with request.app[BODIES].receive(give_way) as reception:
+        reception.add(_HELD_OF_PIECES)
+        while not reception.gave_way:
+            try:
+                async with asyncio.timeout(BODY_SECONDS) as deadline:
+                    waiting[:] = [deadline]
+                    piece = await request.content.readany()
+            except TimeoutError:
+                break
+            except (web.RequestPayloadError, ValueError):
+                raise _at_the_end(HTTPStatus.BAD_REQUEST, CORRUPT) from None
+            finally:
+                waiting.clear()
+            if not piece:
+                return
+            # Of those who send, this one has stalled for the shortest time.
+            reception.add(0)
+            yield piece
+        raise _too_slow(reception)
 
 
 def _decompress(body: bytes, *, is_gzip: bool, limit: int) -> bytes:
@@ -203,6 +229,13 @@ def too_large(limit: int) -> Problem:
     return Problem(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is larger than {limit // 1024} KiB."
     )
+
+
+def _too_slow(reception: Reception) -> Problem:
+    """Return the answer to a body that took too long, or gave way to others."""
+    if reception.gave_way:
+        return _at_the_end(HTTPStatus.SERVICE_UNAVAILABLE, TOO_MANY_BODIES, {hdrs.RETRY_AFTER: "1"})
+    return _at_the_end(HTTPStatus.REQUEST_TIMEOUT, "The body took too long to arrive.")
 
 
 def _at_the_end(status: int, message: str, headers: Mapping[str, str] | None = None) -> Problem:

@@ -1,5 +1,7 @@
 """Snapshots and copies: all that a fleet is at one moment, to go on from there in another."""
 
+from contextlib import aclosing
+
 from aiohttp import HttpVersion11, hdrs, web
 
 from pisync import keys
@@ -68,11 +70,12 @@ async def put_snapshot(request: web.Request) -> web.Response:
     changed.
     """
     name = _name(request)
-    reader = SnapshotReader(body_pieces(request, NDJSON, SNAPSHOT_LIMIT))
     snapshots = request.app[keys.SIMULATOR].snapshots
     try:
-        async with request.app[keys.DEVICE_LIMIT].reserve(name, await reader.size()):
-            fleet, is_new = await snapshots.restore(name, await reader.snapshot())
+        async with aclosing(body_pieces(request, NDJSON, SNAPSHOT_LIMIT)) as pieces:
+            reader = SnapshotReader(pieces)
+            async with request.app[keys.DEVICE_LIMIT].reserve(name, await reader.size()):
+                fleet, is_new = await snapshots.restore(name, await reader.snapshot())
     except TooManyDevices as exc:
         raise invalid({"line 1": [f"devices: {exc}"]}) from None
     except InvalidValue as exc:
