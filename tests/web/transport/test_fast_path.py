@@ -27,6 +27,7 @@ from tests.support.raw_connection import (
     HASTE,
     RawConnection,
     capture_logs,
+    over_tcp_and_tls,
     raw_connection,
     serving,
 )
@@ -132,7 +133,8 @@ async def raw_answer(connection: RawConnection, request: str, headers: str, toke
     return f"{answer.status}\n{lines}\n".encode() + answer.body
 
 
-async def test_both_paths_write_the_same_bytes() -> None:
+@over_tcp_and_tls
+async def test_both_paths_write_the_same_bytes(tls: bool) -> None:
     fast, ordinary = alone(an_app(with_fast_path=True)), an_app(with_fast_path=False)
     sent = [
         *((request, TOKEN) for request in USUAL),
@@ -141,7 +143,7 @@ async def test_both_paths_write_the_same_bytes() -> None:
     async with AsyncExitStack() as stack:
         wires = [
             await stack.enter_async_context(
-                raw_connection((await stack.enter_async_context(serving(app))).port)
+                raw_connection((await stack.enter_async_context(serving(app, tls=tls))).port)
             )
             for app in (fast, ordinary)
         ]

@@ -1,10 +1,13 @@
-"""HTTPS: versions, renewal under load, slow readers, streams, the end."""
+"""HTTPS: versions, renewal under load, many connections.
+
+Other tests run `over_tcp_and_tls`.
+"""
 
 import asyncio
 import shutil
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ from tests.conftest import SETTINGS
 from tests.support.certificates import Files, make_certificate, shared_certificate
 from tests.support.raw_connection import (
     HASTE,
+    RawConnection,
     Serving,
     listen_to,
     raw_connection,
@@ -132,3 +136,17 @@ async def test_renewal_loses_no_request(tmp_path: Path, monkeypatch: pytest.Monk
     ]
     app[DRAINING].set()
     await running
+
+
+async def test_hundreds_connect_at_once_and_are_let_go_at_the_end(server: Serving) -> None:
+    async with AsyncExitStack() as stack:
+
+        async def connect() -> RawConnection:
+            connection = await stack.enter_async_context(raw_connection(server.port))
+            await connection.send(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert (await connection.answer()).status == 200
+            return connection
+
+        connections = await asyncio.gather(*(connect() for _ in range(300)))
+        server.app[DRAINING].set()
+        assert {await connection.rest() for connection in connections} == {b""}
