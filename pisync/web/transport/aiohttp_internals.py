@@ -7,6 +7,7 @@ the aiohttp that is installed; `pyproject.toml` admits no aiohttp that has not b
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
+from math import inf
 from types import ModuleType
 from typing import Any, ClassVar, Final
 
@@ -50,6 +51,8 @@ RequestHandler = Callable[[web.BaseRequest], Coroutine[Any, Any, web.StreamRespo
 _END_OF_HEAD: Final = b"\r\n\r\n"
 _LAST_CHUNK: Final = b"\r\n0\r\n\r\n"
 _LAST_LOOK_SECONDS: Final = 1.0
+_END_WITH_REQUEST_SECONDS: Final = 0.1
+"""How much later than a request its client may say that it sends no more, and still wait."""
 MAX_PACKET: Final = 8 * 1024
 """Bytes of a request that are kept until it is handled."""
 
@@ -132,15 +135,18 @@ def close_with_client(request: web.BaseRequest) -> None:
 
 @contextmanager
 def cancel_with_client(request: web.BaseRequest) -> Iterator[None]:
-    """Within this block, cancel a request whose client goes, though its answer has not begun."""
+    """Within this block, cancel a request whose client goes, though its answer has not begun.
+
+    One that sends no more has gone, too, unless it said so with its request, as `nc -N` does.
+    """
     protocol = request.protocol
     if isinstance(protocol, Protocol):
-        protocol.goes_with_client = True
+        protocol.gives_up_from = asyncio.get_running_loop().time() + _END_WITH_REQUEST_SECONDS
     try:
         yield
     finally:
         if isinstance(protocol, Protocol):
-            protocol.goes_with_client = False
+            protocol.gives_up_from = inf
 
 
 _parse = web.RequestHandler.data_received
@@ -197,7 +203,7 @@ class Protocol(web.RequestHandler):
         "_packet",
         "_parked_waiter",
         "answer_is_endless",
-        "goes_with_client",
+        "gives_up_from",
         "is_between_requests",
         "is_turned_away",
     )
@@ -212,7 +218,8 @@ class Protocol(web.RequestHandler):
         self._parked_waiter: asyncio.Future[None] | None = None
         """What aiohttp waits for meanwhile."""
         self.answer_is_endless = False
-        self.goes_with_client = False
+        self.gives_up_from = inf
+        """From when on, by the loop's clock, a client that sends no more has gone."""
         self.is_between_requests = True
         """Whether the parser is sure to have read requests to their ends, and nothing more."""
         self.is_turned_away = False
@@ -401,7 +408,8 @@ class Protocol(web.RequestHandler):
         """Return whether a request has arrived as a whole, and its answer may come to an end."""
         if self._waiter is not None and not self._waiter.done():
             return False
-        return self._last_body.is_eof() and not self.answer_is_endless
+        is_patient = self._loop.time() < self.gives_up_from
+        return self._last_body.is_eof() and is_patient and not self.answer_is_endless
 
     def _close_if_idle(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -423,7 +431,7 @@ class Protocol(web.RequestHandler):
         super().connection_lost(exc)
         if request is None or handler is None:
             return
-        if self.goes_with_client or answer_has_begun(request):
+        if self.gives_up_from < inf or answer_has_begun(request):
             handler.cancel()
 
     # Returns the coroutine of aiohttp's own: one of ours around it would cost each request more.

@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 
 from pisync.client import FleetClient
+from tests.support.waiting import eventually
 
 Seen = str
 """What became of a request: its status, or a word for what broke."""
@@ -135,8 +136,15 @@ def test_each_client_sees_each_fault_as_what_it_is(pisync: FleetClient, name: st
     assert seen == expected
 
 
-def sync_over_socket(fleet: FleetClient, timeout: float = 5) -> bytes:
-    """Sync device 7 over a socket of one's own; return all that comes."""
+def slow(seconds: float) -> dict[str, Any]:
+    return {"kind": "delay", "delay": {"distribution": "constant", "seconds": seconds}}
+
+
+def sync_over_socket(fleet: FleetClient, timeout: float = 5, *, ends: bool = False) -> bytes:
+    """Sync device 7 over a socket of one's own; return all that comes.
+
+    `ends` says that nothing more is sent.
+    """
     parts = urlsplit(fleet.url)
     assert parts.hostname
     lines = [f"{name}: {value}" for name, value in {"Host": "localhost", **fleet.headers}.items()]
@@ -144,6 +152,8 @@ def sync_over_socket(fleet: FleetClient, timeout: float = 5) -> bytes:
     with socket.create_connection((parts.hostname, parts.port), timeout=timeout) as connection:
         head = "\r\n".join(["POST /devices/7/sync HTTP/1.1", *lines, "Connection: close", "", ""])
         connection.sendall(head.encode())
+        if ends:
+            connection.shutdown(socket.SHUT_WR)
         while data := connection.recv(65536):
             received += data
     return received
@@ -179,6 +189,24 @@ def test_a_hang_sends_nothing_until_the_client_gives_up(pisync: FleetClient) -> 
         sync_over_socket(pisync, timeout=0.3)
     (hung,) = pisync.requests()
     assert (hung.status, hung.fault, hung.attempt) == (None, "hang", 1)
+
+
+@pytest.mark.parametrize("fault", [{"kind": "hang"}, slow(60)], ids=["hang", "delay"])
+def test_who_hangs_up_before_the_answer_is_in_the_journal_at_once(
+    pisync: FleetClient, fault: object
+) -> None:
+    pisync.set_faults([{"calls": ["sync"], "fault": fault, "when": "after"}])
+    for _ in range(2):
+        with pytest.raises(TimeoutError):
+            sync_over_socket(pisync, timeout=0.3)
+    asyncio.run(eventually(lambda: len(pisync.requests()) == 2))
+    assert [request.status for request in pisync.requests()] == [None, None]
+    assert pisync.ledger().balanced
+
+
+def test_who_sends_no_more_after_the_request_gets_a_late_answer(pisync: FleetClient) -> None:
+    pisync.set_faults([{"calls": ["sync"], "fault": slow(0.5)}])
+    assert sync_over_socket(pisync, ends=True).startswith(b"HTTP/1.1 202 ")
 
 
 def test_a_fault_hides_no_refusal(pisync: FleetClient) -> None:
