@@ -133,6 +133,8 @@ class PostgresFleetWriter:
         while made is None:
             made = await self._replace(name, first, codec.write_profile(profile), None, size, ttl)
         await self._catch_up()
+        if size:
+            await asyncio.sleep(HEARD_SECONDS)
         clock = ClockView("real", 1.0, made.present)
         view = FleetView(name, made.fleet_id, made.devices, profile, clock, made.made_at, size, ttl)
         return view.used(made.present), made.is_new

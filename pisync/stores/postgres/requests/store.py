@@ -74,7 +74,8 @@ _RECORD = f"""
     )
     INSERT INTO requests (fleet_id, number, {_ENTRY})
     SELECT fleet_id, newest_request, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13
-    FROM turn"""  # noqa: S608 - columns of ours
+    FROM turn
+    RETURNING true"""  # noqa: S608 - columns of ours
 _PAGE = f"""
     SELECT page.* FROM fleets LEFT JOIN LATERAL (
         SELECT number, {_ENTRY} FROM requests
@@ -153,9 +154,14 @@ class PostgresRequests:
         )
 
     async def record(self, fleet: str, entry: JournalEntry) -> None:
-        settings = await self._settings.of(fleet)
-        if settings is not None and settings.journal:
-            await self._database.fetch(_RECORD, settings.fleet_id, *entry)
+        for _ in range(_TRIES):
+            settings = await self._settings.of(fleet)
+            if settings is None or not settings.journal:
+                return
+            if await self._database.fetchval(_RECORD, settings.fleet_id, *entry):
+                return
+            # Of a reset, or of another size, that was not heard of yet.
+            self._settings.changed(fleet)
 
     async def journal(self, fleet: str, criteria: RequestFilter, limit: int) -> JournalPage:
         conditions, values = [], list[Any]()

@@ -18,6 +18,7 @@ from pisync.stores.postgres.database import Database
 from pisync.stores.postgres.fleet_writer import PostgresFleetWriter
 from pisync.stores.postgres.lifetimes import set_ttl
 from pisync.stores.postgres.queries import PostgresQueries
+from pisync.stores.postgres.requests.settings import HEARD_SECONDS
 from pisync.stores.postgres.snapshots.hidden_fleet import HiddenFleet
 from pisync.stores.postgres.snapshots.reading import SnapshotQueries
 from pisync.stores.postgres.traffic.moments import start_living
@@ -66,6 +67,8 @@ class PostgresSnapshots:
         finally:
             self._fleets.sweep_soon()
         await self._catch_up()
+        if snapshot.head.faults or snapshot.head.journal:
+            await asyncio.sleep(HEARD_SECONDS)
         return await self._fleet_queries.fleet(name), is_new
 
     async def _fill(self, name: str, hidden: HiddenFleet, snapshot: Snapshot) -> "_Placing":

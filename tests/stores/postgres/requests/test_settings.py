@@ -12,6 +12,8 @@ from pisync.model.requests.fault import CloseFault, FaultRule
 from pisync.model.requests.fault_draw import CallOfUser
 from pisync.model.requests.journal import JournalEntry, RequestFilter
 from pisync.stores.base import Store
+from pisync.stores.postgres.requests.settings import KnownSettings
+from pisync.stores.postgres.requests.store import PostgresRequests
 from tests.support.stores.harness import PostgresHarness
 from tests.support.stores.recording_observer import RecordingObserver
 from tests.support.stores.server import ask
@@ -77,6 +79,39 @@ async def test_a_journal_is_one_for_all(replicas: Sequence[Store]) -> None:
     for store in replicas:
         page = await store.requests.journal(F, RequestFilter(), 100)
         assert [request.number for request in page.requests] == list(range(12, 2, -1))
+
+
+def known_to(store: Store) -> KnownSettings:
+    assert isinstance(store.requests, PostgresRequests)
+    return store.requests._settings  # noqa: SLF001 - what it has heard is seen nowhere else
+
+
+async def test_a_new_fleet_with_a_journal_is_there_once_all_have_heard(
+    replicas: Sequence[Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other, _ = replicas
+    settings, loop = known_to(other), asyncio.get_running_loop()
+    hear = settings.changed
+    monkeypatch.setattr(settings, "changed", lambda fleet: loop.call_later(0.02, hear, fleet))
+    await one.fleets.put("new", Generated(3), PROFILE, journal=10)
+    await other.requests.record("new", ENTRY)
+    assert len((await one.requests.journal("new", RequestFilter(), 10)).requests) == 1
+
+
+async def test_what_is_noted_before_a_reset_is_heard_of_is_not_lost(
+    replicas: Sequence[Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other, _ = replicas
+    await one.fleets.put("new", Generated(3), PROFILE, journal=10)
+    await other.requests.record("new", ENTRY)
+    with monkeypatch.context() as deaf:
+        deaf.setattr(known_to(other), "changed", lambda _: None)
+        await one.fleets.reset("new")
+        await asyncio.sleep(0.1)  # until it would have heard
+    await other.requests.record("new", ENTRY)
+    assert len((await one.requests.journal("new", RequestFilter(), 10)).requests) == 1
+    await one.fleets.delete("new")
+    await other.requests.record("new", ENTRY)
 
 
 async def test_what_changes_while_nothing_is_heard_is_known_all_the_same(
