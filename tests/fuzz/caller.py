@@ -3,11 +3,11 @@
 import os
 import random
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from email.message import Message
-from http.client import HTTPConnection
+from http.client import HTTPConnection, RemoteDisconnected
 from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
@@ -35,6 +35,20 @@ class Reply(NamedTuple):
     target: str
     """The path that was asked for, with its query."""
 
+    @property
+    def is_good(self) -> bool:
+        return 200 <= self.status < 300
+
+    @property
+    def fault(self) -> tuple[str, int] | None:
+        """The kind of fault that is seen, and the status that it answers with, or 0."""
+        kind = self.headers.get("Pisync-Fault")
+        return None if kind is None else (kind, self.status)
+
+
+BROKEN: Mapping[type[Exception], str] = {ConnectionResetError: "reset", RemoteDisconnected: "close"}
+"""The faults that leave no answer, by what a client sees."""
+
 
 class Caller:
     """Calls on one connection, in one token's name."""
@@ -57,12 +71,18 @@ class Caller:
         headers |= {"Pisync-Fleet": fleet} if fleet else {}
         target = f"{path}?{urlencode(query)}" if query else path
         sent = None if body is None else orjson.dumps(body)
-        self._connection.request(method, target, sent, headers)
-        response = self._connection.getresponse()
+        try:
+            self._connection.request(method, target, sent, headers)
+            response = self._connection.getresponse()
+        except tuple(BROKEN) as exc:
+            self._connection.close()
+            seen = Message()
+            seen["Pisync-Fault"] = BROKEN[type(exc)]
+            return Reply(0, seen, None, target)
         received = response.read()
         reply = Reply(response.status, response.headers, orjson.loads(received or b"null"), target)
-        # A fleet's limit may be reached; no other failure is to be expected.
-        assert reply.status < 500 or reply.status == 503, reply
+        # A fleet's limit may be reached, or a fault be met; no other failure is to be expected.
+        assert reply.status < 500 or reply.status == 503 or reply.fault, reply
         if reply.status >= 400:
             assert set(reply.json) <= {"message", "errors"}, reply
         return reply

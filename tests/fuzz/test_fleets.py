@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import count
+from itertools import count, pairwise
 from random import Random
 from typing import Any, ClassVar
 from urllib.parse import urljoin
@@ -16,15 +16,16 @@ from pisync.in_process import RunningServer
 from pisync.model import timestamp
 from pisync.model.device import Device
 from pisync.model.outcome import STATUS_CODES, SUCCEEDED, Outcome
-from pisync.model.plans.delay import ConstantDelay, LognormalDelay, UniformDelay
 from pisync.model.plans.draw import draw
 from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Step
-from pisync.model.plans.weights import WeightedOutcome
+from pisync.model.requests.fault import FaultRule, ResetFault
 from pisync.model.sync import SyncDecision
 from pisync.model.timestamp import LATEST, SECOND
 from pisync.web.contract import rendering
 from tests.fuzz.caller import LIMIT, MINUTES, Caller, Reply, drive, service
+from tests.fuzz.fleet_examples import FULL, HOUR, LISTED, PROFILES, RULES, TIMEOUT
+from tests.fuzz.requests_twin import USER, Noted, RequestsTwin
 from tests.support.stores.broken import (
     Finish,
     break_finish,
@@ -37,19 +38,7 @@ from tests.support.stores.reference_model import (
     due_at,
 )
 
-FULL, TIMEOUT = Outcome(400, "Storage Full"), Outcome(500, "Connection Timeout")
-PROFILES = (
-    Profile(seed=1, delay=LognormalDelay(5, 1, 60)),
-    Profile(seed=2, delay=UniformDelay(0, 20), refuse_pending=True),
-    Profile(seed=3, outcomes=(WeightedOutcome(FULL, 1),), delay=ConstantDelay(0)),
-    Profile(seed=4, delay=ConstantDelay(10), max_pending=2, mean_length=3),
-)
-LISTED: Sequence[Mapping[str, object]] = (
-    {"device_id": 1},
-    {"device_id": 2, "sync_status_code": 400, "error_message": "Storage Full"},
-    {"device_id": 3, "last_attempt_at": "2096-01-02T03:04:05.678901Z"},
-    {"device_id": 8},
-)
+CALLS = ("sync", "device", "devices", "errors", "stats", "bulk")
 OUTCOMES = st.sampled_from((SUCCEEDED, FULL, TIMEOUT))
 STEPS = st.builds(Step, OUTCOMES, st.none() | st.integers(0, 20 * SECOND)) | st.just(Step(None))
 DEVICE_IDS = st.integers(1, 9)
@@ -78,9 +67,21 @@ class FleetMachine(RuleBasedStateMachine):
         self.bound_token = self.server.token("devices", "admin", fleet=self.name)
         # The same for each run of an example, so that it can be shrunk.
         self.random = Random(0)  # noqa: S311 - nothing secret
+        self.requests = RequestsTwin()
+        self.ttl: int | None = None
         assert self.put(6, PROFILES[0]).status == 201
 
     def call(self, method: str, path: str, body: object = None, **query: object) -> Reply:
+        """Make a call on the fleet, and again for each fault that it meets."""
+        if path.startswith("/admin/"):
+            return self.call_once(method, path, body, **query)
+        while True:
+            reply = self.call_once(method, path, body, **query)
+            target, base = reply.target, f"/fleets/{self.name}"
+            if self.requests.note(method, target, base, reply, self.twin.profile.seed) is None:
+                return reply
+
+    def call_once(self, method: str, path: str, body: object = None, **query: object) -> Reply:
         """Make a call on the fleet, named in one of the three ways or in several."""
         by_header, by_base_url, by_token = (self.random.random() < 0.5 for _ in range(3))
         if path.startswith("/admin/"):
@@ -111,17 +112,21 @@ class FleetMachine(RuleBasedStateMachine):
     def put(self, devices: object, profile: Profile) -> Reply:
         body = {"devices": devices, "profile": rendering.profile(profile)}
         reply = self.call("PUT", self.path, body)
+        self.requests = RequestsTwin()
+        self.ttl = None
         self.meet(profile)
         return reply
 
     def meet(self, profile: Profile) -> None:
         """Take a fleet in its first state for what it is, and stop its clock."""
         clock = self.call("PUT", f"{self.path}/clock", {"mode": "manual"}).json
+        now = timestamp.parse(clock["now"])
+        self.twin = ReferenceModel(profile, now, 0, (), (), 0)  # for what is read to be counted
         self.twin = ReferenceModel(
             profile=profile,
-            now=timestamp.parse(clock["now"]),
+            now=now,
             generation=0,
-            started_at=0,  # of no profile here are there phases
+            started_at=now,  # or some milliseconds before: no phase ends that soon
             first=[read(each) for each in self.call("GET", "/devices").json],
             first_errors=[log_of(each) for each in self.call("GET", "/errors").json],
         )
@@ -224,7 +229,12 @@ class FleetMachine(RuleBasedStateMachine):
     @rule(profile=st.sampled_from(PROFILES))
     def change_profile(self, profile: Profile) -> None:
         # What a profile does not show would stay as it was.
-        changes = {"spells": {"mean_length": 1}, **rendering.profile(profile)}
+        unused: dict[str, object] = {
+            "spells": {"mean_length": 1},
+            "phases": [],
+            "repeat_every": None,
+        }
+        changes = {**unused, **rendering.profile(profile)}
         reply = self.call("PATCH", self.path, {"profile": changes})
         assert reply.json["profile"] == rendering.profile(profile)
         self.twin.profile = profile
@@ -233,6 +243,7 @@ class FleetMachine(RuleBasedStateMachine):
     def reset(self) -> None:
         assert self.call("POST", f"{self.path}/reset").status == 204
         before = self.twin
+        self.requests.forget()
         self.meet(before.profile)
         assert (self.twin.first, self.twin.first_errors) == (before.first, before.first_errors)
 
@@ -240,17 +251,100 @@ class FleetMachine(RuleBasedStateMachine):
     def replace(self, devices: object, profile: Profile) -> None:
         assert self.put(devices, profile).status == 200
 
-    @rule(device_id=DEVICE_IDS, first=st.integers(1, 50), attempts=st.integers(1, 20))
-    def forecast(self, device_id: int, first: int, attempts: int) -> None:
-        query = {"device_id": device_id, "from": first, "attempts": attempts}
+    @rule(
+        device_id=DEVICE_IDS,
+        first=st.integers(1, 50),
+        attempts=st.integers(1, 20),
+        hours=st.integers(0, 9),
+    )
+    def forecast(self, device_id: int, first: int, attempts: int, hours: int) -> None:
+        at = self.twin.now + hours * HOUR * SECOND
+        query: dict[str, object] = {"device_id": device_id, "from": first, "attempts": attempts}
+        query |= {"at": timestamp.render(at)} if hours else {}
         reply = self.call("GET", f"{self.path}/forecast", **query)
         if device_id not in self.twin.devices:
             assert reply.status == 404
             return
-        drawn = [(n, draw(self.twin.profile, device_id, n)) for n in range(first, first + attempts)]
+        since = at - self.twin.started_at
+        drawn = [
+            (n, draw(self.twin.profile, device_id, n, since))
+            for n in range(first, first + attempts)
+        ]
         assert reply.json == rendering.forecast(drawn)
 
+    @rule(rules=st.sampled_from(RULES))
+    def set_faults(self, rules: Sequence[FaultRule]) -> None:
+        written = [rule.as_json() for rule in rules]
+        if written:
+            assert self.call("PUT", f"{self.path}/faults", written).status == 200
+        else:
+            assert self.call("DELETE", f"{self.path}/faults").status == 204
+        self.requests.set_rules(rules)
+
+    @rule(device_id=DEVICE_IDS)
+    def lose_the_answer_to_a_sync(self, device_id: int) -> None:
+        self.set_faults((FaultRule(("sync",), ResetFault(), first=1, is_after=True),))
+        path = f"/devices/{device_id}/sync"
+        reply = self.call_once("POST", path)
+        met = self.requests.note(
+            "POST", reply.target, f"/fleets/{self.name}", reply, self.twin.profile.seed
+        )
+        ((verdict, device),) = self.twin.begin([device_id])
+        if met is None:
+            assert reply.status == VERDICTS[verdict] != 202
+        else:
+            assert VERDICTS[verdict] == 202
+            assert device is not None
+            # No header says so, but the journal does.
+            self.requests.journal[-1:] = [
+                each._replace(attempt=device.attempt) for each in self.requests.journal[-1:]
+            ]
+        self.set_faults(())
+
+    @rule(size=st.sampled_from((0, 3, 1000)))
+    def resize_the_journal(self, size: int) -> None:
+        assert self.call("PATCH", self.path, {"journal": size}).json["journal"] == size
+        self.requests.resize(size)
+
+    @rule()
+    def empty_the_journal(self) -> None:
+        assert self.call("DELETE", f"{self.path}/requests").status == 204
+        self.requests.journal.clear()
+
+    @rule(call=st.sampled_from(CALLS), at_least=st.integers(0, 3), at_most=st.integers(3, 40))
+    def verify(self, call: str, at_least: int, at_most: int) -> None:
+        expected = {"call": call, "at_least": at_least, "at_most": at_most}
+        body = self.call("POST", f"{self.path}/verify", {"requests": [expected]}).json
+        found = sum(noted.call == call for noted in self.requests.kept)
+        if at_least <= found <= at_most:
+            assert body == {"verified": True}
+        else:
+            (problem,) = body["problems"]
+            assert (problem["found"], problem["wanted"]) == (found, expected)
+
+    @rule(seconds=st.sampled_from((None, 60, 2_592_000)))
+    def limit_the_lifetime(self, seconds: int | None) -> None:
+        self.ttl = seconds
+        assert self.call("PATCH", self.path, {"ttl": seconds}).status == 200
+
     # What must always be so
+
+    @invariant()
+    def requests_are_remembered(self) -> None:
+        found = self.call("GET", f"{self.path}/requests", limit=1000).json
+        shown = [Noted(*(each[field] for field in Noted._fields)) for each in found]
+        assert shown == self.requests.kept
+        numbers = [each["number"] for each in found]
+        assert all(newer == older + 1 for newer, older in pairwise(numbers))
+        assert {each["user"] for each in found} <= {USER}
+        hits = [each["hits"] for each in self.call("GET", f"{self.path}/faults").json]
+        assert hits == [self.requests.hits[place] for place in range(len(self.requests.rules))]
+
+    @invariant()
+    def the_lifetime_is_shown(self) -> None:
+        fleet = self.call("GET", self.path).json
+        assert fleet["ttl"] == self.ttl
+        assert (fleet["expires_at"] is None) == (self.ttl is None)
 
     @rule(limit=st.integers(1, 4), statuses=st.none() | STATUSES)
     def devices_come_in_pages(self, limit: int, statuses: set[int] | None) -> None:
@@ -309,6 +403,10 @@ class FleetMachine(RuleBasedStateMachine):
         )
         assert (ledger["pending"], ledger["held"]) == (len(twin.pending), len(twin.held))
         assert ledger["error_logs"] == failed
+        assert ledger["faults"] == {
+            when: {kind: n for (at, kind), n in self.requests.ledger.items() if at == when}
+            for when in ("before", "after")
+        }
 
 
 def read(given: Mapping[str, Any]) -> Device:
