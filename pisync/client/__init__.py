@@ -5,6 +5,7 @@ Imports the standard library alone; `in_process`, `load` and users import it fro
 
 from pisync.client.fleet_client import FleetClient, Object
 from pisync.client.requests import (
+    NO_ANSWER,
     ExpectedRequest,
     NotVerified,
     Request,
@@ -28,6 +29,7 @@ from pisync.client.values import (
 )
 
 __all__ = [
+    "NO_ANSWER",
     "Accepted",
     "BulkResult",
     "CallFailed",

@@ -3,9 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from pisync.client.values import datetime_of, make
+
+NO_ANSWER: Final = 0
+"""In the place of a status that is expected: there was no answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +48,20 @@ class ExpectedRequest:
     user: str | None = None
     status: int | None = None
     fault: str | None = None
+    attempt: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return it as the API takes it."""
         fields = {name: getattr(self, name) for name in self.__slots__}
-        return {name: value for name, value in fields.items() if value is not None}
+        expected = {name: value for name, value in fields.items() if value is not None}
+        return expected | ({"status": None} if self.status == NO_ANSWER else {})
 
 
 def sync(device_id: int | None = None, **more: Any) -> ExpectedRequest:
-    """Expect syncs: of a device, perhaps by a `user`, with a `status`, with a `fault`."""
+    """Expect syncs: of a device, perhaps by a `user`, with a `status`, a `fault`, an `attempt`.
+
+    With `status=NO_ANSWER` they have got no answer.
+    """
     return ExpectedRequest("sync", device_id, **more)
 
 

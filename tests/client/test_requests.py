@@ -4,7 +4,15 @@ from http.client import HTTPException
 
 import pytest
 
-from pisync.client import CallFailed, FleetClient, NotVerified, device, request, sync
+from pisync.client import (
+    NO_ANSWER,
+    CallFailed,
+    FleetClient,
+    NotVerified,
+    device,
+    request,
+    sync,
+)
 
 
 def test_faults_are_set_met_and_ended(pisync: FleetClient) -> None:
@@ -22,6 +30,9 @@ def test_faults_are_set_met_and_ended(pisync: FleetClient) -> None:
     assert (lost.status, lost.fault, lost.attempt) == (None, "reset", 1)
     assert str(joined) == f"#2 POST /devices/7/sync by {joined.user}: 202, attempt 1"
     assert pisync.requests(fault="reset") == [lost]
+    pisync.verify(sync(7, status=NO_ANSWER), sync(7, status=202, attempt=1), in_order=True)
+    with pytest.raises(NotVerified, match="status=None"):
+        pisync.verify(sync(7, status=NO_ANSWER), at_most=0)
     pisync.clear_requests()
     assert pisync.requests() == []
 
