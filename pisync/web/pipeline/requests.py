@@ -47,8 +47,8 @@ def call_named(method: str, route: str) -> str | None:
 def user_agent_of(headers: Mapping[str, str]) -> str | None:
     """Return the header `User-Agent` as journals keep it: text, whatever bytes were sent."""
     agent = headers.get(hdrs.USER_AGENT)
-    if agent is None:
-        return None
+    if agent is None or agent.isascii():
+        return agent and agent[:MAX_AGENT]
     # What is no UTF-8 comes as lone surrogates, which neither JSON nor a database can hold.
     return agent[:MAX_AGENT].encode(errors="surrogateescape").decode(errors="replace")
 

@@ -109,14 +109,17 @@ class Target(NamedTuple):
     """The fleet whose base URL the path is below."""
 
 
+Caller = tuple[str, str | None]
+"""A token's user, and the client's `User-Agent`."""
+
+
 class Head(NamedTuple):
     """What the header lines of a request mean."""
 
     token: str
     fleet: str | None
     """The fleet that a header names, or that the token is bound to."""
-    caller: tuple[str, str | None]
-    """The token's user, and the client's `User-Agent`."""
+    caller: Caller
     cors: bytes
     """Lines for the answer's head, so that pages of the request's origin may read it."""
 
@@ -180,7 +183,10 @@ class FastPath:
         fleet = head.fleet_for(target)
         if fleet is None or self._journalist.is_watched(fleet):
             return False
-        answering = self._answer(connection, target, fleet, head, new_request_id(), began)
+        request_id = new_request_id()
+        answering = self._answer(
+            connection, target, fleet, head.caller, head.cors, request_id, began
+        )
         if not self._at_once:
             connection.answer_in_front(answering)
             return True
@@ -194,16 +200,19 @@ class FastPath:
             connection.answer_in_front(_resumed(answering, waits_for))
         return True
 
-    def _remember(self, request: web.BaseRequest, target: Target, head: Head) -> None:
-        """Remember what the bytes of a request mean, if they may mean it of another, too."""
+    def _lines_to_remember(self, request: web.BaseRequest, target: Target) -> bytes:
+        """Return a request's header lines if they may mean the same of another, else nothing.
+
+        If so, its request line is remembered, too.
+        """
         headers = request.headers
         packet = connection_of(request).take_packet()
         if not packet or hdrs.X_REQUEST_ID in headers:
-            return
+            return b""
         end = packet.find(_END_OF_LINE)
         lines = packet[end:]
         if self._is_new(hash(lines)):
-            return
+            return b""
         line = _line(request.method, target.path, request.rel_url.raw_query_string)
         is_usual = (
             packet[:end] == line
@@ -212,10 +221,11 @@ class FastPath:
             and {*map(str.lower, headers.getall(hdrs.CONNECTION, ()))} <= {"keep-alive"}
             and headers.get(hdrs.CONTENT_LENGTH, "0") == "0"
         )
-        if is_usual:
-            self._heads.keep(lines, head)
-            if _device_target(line) is None:
-                self._lines.keep(line, target)
+        if not is_usual:
+            return b""
+        if _device_target(line) is None:
+            self._lines.keep(line, target)
+        return lines
 
     def _is_new(self, head_hash: int) -> bool:
         """Note header lines; return whether they came for the first time."""
@@ -247,14 +257,15 @@ class FastPath:
                 fleet = addressed_fleet(request.headers, target.base_fleet, decision.fleet, SCOPE)
             except Problem as problem:
                 return self._refuse(request, target, problem, cors, request_id, began)
-            is_named = decision.fleet is not None or FLEET_HEADER in request.headers
             if self._journalist.is_watched(fleet):
                 return ordinary(request)
-            token = str(bearer_token(request.headers))
             caller = decision.subject, user_agent_of(request.headers)
-            head = Head(token, fleet if is_named else None, caller, cors)
-            self._remember(request, target, head)
-            return self._answer_parsed(request, target, fleet, head, request_id, began)
+            lines = self._lines_to_remember(request, target)
+            if lines:
+                is_named = decision.fleet is not None or FLEET_HEADER in request.headers
+                token = str(bearer_token(request.headers))
+                self._heads.keep(lines, Head(token, fleet if is_named else None, caller, cors))
+            return self._answer_parsed(request, target, fleet, caller, cors, request_id, began)
 
         return handle
 
@@ -277,12 +288,13 @@ class FastPath:
         request: web.BaseRequest,
         target: Target,
         fleet: str,
-        head: Head,
+        caller: Caller,
+        cors: bytes,
         request_id: str,
         began: float,
     ) -> web.StreamResponse:
         connection = connection_of(request)
-        keep = await self._answer(connection, target, fleet, head, request_id, began)
+        keep = await self._answer(connection, target, fleet, caller, cors, request_id, began)
         return WRITTEN if keep else WRITTEN_LAST
 
     # In either place
@@ -292,7 +304,8 @@ class FastPath:
         connection: Protocol,
         target: Target,
         fleet: str,
-        head: Head,
+        caller: Caller,
+        cors: bytes,
         request_id: str,
         began: float,
     ) -> bool:
@@ -326,11 +339,11 @@ class FastPath:
                 began,
                 (call.name, call.method, target.path),
                 target.argument if type(target.argument) is int else None,
-                head.caller,
+                caller,
                 rendered,
             )
         close = self._draining.is_set()
-        await write(connection, rendered, request_id, close=close, private=True, more=head.cors)
+        await write(connection, rendered, request_id, close=close, private=True, more=cors)
         return not close
 
 
@@ -367,7 +380,7 @@ def _target_of(request: web.BaseRequest) -> Target | None:
     """Return what a request asks for; None if it is none of the five calls."""
     method, url = request.method, request.rel_url
     path, query = url.raw_path, url.raw_query_string
-    below = _below_base_url(path)
+    below = None if path in LISTS else _below_base_url(path)
     base_fleet, call_path = below.groups() if below else (None, path)
     if method == hdrs.METH_GET and call_path in LISTS:
         return Target(LISTS[call_path], query, path, base_fleet)
