@@ -42,6 +42,15 @@ def render(moment: int) -> str:
     Raises:
         OverflowError: The moment lies outside the years 1 to 9999.
     """
+    return render_once(moment)
+
+
+def render_once(moment: int) -> str:
+    """Do so for a moment that is hardly written again.
+
+    Raises:
+        OverflowError: The moment lies outside the years 1 to 9999.
+    """
     second, fraction = divmod(moment, SECOND)
     # Consecutive timestamps share their second: the calendar is computed once for each.
     return f"{_whole_second(second)}.{fraction:06d}Z"

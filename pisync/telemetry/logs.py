@@ -7,7 +7,7 @@ import math
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from enum import IntEnum
 from functools import lru_cache, partial
@@ -17,7 +17,7 @@ import orjson
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
-from pisync.model.timestamp import render
+from pisync.model.timestamp import render_once
 
 HIDDEN = "***"
 
@@ -45,29 +45,15 @@ def get_event_logger(event: str) -> Callable[..., None]:
     """Return a function that logs `event` at info, for what happens many times a second.
 
     It takes the event's values by keyword: strings and numbers. As JSON, a line takes a tenth of a
-    logger's time (4 µs, not 47), and is written a hundredth of a second later, with others; as
-    text, which is for people to read, it takes as long as a logger.
+    logger's time, and is written a hundredth of a second later, with others; as text, which is for
+    people to read, it takes as long as a logger.
     """
     log = get_logger()
     if not are_json():
         return partial(log.info, event)
     if not log.is_enabled_for(logging.INFO):
         return lambda **_: None
-    write = _Lines(structlog.get_config()["logger_factory"]().msg).write
-
-    def write_line(**values: str | float) -> None:
-        line = {"timestamp": _now(), "level": "info", "event": event, **values}
-        try:
-            text = orjson.dumps(line).decode()
-        except orjson.JSONEncodeError:  # a lone surrogate
-            text = ""
-        if text and text.isascii() and "eyJ" not in text and "://" not in text:
-            write(text)
-        else:
-            # Perhaps a secret, or not printable: that goes the long way.
-            log.info(event, **values)
-
-    return write_line
+    return _Lines(event, log, structlog.get_config()["logger_factory"]().msg).add
 
 
 def are_json() -> bool:
@@ -77,8 +63,7 @@ def are_json() -> bool:
 
 def json_line(event: str, **values: object) -> str:
     """Return a line as the logs have it, for what goes elsewhere: nothing is hidden in it."""
-    line = {"timestamp": _now(), "level": "info", "event": event, **values}
-    return orjson.dumps(line).decode()
+    return _lines(event, [(_now(), values)]).decode()
 
 
 def configure(level: str, form: str) -> None:
@@ -125,32 +110,58 @@ def _configure_libraries(threshold: int, output: TextIO) -> None:
 _FLUSH_SECONDS = 0.01
 
 
+_Happening = tuple[int, Mapping[str, object]]
+"""When an event happened, in microseconds since 1970, and its values."""
+
+
+def _lines(event: str, happenings: Iterable[_Happening]) -> bytes:
+    """Return a line of JSON for each time that an event happened."""
+    start = {"timestamp": "", "level": "info", "event": event}
+    lines = []
+    for moment, values in happenings:
+        start["timestamp"] = render_once(moment)
+        lines.append(orjson.dumps({**start, **values}))
+    return b"\n".join(lines)
+
+
 class _Lines:
-    """Writes the lines of a hundredth of a second together: each write is a system call.
+    """Makes and writes the lines of a hundredth of a second together: a write is a system call.
 
     Those that wait when the process ends are written then, unless it is killed.
     """
 
-    def __init__(self, write: Callable[[str], None]) -> None:
+    def __init__(self, event: str, log: FilteringBoundLogger, write: Callable[[str], None]) -> None:
+        self._event = event
+        self._log = log
         self._write = write
-        self._waiting: list[str] = []
+        self._waiting: list[_Happening] = []
         atexit.register(self._flush)
 
-    def write(self, line: str) -> None:
-        if not self._waiting:
+    def add(self, **values: str | float) -> None:
+        self._waiting.append((_now(), values))
+        if len(self._waiting) == 1:
             try:
                 asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self._flush)
             except RuntimeError:  # no loop, no later
-                self._write(line)
-                return
-        self._waiting.append(line)
+                self._flush()
 
     def _flush(self) -> None:
-        if not self._waiting:
-            return
-        text = "\n".join(self._waiting)
-        self._waiting.clear()
-        self._write(text)
+        happenings, self._waiting = self._waiting, []
+        if happenings and not self._write_plain(happenings):
+            for moment, values in happenings:
+                if not self._write_plain([(moment, values)]):
+                    self._log.info(self._event, timestamp=render_once(moment), **values)
+
+    def _write_plain(self, happenings: Sequence[_Happening]) -> bool:
+        """Write lines, unless there is perhaps a secret in them, or what is not printable."""
+        try:
+            lines = _lines(self._event, happenings)
+        except orjson.JSONEncodeError:  # a lone surrogate
+            return False
+        if not lines.isascii() or b"eyJ" in lines or b"://" in lines:
+            return False
+        self._write(lines.decode())
+        return True
 
 
 class _Output:
@@ -171,11 +182,12 @@ class _Output:
 def _add_timestamp(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     # What lines have in common comes first.
     level = event.pop("level")
-    return {"timestamp": _now(), "level": level, "event": event.pop("event"), **event}
+    moment = event.pop("timestamp", None) or render_once(_now())
+    return {"timestamp": moment, "level": level, "event": event.pop("event"), **event}
 
 
-def _now() -> str:
-    return render(time.time_ns() // 1000)
+def _now() -> int:
+    return time.time_ns() // 1000
 
 
 def _hide_secrets(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -282,6 +282,19 @@ class TestEventLogger:
         )
         assert [each["path"] for each in shown] == ["a", "b", "1"]
 
+    def test_keeps_the_order_whatever_is_in_a_line(self) -> None:
+        shown = events(
+            "import asyncio\n"
+            "log_it = logs.get_event_logger('request')\n"
+            "async def moments():\n"
+            "    for path in ['a', '/é', '/\\udc80', 'b']:\n"
+            "        log_it(path=path)\n"
+            "asyncio.run(moments())\n"
+        )
+        assert [each["path"] for each in shown] == ["a", "/é", "/\\udc80", "b"]
+        stamps = [each["timestamp"] for each in shown]
+        assert stamps == sorted(stamps)
+
     def test_writes_text_as_a_logger_does(self) -> None:
         lines = [line.split(" ", 1)[1] for line in logged(self.WRITE, "text").splitlines()]
         assert len(lines) == 12

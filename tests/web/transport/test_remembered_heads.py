@@ -3,6 +3,7 @@
 import asyncio
 import random
 import re
+import tracemalloc
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -27,6 +28,7 @@ from tests.support.warm_server import (
     LIVE,
     STATS,
     SYNC,
+    TOKEN,
     Warm,
     Watched,
     an_app,
@@ -301,3 +303,25 @@ async def test_the_table_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         for remembered in (front._heads, front._lines):  # noqa: SLF001 - they must not grow
             assert 10 < len(remembered) < 40
         assert len(front._seen) <= 50  # noqa: SLF001
+
+
+async def test_the_heads_of_ten_thousand_tokens_take_16_mib_at_most() -> None:
+    """By a tenth of them, each in a head as long as those of browsers."""
+    tokens = [f"{number}".rjust(300, "t") for number in range(1_000)]
+    async with warm_server() as warm, raw_connection(warm.port) as connection:
+        for token in tokens:
+            know(warm.app, token)
+        agent = b"User-Agent: " + b"a" * 100 + b"\r\n\r\n"
+        heads = [HEAD.replace(TOKEN.encode(), token.encode())[:-2] + agent for token in tokens]
+        assert await ask(connection, LIVE) == 200
+        tracemalloc.start()
+        try:
+            for head in heads:
+                request = b"GET /devices HTTP/1.1\r\n" + head
+                assert [await ask(connection, request) for _ in range(3)] == [200] * 3
+                assert warm.front.taken[-1]
+            grown, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert len(warm.front._heads) > len(tokens)  # noqa: SLF001 - none of them was forgotten
+        assert grown < 16 * 1024 * 1024 / 10
