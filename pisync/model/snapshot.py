@@ -1,7 +1,7 @@
 """A snapshot: all that a fleet is at one moment, from which another fleet goes on."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pisync.model.clock import ClockView
@@ -28,6 +28,7 @@ class SnapshotHead:
         journal: How many requests its journal keeps; what is in it is not part of the snapshot.
         ttl: Seconds without use after which it is forgotten; None: it stays.
         faults: Its rules for faults of HTTP.
+        live_since: The fleet time since which its devices sync by themselves, if they do.
     """
 
     fleet: str
@@ -41,6 +42,7 @@ class SnapshotHead:
     journal: int
     ttl: int | None
     faults: Sequence[FaultRule]
+    live_since: int | None = None
 
 
 class DeviceScript(NamedTuple):
@@ -67,12 +69,14 @@ class SnapshotPart:
         scripts: What is left of scripts.
         error_logs: Error logs beyond the first data's, oldest first, without gaps.
         request_counts: What was counted for the rules for faults.
+        moments: When those of the devices that are not pending begin their own attempt, by id.
     """
 
     devices: Sequence[Device] = ()
     scripts: Sequence[DeviceScript] = ()
     error_logs: Sequence[ErrorLog] = ()
     request_counts: Sequence[RequestCount] = ()
+    moments: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,13 +26,19 @@ class WrongLine(ValueError):
     """What is wrong with a line."""
 
 
-def read_device(value: Any) -> Device:
-    """Return the device of a line.
+def read_device(value: Any) -> tuple[Device, int | None]:
+    """Return the device of a line, and when it begins its own attempt, if that is known.
 
     Raises:
         WrongLine: It is no device that has made an attempt.
     """
-    code: Any = value.get("sync_status_code") if type(value) is dict else None
+    if type(value) is not dict:
+        raise WrongLine("Must be an object.")
+    code: Any = value.get("sync_status_code")
+    moment = None
+    if code != PENDING and "own_sync_at" in value:
+        moment = _moment(value, "own_sync_at")
+        del value["own_sync_at"]
     _check_fields(value, _PENDING_DEVICE if code == PENDING else _DEVICE)
     device_id = integer(value, "device_id", 1, MAX_DEVICE_ID)
     attempt = integer(value, "attempt", 1, MAX_ATTEMPT)
@@ -50,7 +56,7 @@ def read_device(value: Any) -> Device:
         raise WrongLine("last_sync_at: Must equal last_attempt_at, since that attempt succeeded.")
     if synced is not None and synced > attempted:
         raise WrongLine("last_sync_at: Must not be after last_attempt_at.")
-    return Device(device_id, synced, code, message, attempted, attempt, pending)
+    return Device(device_id, synced, code, message, attempted, attempt, pending), moment
 
 
 def _pending(value: Any) -> Pending:

@@ -61,6 +61,7 @@ class DocumentParser:
         self._scripts: list[DeviceScript] = []
         self._error_logs: list[ErrorLog] = []
         self._counts: list[RequestCount] = []
+        self._moments: dict[int, int] = {}
         self._readers: Sequence[tuple[str, Callable[[Any], None]]] = (
             (_HEAD, self._read_head),
             ("first_device", self._read_first_device),
@@ -89,8 +90,11 @@ class DocumentParser:
                 raise self._wrong(str(exc)) from None
             except InvalidValue as exc:
                 raise self._wrong(*_texts(exc)) from None
-        part = SnapshotPart(self._devices, self._scripts, self._error_logs, self._counts)
+        part = SnapshotPart(
+            self._devices, self._scripts, self._error_logs, self._counts, self._moments
+        )
         self._devices, self._scripts, self._error_logs, self._counts = [], [], [], []
+        self._moments = {}
         return part
 
     def too_long(self, limit: int) -> InvalidValue:
@@ -190,6 +194,7 @@ class DocumentParser:
             journal=fields["journal"],
             ttl=fields["ttl"],
             faults=self._rules,
+            live_since=fields["live_since"],
         )
 
     # What follows it
@@ -204,13 +209,17 @@ class DocumentParser:
             raise WrongLine("device_id: The fleet has no such device.")
 
     def _read_device(self, value: Any) -> None:
-        device = read_device(value)
+        device, moment = read_device(value)
         if device.device_id <= self._last_device:
             raise WrongLine("device_id: Must be above the one before it.")
         self._check_device(device.device_id)
         self._last_device = device.device_id
         self._pending += device.is_pending
         self._devices.append(device)
+        if moment is not None:
+            if self._fields["live_since"] is None:
+                raise WrongLine("own_sync_at: The fleet's devices do not sync by themselves.")
+            self._moments[device.device_id] = moment
 
     def _read_script(self, value: Any) -> None:
         script: DeviceScript = load(_SCHEMAS["script"], value)

@@ -123,6 +123,7 @@ class HeadSchema(Schema):
     profile = fields.Nested(ProfileSchema, required=True)
     journal = Int(required=True, validate=validate.Range(0, MAX_JOURNAL))
     ttl = Int(required=True, allow_none=True, validate=validate.Range(MIN_TTL, MAX_TTL))
+    live_since = Timestamp(required=True, allow_none=True)
     ledger = fields.Nested(LedgerSchema, required=True)
     error_logs = _count()
 
@@ -130,6 +131,8 @@ class HeadSchema(Schema):
     def _agrees(self, data: Mapping[str, Any], **_: object) -> None:
         if "seed" not in data["profile"]:
             raise ValidationError({"profile.seed": ["Missing data for required field."]})
+        if (data["live_since"] is None) != (data["profile"].get("traffic") is None):
+            raise ValidationError({"live_since": ["Must be there if the profile has traffic."]})
         if data["error_logs"] > data["ledger"].get(LOGGED, 0):
             raise ValidationError({"error_logs": ["Must not be more than the ledger counts."]})
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator
 from hashlib import sha256
-from typing import Final
+from typing import Final, NamedTuple
 
 import orjson
 
@@ -21,6 +21,12 @@ VERSION: Final = 1
 _PIECE = 64 * 1024
 """Bytes that are handed on at once."""
 _FIRST_AT_ONCE = 1_000
+
+
+class _OfLivingFleet(NamedTuple):
+    device: Device
+    moment: int
+
 
 _Line = tuple[str, object]
 """What a line is, and its value."""
@@ -65,7 +71,10 @@ async def _lines(snapshot: Snapshot) -> AsyncIterator[list[_Line]]:
 
 
 def _of_part(part: SnapshotPart) -> Iterator[_Line]:
-    yield from (("device", device) for device in part.devices)
+    moments = part.moments
+    for device in part.devices:
+        moment = moments.get(device.device_id)
+        yield "device", device if moment is None else _OfLivingFleet(device, moment)
     yield from (("script", script) for script in part.scripts)
     yield from (("error_log", rendering.error_log(log)) for log in part.error_logs)
     yield from (("request_count", count._asdict()) for count in part.request_counts)
@@ -75,6 +84,8 @@ def _of_model(value: object) -> Json:
     """Render what is rendered in the thread: there may be many."""
     if isinstance(value, Device):
         return _device(value)
+    if isinstance(value, _OfLivingFleet):
+        return {**_device(value.device), "own_sync_at": timestamp.render(value.moment)}
     if isinstance(value, DeviceScript):
         return _script(value)
     assert isinstance(value, DeviceSpec)  # noqa: S101 - nothing else is left to `orjson`
@@ -96,6 +107,7 @@ def _head(head: SnapshotHead) -> Json:
         "profile": rendering.profile(head.profile),
         "journal": head.journal,
         "ttl": head.ttl,
+        "live_since": None if head.live_since is None else timestamp.render(head.live_since),
         "ledger": {name: getattr(ledger, name) for name in counts},
         "error_logs": head.error_logs,
     }

@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from heapq import heappop, heappush
 
 from pisync.model.plans.traffic import Traffic
@@ -77,6 +78,24 @@ class Moments:
         """Set moments by position."""
         for position, moment in moments.items():
             self.set(position, moment)
+
+    def frozen(self) -> "Moments":
+        """Return a copy, to be asked for moments alone."""
+        frozen = copy(self)
+        frozen._at = self._at[:]  # noqa: SLF001 - of its own class
+        return frozen
+
+    def moment_of(self, position: int) -> int | None:
+        """Return a device's moment, prepared or not."""
+        moment = self._at[position]
+        if moment == _NONE and position >= self._prepared:
+            first = self._traffic.first(self._seed, self._ids[position])
+            return None if first is None or self.since + first > LATEST else self.since + first
+        return None if moment == _NONE else moment
+
+    def takes_part(self, device_id: int) -> bool:
+        """Return whether a device syncs by itself."""
+        return self._traffic.takes_part(self._seed, device_id)
 
     @property
     def earliest(self) -> int | None:

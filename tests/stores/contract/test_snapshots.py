@@ -8,7 +8,9 @@ import pytest
 
 from pisync.model.fleet import Generated
 from pisync.model.outcome import SUCCEEDED
+from pisync.model.plans.delay import UniformDelay
 from pisync.model.plans.script import Script, Step
+from pisync.model.plans.traffic import Traffic
 from pisync.model.requests.fault import FaultRule, ResetFault
 from pisync.model.requests.fault_draw import CallOfUser
 from pisync.model.snapshot import Snapshot, SnapshotPart
@@ -298,3 +300,33 @@ class TestDurability:
         assert [fleet.name for fleet in (await store.queries.fleets(after="", limit=9)).fleets] == [
             F
         ]
+
+
+class TestLivingFleets:
+    async def test_go_on_as_the_first_would_have(self, store: Store) -> None:
+        living = replace(PROFILE, traffic=Traffic(UniformDelay(60, 120), 0.8))
+        await store.fleets.put("live", TWENTY, living)
+        await manual(store, "live")
+        await advance(store, 150, "live")
+        await start(store, *sorted(set(range(1, 21)) - await pending(store)), fleet="live")
+        before = await state(store, "live")
+        await copy(store, source="live")
+        assert await state(store, COPY) == before
+        for _ in range(3):
+            for fleet in ("live", COPY):
+                await advance(store, 170, fleet)
+            assert await state(store, COPY) == await state(store, "live")
+        assert (await store.queries.stats(COPY)).attempts > 80
+
+    async def test_before_anything_has_begun(self, store: Store) -> None:
+        living = replace(PROFILE, traffic=Traffic(UniformDelay(60, 120)))
+        await store.fleets.put("live", TWENTY, living)
+        await manual(store, "live")
+        await copy(store, source="live")
+        for fleet in ("live", COPY):
+            await advance(store, 300, fleet)
+        assert await state(store, COPY) == await state(store, "live")
+
+
+async def pending(store: Store) -> set[int]:
+    return {each.device_id for each in await devices(store, "live") if each.is_pending}

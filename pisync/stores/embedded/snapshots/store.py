@@ -1,11 +1,12 @@
 """Snapshots of the fleets in memory."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from pisync.model.clock import Clock
+from pisync.model.device import Device
 from pisync.model.fleet import DEFAULT_FLEET, LOGGED, FleetView, Lifetime
 from pisync.model.plans.script import Script
 from pisync.model.snapshot import (
@@ -18,9 +19,11 @@ from pisync.model.snapshot import (
 from pisync.stores.base import BoundReached, NoSuchFleet
 from pisync.stores.changes import FleetChanges
 from pisync.stores.embedded.bounds.budgets import FleetShares, check_room
+from pisync.stores.embedded.device_table import DeviceTable
 from pisync.stores.embedded.error_history import log_of
 from pisync.stores.embedded.fleet_registry import FleetRegistry
 from pisync.stores.embedded.fleet_state import FleetState
+from pisync.stores.embedded.moments import Moments
 from pisync.stores.embedded.snapshots.frozen_table import BLOCK, FrozenTable
 from pisync.stores.embedded.transaction import Transaction
 from pisync.stores.embedded.writers import Writer
@@ -42,7 +45,9 @@ class EmbeddedSnapshots:
             head = self._head(chosen, len(logs))
             scripts = sorted(chosen.scripts.items())
             counts = sorted(chosen.requests.counts.items())
-            yield Snapshot(head, _parts(table, scripts, logs, counts))
+            living = None if chosen.moments is None else chosen.moments.frozen()
+            moments = _Moments(living, chosen.devices, head.clock.now)
+            yield Snapshot(head, _parts(table, moments, scripts, logs, counts))
 
     def _head(self, fleet: FleetState, error_logs: int) -> SnapshotHead:
         lifetime = fleet.lifetime
@@ -58,6 +63,7 @@ class EmbeddedSnapshots:
             journal=fleet.requests.journal.size,
             ttl=lifetime and lifetime.ttl,
             faults=fleet.requests.rules,
+            live_since=fleet.live_since,
         )
 
     async def restore(self, name: str, snapshot: Snapshot) -> tuple[FleetView, bool]:
@@ -77,7 +83,8 @@ class EmbeddedSnapshots:
         """Bring a fleet that nobody sees yet to the state of a snapshot."""
         head = snapshot.head
         fleet.started_at = head.started_at
-        fleet.start_living(head.clock.now)
+        if head.live_since is not None:
+            fleet.start_living(head.live_since)
         fleet.requests.restore(tuple(head.faults), head.journal, {})
         # The next that is appended is the oldest that the snapshot has.
         fleet.errors.restore((), head.counts.get(LOGGED, 0) - head.error_logs)
@@ -90,6 +97,12 @@ class EmbeddedSnapshots:
             changes.devices = {
                 fleet.position(each.device_id): texts.of_device(each) for each in part.devices
             }
+            if fleet.moments is not None:
+                changes.moments = {
+                    position: part.moments.get(each.device_id)
+                    for position, each in changes.devices.items()
+                    if each.pending is None
+                }
             changes.scripts = {each: texts.of_script(script) for each, script in part.scripts}
             changes.error_logs = list(texts.of_error_logs(part.error_logs))
             changes.request_counts = dict(part.request_counts)
@@ -135,15 +148,39 @@ class EmbeddedSnapshots:
         return is_new
 
 
+class _Moments(NamedTuple):
+    """When devices begin their own attempts, as of the moment of a snapshot."""
+
+    living: Moments | None
+    table: DeviceTable
+    now: int
+
+    def of(self, devices: Sequence[Device]) -> dict[int, int]:
+        """Return the moments of those of these devices that have one, by id."""
+        moments = ((each.device_id, self._of(each)) for each in devices if each.pending is None)
+        return {device_id: moment for device_id, moment in moments if moment is not None}
+
+    def _of(self, device: Device) -> int | None:
+        position = self.table.position(device.device_id)
+        if self.living is None or position is None:
+            return None
+        moment = self.living.moment_of(position)
+        if moment is None and self.living.takes_part(device.device_id):
+            # Its attempt is just being written: it begins at once.
+            return self.now
+        return moment
+
+
 async def _parts(
     table: FrozenTable,
+    moments: _Moments,
     scripts: list[tuple[int, Script]],
     logs: list[tuple[Any, ...]],
     counts: list[tuple[int, int]],
 ) -> AsyncIterator[SnapshotPart]:
     for block in table.blocks():
         if devices := block.attempted():
-            yield SnapshotPart(devices=devices)
+            yield SnapshotPart(devices=devices, moments=moments.of(devices))
         await asyncio.sleep(0)
     for first in range(0, len(scripts), BLOCK):
         of_devices = scripts[first : first + BLOCK]

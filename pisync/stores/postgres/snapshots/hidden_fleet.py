@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
@@ -51,13 +51,18 @@ class HiddenFleet:
     def _now() -> float:
         return asyncio.get_running_loop().time()
 
-    async def write_devices(self, changed: Sequence[Device]) -> None:
-        """Write devices, and those of the first data that come before them."""
+    async def write_devices(self, changed: Sequence[Device], moments: Mapping[int, int]) -> None:
+        """Write devices, and those of the first data that come before them.
+
+        Args:
+            changed: The devices, by rising id.
+            moments: When they begin their own attempts, by id.
+        """
         for device in changed:
             await self._write_unchanged(
                 _position(self._head.first, device.device_id, self._written)
             )
-            await self._write(device)
+            await self._write(device, moments.get(device.device_id))
             self._written += 1
 
     async def finish_devices(self) -> None:
@@ -77,9 +82,9 @@ class HiddenFleet:
             for device in _made(first, start, end, self._head.made_at):
                 await self._write(device)
 
-    async def _write(self, device: Device) -> None:
+    async def _write(self, device: Device, moment: int | None = None) -> None:
         self.statuses[device.sync_status_code] += 1
-        self._rows.append((self.fleet_id, *device_row(device)))
+        self._rows.append((self.fleet_id, *device_row(device, moment)))
         if len(self._rows) >= _COPIED_AT_ONCE:
             await self._flush()
 

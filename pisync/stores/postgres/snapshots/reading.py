@@ -1,15 +1,16 @@
 """Reading a fleet as it is at one moment, for as long as that takes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
 from pisync.model.clock import Clock
 from pisync.model.device import ErrorLog
 from pisync.model.fleet import Count, Listed
+from pisync.model.outcome import PENDING
 from pisync.model.parsing.faults import read_rules
 from pisync.model.snapshot import (
     DeviceScript,
@@ -18,12 +19,13 @@ from pisync.model.snapshot import (
     SnapshotHead,
     SnapshotPart,
 )
+from pisync.model.timestamp import LATEST
 from pisync.stores.base import NoSuchFleet, StoreUnavailable
 from pisync.stores.postgres.connection.connect import FAILURES, Connection, connect
 from pisync.stores.postgres.database import Database
 from pisync.stores.postgres.snapshot import DEVICE, readable
 from pisync.stores.schema import codec
-from pisync.stores.schema.rows import read_device
+from pisync.stores.schema.rows import read_device, read_moment
 
 READERS: Final = 2
 """How many snapshots a process takes at once; more wait their turn."""
@@ -43,6 +45,8 @@ _HEAD = """
         coalesce(started_at, made_at) AS started_at, steady_now() AS now, newest_error,
         (SELECT json_agg(json_build_array(what, error_message, n)) FROM tallies
             WHERE tallies.fleet_id = fleets.fleet_id) AS counts,
+        (SELECT since FROM traffic WHERE traffic.fleet_id = fleets.fleet_id) AS live_since,
+        (SELECT prepared FROM traffic WHERE traffic.fleet_id = fleets.fleet_id) AS prepared,
         (SELECT ttl FROM lifetimes WHERE lifetimes.fleet_id = fleets.fleet_id) AS ttl,
         coalesce(journal, 0) AS journal, coalesce(rules, '[]') AS rules
     FROM fleets JOIN turns USING (fleet_id) LEFT JOIN request_settings USING (fleet_id)
@@ -74,8 +78,8 @@ class SnapshotQueries:
             try:
                 async with asyncio.timeout(_MAX_SECONDS), self._transaction() as connection:
                     with _failures():
-                        head, fleet_id = await self._head(connection, name)
-                    yield Snapshot(head, _parts(connection, fleet_id, head))
+                        head, keys = await self._head(connection, name)
+                    yield Snapshot(head, _parts(connection, keys, head))
             except TimeoutError as exc:
                 raise StoreUnavailable from exc
 
@@ -95,7 +99,7 @@ class SnapshotQueries:
             if not connection.is_closed():
                 connection.terminate()
 
-    async def _head(self, connection: Connection, name: str) -> tuple[SnapshotHead, int]:
+    async def _head(self, connection: Connection, name: str) -> tuple[SnapshotHead, "_Keys"]:
         row = await connection.fetchrow(_HEAD, name)
         if row is None:
             raise NoSuchFleet
@@ -116,8 +120,9 @@ class SnapshotQueries:
             journal=row["journal"],
             ttl=row["ttl"],
             faults=read_rules(row["rules"]),
+            live_since=row["live_since"],
         )
-        return head, row["fleet_id"]
+        return head, _Keys(row["fleet_id"], row["prepared"])
 
 
 @contextmanager
@@ -129,12 +134,45 @@ def _failures() -> Iterator[None]:
         raise StoreUnavailable from exc
 
 
+class _Keys(NamedTuple):
+    """What leads to the rest of a fleet's rows."""
+
+    fleet_id: int
+    prepared: int | None
+    """Up to which device moments are written down; None for all of them."""
+
+
+def _moments(rows: Iterable[Any], keys: _Keys, head: SnapshotHead) -> dict[int, int]:
+    """Return when the devices in rows begin their own attempts."""
+    traffic, since = head.profile.traffic, head.live_since
+    if traffic is None or since is None:
+        return {}
+    moments = {}
+    for row in rows:
+        device_id, moment = row["device_id"], read_moment(row)
+        if (
+            row["sync_status_code"] != PENDING
+            and keys.prepared is not None
+            and device_id > keys.prepared
+            and row["last_attempt_at"] < since
+        ):
+            # What stands there is from before.
+            first = traffic.first(head.profile.seed, device_id)
+            moment = None if first is None else since + first
+        if moment is not None and moment <= LATEST:
+            moments[device_id] = moment
+    return moments
+
+
 async def _parts(
-    connection: Connection, fleet_id: int, head: SnapshotHead
+    connection: Connection, keys: _Keys, head: SnapshotHead
 ) -> AsyncIterator[SnapshotPart]:
+    fleet_id = keys.fleet_id
     own = len(head.first.error_logs) if isinstance(head.first, Listed) else 0
     async for rows in _rows(connection, _DEVICES, fleet_id):
-        yield SnapshotPart(devices=[read_device(row) for row in rows])
+        yield SnapshotPart(
+            devices=[read_device(row) for row in rows], moments=_moments(rows, keys, head)
+        )
     async for rows in _rows(connection, _SCRIPTS, fleet_id):
         yield SnapshotPart(
             scripts=[DeviceScript(each, codec.read_script(*script)) for each, *script in rows]

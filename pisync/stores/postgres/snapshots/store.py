@@ -86,7 +86,7 @@ class PostgresSnapshots:
             # None in between has gone.
             await write_logs(first_logs)
         async for part in snapshot.parts:
-            await hidden.write_devices(part.devices)
+            await hidden.write_devices(part.devices, part.moments)
             await write_logs(part.error_logs)
             scripts += part.scripts
             counts += part.request_counts
@@ -133,7 +133,8 @@ class _Placing(NamedTuple):
             if head.ttl is not None and self.name != DEFAULT_FLEET:
                 await set_ttl(connection, fleet_id, head.ttl)
             await self._copy_rest(connection)
-            await start_living(connection, fleet_id, head.clock.now)
+            if head.live_since is not None:
+                await start_living(connection, fleet_id, head.live_since)
             # Every replica looks for what is due next.
             await connection.execute(_NOTIFY, f"[0,{notifications.due(0)}")
             is_new: bool = row["is_new"]
