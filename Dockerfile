@@ -46,7 +46,10 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     pip install --require-hashes --only-binary :all: -r requirements-audit.txt
 COPY --from=dependencies /opt/pisync /opt/pisync
 COPY --from=code /code /opt/pisync
+# The pages' libraries are files of ours, and no packages of Python: they are added.
+COPY tools/vendored tools/vendored
 RUN cyclonedx-py environment --output-reproducible --output-file /pisync.cdx.json /opt/pisync/bin/python \
+ && python -m tools.vendored /pisync.cdx.json \
  && touch --date=2000-01-01 /pisync.cdx.json
 
 # An init: while the interpreter starts, it would not end on a signal if it were process 1.

@@ -138,6 +138,8 @@ lock: $(VENV)/.lock ## Resolve the newest dependencies into requirements*.txt
 audit: $(VENV)/.audit ## Look for known weaknesses in what is locked
 	for lock in requirements*.txt docker/locust/requirements.txt; do \
 	  $(BIN)/pip-audit --disable-pip --require-hashes --strict --progress-spinner off --requirement "$$lock" || exit 1; done
+	if command -v npm >/dev/null; then npm audit --package-lock-only --prefix tools/vendored; \
+	else echo "NOT AUDITED: the pages' libraries. There is no npm here." >&2; [ "$$CI" != true ]; fi
 
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' pisync/__init__.py)
 

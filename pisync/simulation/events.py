@@ -27,7 +27,7 @@ MAX_BATCH = 256
 """How many events are encoded together."""
 MAX_READ = 1024
 """How many events a reader takes in a turn, at most: some 256 KiB."""
-READERS_A_TURN = 32
+READERS_A_TURN = 8
 """How many readers are woken in a turn of the event loop, so that others have their turn, too."""
 
 

@@ -24,6 +24,7 @@ from tests.chaos.storm import (
     StreamReader,
 )
 from tests.conftest import Api, MakeApi, ShippedServer
+from tests.support.slices import SliceWatch
 from tests.support.stores.server import server
 
 pytestmark = pytest.mark.slow
@@ -61,9 +62,11 @@ async def test_every_call_against_every_other(replicas: list[Api]) -> None:
     storm = Storm(seed)
     readers = [StreamReader(api.on(fleet)) for api in replicas for fleet in FLEETS]
     following = [asyncio.create_task(reader.follow()) for reader in readers]
-    await storm.blow(replicas, CLIENTS, SECONDS, answers=100)
+    with SliceWatch() as watch:
+        await storm.blow(replicas, CLIENTS, SECONDS, answers=100)
 
     flaws = storm.flaws
+    flaws += [f"{seconds:.3f} s without a pause: {who}" for seconds, who in watch.too_long]
     for fleet in FLEETS:
         flaws += await flaws_afterwards(replicas[0], fleet)
         flaws += await flaws_in_journal(replicas[-1], fleet)

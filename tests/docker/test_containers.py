@@ -26,6 +26,7 @@ from tests.support.engine import (
 )
 from tests.support.paths import ROOT
 from tools.ports import free_port
+from tools.vendored.__main__ import components
 
 MOST_ADDED = 150_000_000
 """Bytes that the image may be larger than the one that it is built on."""
@@ -206,7 +207,9 @@ def test_it_says_what_it_is_made_of(deployment: Deployment) -> None:
     lock = (ROOT / "requirements.txt").read_text()
     for name, version in re.findall(r"^([\w.-]+)==(\S+)(?: ; .*)? \\$", lock, re.MULTILINE):
         assert packages.pop(canonicalize_name(name)) == version
-    assert packages == {"pisync-server": __version__}
+    assert packages.pop(canonicalize_name("pisync-server")) == __version__
+    # The pages' libraries, too.
+    assert packages == {canonicalize_name(each["name"]): each["version"] for each in components()}
 
 
 def test_it_is_small(deployment: Deployment) -> None:

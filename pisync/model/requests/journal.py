@@ -144,6 +144,10 @@ class Journal:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def containers(self) -> list[deque[JournalEntry | QuickNote]]:
+        """Return what may hold many objects, for whoever frees them."""
+        return [self._entries]
+
     def newest_at(self) -> int:
         """Return when the newest request was received; it must have one."""
         return self._entries[-1][1]

@@ -68,6 +68,11 @@ class DeviceTable:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def messages(self) -> list[str | None]:
+        """The column of error messages."""
+        return self._message
+
     def position(self, device_id: int) -> int | None:
         """Return the position of a device, or None if there is no such device."""
         if isinstance(self.ids, range):

@@ -57,6 +57,10 @@ class ErrorHistory:
         else:
             self._share.change(1)
 
+    def containers(self) -> list[dict[Any, Any]]:
+        """Return what may hold many objects, for whoever frees them."""
+        return [self._logs, self._newest_of, self._pages]
+
     def drop_oldest(self, count: int) -> None:
         """Drop so many of the oldest logs, to make room for those of other fleets."""
         for _ in range(min(count, len(self._logs))):

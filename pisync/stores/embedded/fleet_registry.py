@@ -6,10 +6,11 @@ from itertools import count
 from secrets import token_hex
 
 from pisync.clocks import MachineClocks
+from pisync.concurrency.garbage import set_aside
 from pisync.model.bounds import Budget
 from pisync.model.clock import Clock
 from pisync.model.device import Device, ErrorLog
-from pisync.model.fleet import FirstData, FleetView
+from pisync.model.fleet import FirstData, FleetView, Listed
 from pisync.model.plans.profile import Profile
 from pisync.model.requests.journal import Journal
 from pisync.model.sync import Change, FinishedSync, SyncDecision, SyncResult
@@ -17,9 +18,12 @@ from pisync.model.timestamp import SECOND
 from pisync.stores.base import NoSuchFleet, StoreObserver
 from pisync.stores.changes import Due, Progress, all_of
 from pisync.stores.embedded.bounds.budgets import FleetBudgets, check_room
+from pisync.stores.embedded.bounds.disposal import Disposal
 from pisync.stores.embedded.fleet_state import FleetState
 from pisync.stores.embedded.transaction import Transaction
 
+_MANY = 10_000
+"""Devices of a list that are worth keeping from the garbage collector."""
 _DROPPED_AT_ONCE = 10_000
 """How many error logs go in one turn of the event loop, at most: some milliseconds."""
 
@@ -31,6 +35,7 @@ class FleetRegistry:
 
     def __init__(self, clocks: MachineClocks, max_error_logs: int) -> None:
         self.clocks = clocks
+        self._disposal = Disposal()
         self.budgets = budgets = FleetBudgets(max_error_logs)
         budgets.journal_entries.on_overflow = self._shorten_journals
         budgets.error_logs.on_overflow = self._drop_error_logs
@@ -70,7 +75,10 @@ class FleetRegistry:
         self, name: str, first: FirstData, profile: Profile, made_at: int | None = None
     ) -> FleetState:
         """Make a fleet, in a thread: a large one takes longer than requests should wait for."""
-        return await asyncio.to_thread(self._make, name, first, profile, made_at)
+        fleet = await asyncio.to_thread(self._make, name, first, profile, made_at)
+        if isinstance(first, Listed) and first.size >= _MANY:
+            set_aside()
+        return fleet
 
     def _make(
         self, name: str, first: FirstData, profile: Profile, made_at: int | None
@@ -174,6 +182,7 @@ class FleetRegistry:
         if old is not None:
             self.waiting.discard(old)
             old.shares.leave()
+            self._disposal.add(old)
         if new is not None:
             new.shares.enter()
         self.observer.replaced(name)

@@ -1,9 +1,10 @@
 """One fleet in memory."""
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from heapq import heappop, heappush
+from typing import Any
 
 from pisync.model.clock import Clock
 from pisync.model.device import Device, ErrorLog
@@ -30,6 +31,8 @@ from pisync.stores.embedded.device_table import DeviceTable
 from pisync.stores.embedded.error_history import ErrorHistory
 from pisync.stores.embedded.moments import Moments, packed, unpacked
 from pisync.stores.embedded.requests.state import RequestState
+
+Container = list[Any] | dict[Any, Any] | deque[Any]
 
 
 class FleetState:
@@ -106,6 +109,18 @@ class FleetState:
             self._set_script(device_id, texts.of_script(script))
         self.counts.update(counts)
         self.errors.restore(texts.of_error_logs(error_logs), self.counts[LOGGED])
+
+    def containers(self) -> list[Container]:
+        """Return what may hold many objects, for whoever frees them."""
+        first = [*self.first] if isinstance(self.first, Listed) else []
+        requests = self.requests
+        return [
+            *(each for each in first if isinstance(each, list)),
+            *(self.devices.messages, self.scripts, self._queue, self.counts),
+            *(*self.errors.containers(), *self.texts.containers()),
+            requests.counts,
+            *requests.journal.containers(),
+        ]
 
     # Reading
 

@@ -110,6 +110,8 @@ async def _read(
                 reception.add(len(chunk))
             reception.complete()
     except TimeoutError:
+        # Its frame lives on with the error, until the rest of the body has been passed over.
+        body.clear()
         raise _too_slow(reception) from None
     except (web.RequestPayloadError, ValueError):
         raise _at_the_end(HTTPStatus.BAD_REQUEST, CORRUPT) from None

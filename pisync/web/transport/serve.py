@@ -1,7 +1,6 @@
 """Serving: listen, run until a signal comes, and stop without losing what is under way."""
 
 import asyncio
-import gc
 import signal
 import sys
 import threading
@@ -11,6 +10,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from pisync.concurrency import garbage
 from pisync.config.certificate import BadCertificate, ServerCertificate
 from pisync.keys import DRAINING
 from pisync.telemetry.logs import get_logger
@@ -84,7 +84,7 @@ async def serve(  # noqa: PLR0913 - each is a choice of its own
             if await _completes(_start(runner, host, port, certificate), unless=draining):
                 started([(address[0], address[1]) for address in runner.addresses])
                 if owns_process:
-                    _tune_garbage_collection()
+                    garbage.tune()
                 await draining.wait()
                 _log.info("draining")
                 await _wait(force, timeouts.grace)
@@ -96,15 +96,6 @@ async def serve(  # noqa: PLR0913 - each is a choice of its own
                     await runner.cleanup()
             except TimeoutError:
                 _log.error("stopped before the cleanup was complete", seconds=timeouts.cleanup)
-
-
-def _tune_garbage_collection() -> None:
-    # What a start has made stays: looking through it again and again held up requests under load,
-    # for 40 ms each time.
-    gc.freeze()
-    # Requests make many objects and few cycles: to look for those after every 700 objects took a
-    # fifth of the rate of bulk syncs.
-    gc.set_threshold(20_000)
 
 
 async def _start(

@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
@@ -26,6 +27,7 @@ from tests.support.raw_connection import (
     observed,
     raw_connection,
     serving,
+    settle,
 )
 from tests.support.waiting import eventually
 from tools.ports import free_port
@@ -172,6 +174,28 @@ async def test_of_too_many_bodies_the_one_that_has_stalled_for_longest_is_given_
         assert (await connections[1].answer()).status == 422
         assert room.used == 40_000
     assert room.used == 0
+
+
+async def test_bodies_that_were_given_up_take_no_memory() -> None:
+    app = create_app(SETTINGS)
+    app[keys.BODIES] = ReceptionRoom(4 * MIB)
+    token = app[keys.TOKENS].issue("admin", ("admin",))
+    head = (
+        f"PUT /admin/fleets/lab HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {16 * MIB}\r\n\r\n"
+    ).encode()
+    tracemalloc.start()
+    try:
+        async with serving(app) as server, AsyncExitStack() as stack:
+            before = tracemalloc.get_traced_memory()[0]
+            for _ in range(10):
+                connection = await stack.enter_async_context(raw_connection(server.port))
+                await connection.send(head + bytes(3 * MIB))
+                await eventually(lambda: app[keys.BODIES].used > 2 * MIB)
+            await settle()
+            assert tracemalloc.get_traced_memory()[0] - before < 12 * MIB
+    finally:
+        tracemalloc.stop()
 
 
 def test_bodies_under_way_take_128_mib_at_most() -> None:

@@ -48,6 +48,10 @@ class Texts:
         for text in texts_of_profile(profile):
             self.shared(text)
 
+    def containers(self) -> list[dict[str, str]]:
+        """Return what may hold many objects, for whoever frees them."""
+        return [self._texts]
+
     def known(self, outcome: Outcome) -> Outcome:
         """Return an outcome with the text that is held already, if it is."""
         text = outcome.error_message
