@@ -3,9 +3,12 @@
 import asyncio
 import gc
 import io
+import resource
 import time
 import tracemalloc
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -166,3 +169,100 @@ async def test_a_device_takes_at_most_400_bytes_synced_or_not(measured: Api) -> 
 def _bytes() -> int:
     gc.collect()
     return tracemalloc.get_traced_memory()[0]
+
+
+def document_of_a_million(small: bytes, path: Path) -> None:
+    """Write the snapshot of a fleet of a million devices that have all synced once."""
+    head = orjson.loads(small.partition(b"\n")[0])
+    head["snapshot"] |= {"devices": MILLION}
+    head["snapshot"]["ledger"] |= {"accepted": MILLION, "succeeded": MILLION}
+    moment = head["snapshot"]["clock"]["now"]
+    line = orjson.dumps(
+        {
+            "device": {
+                "device_id": 4711,
+                "last_sync_at": moment,
+                "sync_status_code": 200,
+                "error_message": None,
+                "last_attempt_at": moment,
+                "attempt": 1,
+            }
+        }
+    )
+    before, _, after = line.partition(b"4711")
+    digest = sha256()
+    with path.open("wb") as file:
+        for start in range(0, MILLION, 10_000):
+            ids = range(start + 1, start + 10_001)
+            text = b"".join(b"%s%d%s\n" % (before, device_id, after) for device_id in ids)
+            if not start:
+                text = orjson.dumps(head) + b"\n" + text
+            digest.update(text)
+            file.write(text)
+        end = {"lines": MILLION + 1, "sha256": digest.hexdigest()}
+        file.write(orjson.dumps({"end": end}) + b"\n")
+
+
+class Resident:
+    """How much the process has grown by since this was made, at most."""
+
+    def __init__(self) -> None:
+        gc.collect()
+        self._before = self._now()
+        self.growth = 0
+
+    @staticmethod
+    def _now() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+    def look(self) -> None:
+        self.growth = max(self.growth, self._now() - self._before)
+
+
+async def test_a_snapshot_of_a_million_devices_is_streamed_both_ways(
+    measured: Api, tmp_path: Path
+) -> None:
+    lab = await make_lab(measured, "small", 1)
+    small = (await measured.get(f"{lab.path}/snapshot")).body
+    path = tmp_path / "large.ndjson"
+    document_of_a_million(small, path)
+    target = "/admin/fleets/large/snapshot"
+
+    async def pieces(resident: Resident) -> AsyncIterator[bytes]:
+        with path.open("rb") as file:
+            while piece := file.read(1 << 16):
+                resident.look()
+                yield piece
+
+    async def put() -> None:
+        resident = Resident()
+        headers = {"Content-Type": "application/x-ndjson"}
+        answer = await measured.call("PUT", target, data=pieces(resident), headers=headers)
+        assert answer.status == 201, answer.body
+        resident.look()
+        report("restored", resident)
+
+    async def get() -> None:
+        resident = Resident()
+        headers = {"Authorization": f"Bearer {measured.token}"}
+        size = 0
+        async with measured.client.get(target, headers=headers) as response:
+            async for piece in response.content.iter_any():
+                resident.look()
+                size += len(piece)
+        assert size > MILLION * 100
+        report("taken", resident)
+
+    def report(done: str, resident: Resident) -> None:
+        took, growth = time.process_time() - began, resident.growth / 1024**2
+        print(f"a million devices {done}: {took:.2f} s, {growth:.0f} MiB")  # noqa: T201 - `pytest -s` shows it
+        assert took < 30
+        assert growth < 64
+
+    for call in (put, get):
+        began = time.process_time()
+        pause = await longest_pause(measured, call())
+        print(f"longest pause {pause * 1000:.0f} ms")  # noqa: T201 - `pytest -s` shows it
+        assert pause < 0.5
+    stats = (await measured.on("large").get("/stats")).json
+    assert (stats["attempts"], stats["succeeded"]) == (MILLION, MILLION)
