@@ -1,22 +1,27 @@
 """What becomes of the news from a store: counts, events, and the next time to look."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pisync.model.sync import Change, FinishedSync, SyncResult
 from pisync.simulation.alarm import Alarm
 from pisync.simulation.events import Broker
 from pisync.simulation.lateness import Lateness, LatenessView
+from pisync.simulation.rates import Rates
 from pisync.telemetry.metrics import Metrics
 
 
 class SimulationObserver:
     """A store's observer: counts what happens in it, and tells of it."""
 
-    def __init__(self, metrics: Metrics, broker: Broker, alarm: Alarm) -> None:
+    def __init__(
+        self, metrics: Metrics, broker: Broker, alarm: Alarm, wall: Callable[[], int]
+    ) -> None:
+        """Take who is told, and the wall clock (microseconds) by which rates are counted."""
         self._metrics = metrics
         self._broker = broker
         self._alarm = alarm
+        self.rates = Rates(wall)
         self._lateness: defaultdict[tuple[str, int], Lateness] = defaultdict(Lateness)
         """By name and generation of the fleet."""
 
@@ -41,11 +46,13 @@ class SimulationObserver:
     def changed(self, fleet: str, changes: Sequence[Change]) -> None:
         """Publish what happened."""
         self._broker.publish(fleet, changes)
+        self.rates.count(fleet, changes)
 
     def replaced(self, fleet: str) -> None:
         """Forget what was known of a fleet."""
         for known in [key for key in self._lateness if key[0] == fleet]:
             del self._lateness[known]
+        self.rates.forget(fleet)
         self._broker.start_over(fleet)
 
     def missed(self) -> None:

@@ -15,6 +15,7 @@ from pisync.simulation.calls import CallsUnderWay
 from pisync.simulation.events import Broker
 from pisync.simulation.lateness import LatenessView
 from pisync.simulation.observer import SimulationObserver
+from pisync.simulation.rates import RateHistory
 from pisync.stores.base import BATCH, Store, StoreUnavailable
 from pisync.telemetry.logs import get_logger
 from pisync.telemetry.metrics import Metrics
@@ -47,7 +48,7 @@ class Simulator:
         self._finisher = store.finisher
         self._alarm = Alarm(clocks)
         self._calls = CallsUnderWay()
-        self.observer = SimulationObserver(metrics, broker, self._alarm)
+        self.observer = SimulationObserver(metrics, broker, self._alarm, clocks.wall)
         self.bulk = BulkSyncs(store, self._calls)
 
     async def run(self) -> None:
@@ -119,6 +120,10 @@ class Simulator:
             (attempt, draw(view.profile, device_id, attempt, elapsed))
             for attempt in range(start, start + attempts)
         ]
+
+    def rates(self, fleet: str, seconds: int) -> RateHistory:
+        """Return how many attempts of a fleet began and finished in each of the last seconds."""
+        return self.observer.rates.history(fleet, seconds)
 
     def lateness(self, fleet: str, generation: int) -> LatenessView:
         """Return how late those syncs of a fleet were that finished by themselves."""

@@ -43,6 +43,7 @@ from pisync.web.contract.schemas import (
     NoQuery,
     PasswordBody,
     RegisterBody,
+    StatsQuery,
     SyncBody,
 )
 from pisync.web.handlers import (
@@ -114,7 +115,7 @@ ROUTES = (
     Route("GET", f"/devices/{_ID}", devices.get_device, DEVICES, answers.GET_DEVICE),
     Route("POST", f"/devices/{_ID}/sync", devices.sync_device, DEVICES, answers.SYNC_DEVICE),
     Route("GET", "/errors", error_logs.list_errors, DEVICES, answers.LIST_ERRORS, ErrorsQuery),
-    Route("GET", "/stats", devices.get_stats, DEVICES, answers.GET_STATS),
+    Route("GET", "/stats", devices.get_stats, DEVICES, answers.GET_STATS, StatsQuery),
     Route("GET", "/events", stream.events, DEVICES, answers.EVENTS, EventsQuery),
     Route(
         "GET", "/admin/fleets", fleets.list_fleets, ADMIN, fleet_answers.LIST_FLEETS, FleetsQuery

@@ -301,6 +301,19 @@ async def test_older_errors_can_be_loaded(board: Dashboard, admin: Api) -> None:
     await expect(board.errors.nth(1)).to_contain_text(newest.splitlines()[0])
 
 
+async def test_the_plot_shows_what_came_before_the_page(
+    board: Dashboard, lab: FleetLab, page: Page
+) -> None:
+    await lab.sync_all()
+    await asyncio.sleep(1.1)
+    await board.open(lab.api)
+    await board.is_live()
+    attempts = page.locator(".pulse .attempts dd")
+    await expect(attempts).to_have_text("1.0")
+    await page.reload()
+    await expect(attempts).to_have_text("1.0")
+
+
 async def test_times_are_relative_and_on_hover_exact(board: Dashboard, lab: FleetLab) -> None:
     await lab.sync(1)
     await lab.settle()

@@ -141,6 +141,25 @@ async def test_attempts_are_not_counted_while_no_stream_is_open(page: Page) -> N
     assert await run(page, "rates.js", body, None) == expected
 
 
+async def test_seconds_without_a_stream_are_filled_from_the_server_and_no_others(
+    page: Page,
+) -> None:
+    body = """
+        let second = 1_000_000;
+        Date.now = () => second * 1000;
+        const begun = { name: "sync", data: { device: { sync_status_code: 202 } } };
+        module.clear();
+        module.resume();
+        module.count([begun]);
+        second += 2;
+        module.fill({ started: [5, 6, 7, 8], succeeded: [1, 1, 1, 1], failed: [0, 1, 9, 9] });
+        const [, attempts, shares] = module.series(1);
+        return [attempts.slice(-5), shares.slice(-5)];
+    """
+    expected = [[None, 5, 6, 1, 0], [None, 0, 50, None, None]]
+    assert await run(page, "rates.js", body, None) == expected
+
+
 async def test_items_are_delivered_in_batches_and_an_overflow_is_reported(page: Page) -> None:
     body = """
         const batches = [];

@@ -57,6 +57,17 @@ export interface Stats {
   failed: number;
   /** Error logs that are kept. */
   error_logs: number;
+  /** The last seconds, where `history` asks for them. */
+  history?: History;
+}
+
+/** How many syncs began, succeeded and failed in each of the last seconds, oldest first. */
+export interface History {
+  /** When the first of these seconds began, by the wall clock. */
+  from: string;
+  started: number[];
+  succeeded: number[];
+  failed: number[];
 }
 
 /** A sync that was accepted, or joined: the number of its attempt, and the device. */

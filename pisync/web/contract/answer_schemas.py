@@ -121,6 +121,19 @@ class BulkResultSchema(Schema):
     not_found = fields.List(_device_id(), required=True)
 
 
+class HistorySchema(Schema):
+    """How many syncs began, succeeded and failed in each of the last seconds, oldest first."""
+
+    start = Timestamp(
+        required=True,
+        data_key="from",
+        metadata={"description": "When the first of these seconds began, by the wall clock."},
+    )
+    started = fields.List(_count(), required=True)
+    succeeded = fields.List(_count(), required=True)
+    failed = fields.List(_count(), required=True)
+
+
 class StatsSchema(Schema):
     """A fleet's counts."""
 
@@ -136,6 +149,9 @@ class StatsSchema(Schema):
     succeeded = _count()
     failed = _count()
     error_logs = _count(description="Error logs that are kept.")
+    history = fields.Nested(
+        HistorySchema, metadata={"description": "The last seconds, if they were asked for."}
+    )
 
 
 # Fleets

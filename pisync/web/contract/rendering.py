@@ -27,6 +27,7 @@ from pisync.model.sync import ClockAdvance
 from pisync.model.timestamp import SECOND
 from pisync.simulation.bulk import BulkResult
 from pisync.simulation.lateness import LatenessView
+from pisync.simulation.rates import RateHistory
 from pisync.web.contract.problems import (
     JSON_TYPE,
     Problem,
@@ -208,6 +209,16 @@ def stats(of: Stats) -> Json:
         "succeeded": of.succeeded,
         "failed": of.failed,
         "error_logs": of.error_logs,
+    }
+
+
+def history(of: RateHistory) -> Json:
+    """Return a fleet's rates."""
+    return {
+        "from": timestamp.render(of.start * SECOND),
+        "started": of.started,
+        "succeeded": of.succeeded,
+        "failed": of.failed,
     }
 
 

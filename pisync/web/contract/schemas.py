@@ -36,6 +36,7 @@ from pisync.model.password_policy import (
     Flaw,
     flaw_of,
 )
+from pisync.simulation.rates import SECONDS
 
 MAX_BULK = 10_000
 MAX_PAGE = 1_000
@@ -48,6 +49,19 @@ DEVICE_ID = r"[1-9][0-9]{0,15}"
 
 class NoQuery(Schema):
     """The query of a call that takes none."""
+
+
+class StatsQuery(Schema):
+    """How much of the past to add to counts."""
+
+    history = QueryInt(
+        load_default=None,
+        validate=validate.Range(1, SECONDS),
+        metadata={
+            "description": "Add how many syncs began, succeeded and failed in each of so many of"
+            " the last seconds."
+        },
+    )
 
 
 # Accounts

@@ -1,5 +1,6 @@
 // The present fleet's stream, for every view: batches of events, and when to read everything again.
 /** @import { Connection, FleetEvent } from "./types.js" */
+import { call } from "./api.js";
 import { createBatches } from "./batches.js";
 import { useEffect, useRef } from "./preact.js";
 import * as rates from "./rates.js";
@@ -70,7 +71,20 @@ function enter(state) {
   connection.set(state);
   if (state.phase !== "live") return rates.suspend();
   rates.resume(state.resumed);
+  // What a stream resumes with is counted when it comes.
+  if (!state.resumed) fillRates();
   reloadAll(); // what was read before the stream opened may be older than its first event
+}
+
+/** Show what happened before this page was opened. */
+async function fillRates() {
+  const name = fleet;
+  try {
+    const { data } = await call({ path: `/stats?history=${rates.SECONDS}`, fleet: name });
+    if (fleet === name) rates.fill(data.history);
+  } catch {
+    // The plot begins with what the stream tells.
+  }
 }
 
 /** @param {FleetEvent[]} events */

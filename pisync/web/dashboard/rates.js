@@ -1,5 +1,5 @@
 // Attempts that began, finished and failed, by second, over the last minutes.
-/** @import { FleetEvent } from "./types.js" */
+/** @import { FleetEvent, History } from "./types.js" */
 
 export const SECONDS = 300;
 
@@ -48,6 +48,23 @@ export function count(events) {
       if (code !== 200) failed[place] += 1;
     }
   }
+}
+
+/**
+ * Fill the seconds in which no stream was open with what the server has counted.
+ * @param {History} history Its last second is the one before the present.
+ */
+export function fill({ started, succeeded, failed: failures }) {
+  advance();
+  const first = newest - started.length;
+  started.forEach((count, index) => {
+    const at = first + index;
+    const place = at % SECONDS;
+    if (at <= newest - SECONDS || !Number.isNaN(begun[place])) return;
+    begun[place] = count;
+    finished[place] = succeeded[index] + failures[index];
+    failed[place] = failures[index];
+  });
 }
 
 /** Return a second's place in the ring; those that passed without an event are emptied. */

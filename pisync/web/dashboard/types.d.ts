@@ -31,6 +31,15 @@ export interface Stats {
   succeeded: number;
   failed: number;
   error_logs: number;
+  history?: History;
+}
+
+/** Syncs that began, succeeded and failed in each of the last seconds, oldest first. */
+export interface History {
+  from: string;
+  started: number[];
+  succeeded: number[];
+  failed: number[];
 }
 
 export interface Clock {

@@ -30,7 +30,7 @@ from pisync.web.contract.request import (
 )
 from pisync.web.contract.schemas import (
     DevicesQuery,
-    NoQuery,
+    StatsQuery,
     SyncBody,
 )
 from pisync.web.handlers.page_cache import PAGES
@@ -164,12 +164,20 @@ async def _would_start_none(simulator: Simulator, fleet: str) -> Rendered:
 
 
 async def get_stats(request: web.Request) -> web.Response:
-    """Return the counts of a fleet's devices, syncs and error logs."""
+    """Return the counts of a fleet's devices, syncs and error logs.
+
+    With `history`, those of the last seconds, too, as far as this server has heard of them since it
+    started, or since the fleet was made or reset. The newest thousand fleets have a history.
+    """
     stats = await stats_of(request.app, fleet_of(request), request.rel_url.raw_query_string)
     return stats.answer(request)
 
 
 async def stats_of(app: web.Application, fleet: str, raw_query: str) -> Rendered:
     """Return a fleet's counts."""
-    parse_query(raw_query, NoQuery)
-    return Rendered.of(rendering.stats(await app[keys.SIMULATOR].queries.stats(fleet)))
+    seconds = parse_query(raw_query, StatsQuery)["history"] if raw_query else None
+    simulator = app[keys.SIMULATOR]
+    stats = rendering.stats(await simulator.queries.stats(fleet))
+    if seconds is not None:
+        stats = {**stats, "history": rendering.history(simulator.rates(fleet, seconds))}
+    return Rendered.of(stats)

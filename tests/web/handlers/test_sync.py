@@ -396,3 +396,21 @@ async def test_syncs_finish_when_the_store_is_back(
         await asyncio.sleep(0.2)
     await lab.finished()
     assert (await lab.stats())["succeeded"] == 10
+
+
+async def test_stats_tell_the_last_seconds_if_they_are_asked_for(lab: FleetLab) -> None:
+    assert "history" not in await lab.stats()
+    await lab.sync_all()
+    await asyncio.sleep(1.1)
+    answer = await lab.api.get("/stats?history=300")
+    history = answer.json["history"]
+    assert len(history["started"]) == len(history["succeeded"]) == len(history["failed"]) == 300
+    assert sum(history["started"]) == 10
+    assert sum(history["succeeded"] + history["failed"]) == 0
+    assert history["from"].endswith(".000000Z")
+    for wrong in ("0", "301", "-1", "x", "1.5", ""):
+        bad = await lab.api.get(f"/stats?history={wrong}")
+        bad.assert_problem(422, "history")
+    await lab.reset()
+    answer = await lab.api.get("/stats?history=2")
+    assert answer.json["history"]["started"] == [0, 0]
