@@ -59,7 +59,7 @@ class ServerCertificate(ssl.SSLContext):
             stats = [path.stat() for path in self._paths]
         except OSError:
             return ()
-        return tuple((each.st_mtime_ns, each.st_ino, each.st_size) for each in stats)
+        return tuple((stat.st_mtime_ns, stat.st_ino, stat.st_size) for stat in stats)
 
     # What event loops call for a new connection.
     def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
