@@ -7,6 +7,7 @@ from itertools import count, islice
 from typing import Final, NamedTuple
 
 from pisync.model.bounds import JOURNAL_ENTRIES, Budget, Share
+from pisync.model.timestamp import from_seconds
 
 MAX_JOURNAL = 100_000
 DEFAULT_JOURNAL: Final = 1_000
@@ -94,7 +95,7 @@ QuickNote = tuple[
 ]
 """What a frequent request leaves, to be made an entry when it is read.
 
-Its id, when it was received, its seconds, its call (name, method, path), its device, its caller
+Its id, when it was answered, its seconds, its call (name, method, path), its device, its caller
 (user, `User-Agent`), its status, and its attempt as the header has it.
 """
 
@@ -102,10 +103,10 @@ Its id, when it was received, its seconds, its call (name, method, path), its de
 def _entry_of(kept: JournalEntry | QuickNote) -> JournalEntry:
     if isinstance(kept, JournalEntry):
         return kept
-    request_id, received_at, seconds, call, device_id, caller, status, attempt = kept
+    request_id, answered_at, seconds, call, device_id, caller, status, attempt = kept
     return JournalEntry(
         request_id,
-        received_at,
+        answered_at - from_seconds(seconds),
         *call,
         device_id,
         *caller,
@@ -119,24 +120,21 @@ def _entry_of(kept: JournalEntry | QuickNote) -> JournalEntry:
 class Journal:
     """The newest requests of one fleet, in memory."""
 
-    __slots__ = ("_count", "_entries", "_share")
+    __slots__ = ("_count", "_entries", "_share", "size")
 
     def __init__(self, size: int, share: Share | None = None) -> None:
         """Keep `size` requests at most, within the fleet's share of all that are kept."""
         self._share = Share(Budget(JOURNAL_ENTRIES)) if share is None else share
         self._count = 0
         self._entries: deque[JournalEntry | QuickNote] = deque(maxlen=size)
-
-    @property
-    def size(self) -> int:
-        """How many requests it keeps at most."""
-        return self._entries.maxlen or 0
+        self.size = size
+        """How many requests it keeps at most; `resize` changes it."""
 
     def append(self, entry: "JournalEntry | QuickNote") -> None:
         """Keep a request; the oldest goes where there is no room."""
         self._count += 1
         entries = self._entries
-        is_full = len(entries) == entries.maxlen
+        is_full = len(entries) == self.size
         entries.append(entry)
         if not is_full:
             self._share.change(1)
@@ -149,13 +147,14 @@ class Journal:
         return [self._entries]
 
     def newest_at(self) -> int:
-        """Return when the newest request was received; it must have one."""
+        """Return when the newest request came, more or less; it must have one."""
         return self._entries[-1][1]
 
     def resize(self, size: int) -> None:
         """Keep so many requests from now on."""
         before = len(self._entries)
         self._entries = deque(self._entries, maxlen=size)
+        self.size = size
         self._share.change(len(self._entries) - before)
 
     def drop_oldest(self, count: int) -> int:

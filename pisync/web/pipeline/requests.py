@@ -15,7 +15,7 @@ from pisync.model.requests.call import BULK, DEVICE, EVENTS, SYNC
 from pisync.model.requests.fault import DripFault, Fault, TruncateFault
 from pisync.model.requests.fault_draw import CallOfUser, MetFault
 from pisync.model.requests.journal import MAX_AGENT, MAX_PATH, JournalEntry
-from pisync.model.timestamp import SECOND, from_seconds
+from pisync.model.timestamp import from_seconds
 from pisync.stores.base import RequestStore
 from pisync.web.contract.headers import ATTEMPT_HEADER
 from pisync.web.contract.rendering import Rendered
@@ -132,14 +132,13 @@ class Journalist:
         journal = self._requests.journal_in_memory(fleet)
         if journal is None:
             return
-        seconds = perf_counter() - began
-        received_at = self._clocks.wall() - int(seconds * SECOND)
         status = attempt = None
         if answer is not None:
             status = answer.status
             if answer.headers:
                 attempt = answer.headers.get(ATTEMPT_HEADER)
-        journal.append((request_id, received_at, seconds, call, device_id, caller, status, attempt))
+        seconds, now = perf_counter() - began, self._clocks.wall()
+        journal.append((request_id, now, seconds, call, device_id, caller, status, attempt))
 
     async def note(
         self, request: web.Request, began: float, status: int | None, attempt: str | None

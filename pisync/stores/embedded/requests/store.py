@@ -36,9 +36,10 @@ class EmbeddedRequests:
 
     def journal_in_memory(self, fleet: str) -> Journal | None:
         chosen = self._registry.fleets.get(fleet)
-        if chosen is None or not chosen.requests.journal.size:
+        if chosen is None:
             return None
-        return chosen.requests.journal
+        journal = chosen.requests.journal
+        return journal if journal.size else None
 
     async def set_faults(self, fleet: str, rules: tuple[FaultRule, ...]) -> None:
         def mutation(transaction: Transaction) -> None:
