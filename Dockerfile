@@ -5,7 +5,10 @@
 # bytecode is checked against nothing. BuildKit alone says when a file was taken away or a folder got
 # one: give it SOURCE_DATE_EPOCH and `rewrite-timestamp=true` (0.13), and the layers are the same, too.
 
-FROM python:3.13-slim AS tools
+# `make base-images` writes its digest down, and `make image` builds from that.
+ARG PYTHON_IMAGE=python:3.13-slim
+
+FROM ${PYTHON_IMAGE} AS tools
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore \
     PYTHONHASHSEED=0
 WORKDIR /src
@@ -53,11 +56,11 @@ RUN cyclonedx-py environment --output-reproducible --output-file /pisync.cdx.jso
  && touch --date=2000-01-01 /pisync.cdx.json
 
 # An init: while the interpreter starts, it would not end on a signal if it were process 1.
-FROM python:3.13-slim AS init
+FROM ${PYTHON_IMAGE} AS init
 RUN apt-get update && apt-get install --yes --no-install-recommends tini \
  && touch --date=2000-01-01 /usr/bin/tini
 
-FROM python:3.13-slim
+FROM ${PYTHON_IMAGE}
 # The base image ships its standard library as source: compiled here once, not in memory at every
 # start. Nothing will be installed from here on, so pip, apt and perl go, and so does every program that
 # would give its caller more rights; dpkg's list of packages stays, for scanners. A volume takes

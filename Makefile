@@ -152,9 +152,18 @@ film: $(VENV)/.dev ## Film the dashboard for the README
 	$(PIP) --require-hashes -r tools/film/requirements.txt
 	$(BIN)/python -m tools.film
 
+# The base image with its digest; see docs/decisions/0018-base-images-by-digest.md.
+BASE_IMAGES := docker/base-images.lock
+
+.PHONY: base-images
+base-images: ## Write down the newest digest of the image that ours are built from (needs a registry)
+	digest=$$(docker buildx imagetools inspect python:3.13-slim --format '{{.Manifest.Digest}}') && \
+	  echo "python:3.13-slim@$$digest" >$(BASE_IMAGES) && cat $(BASE_IMAGES)
+
 .PHONY: image
 image: ## Build the container image
-	docker build --tag $(IMAGE) --build-arg VERSION=$(VERSION) --build-arg SOURCE=$(SOURCE) \
+	docker build --tag $(IMAGE) $(addprefix --build-arg PYTHON_IMAGE=,$(shell cat $(BASE_IMAGES) 2>/dev/null)) \
+	  --build-arg VERSION=$(VERSION) --build-arg SOURCE=$(SOURCE) \
 	  --build-arg REVISION=$$(git rev-parse --verify HEAD 2>/dev/null || echo unknown) \
 	  --build-arg CREATED=$$(git log -1 --format=%cI 2>/dev/null || echo unknown) \
 	  --build-arg SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || echo 0) .
