@@ -111,7 +111,7 @@ async def test_many_fleets_are_listed_in_slices(admin: Api) -> None:
     assert not watch.too_long
 
 
-LARGE = b"[" + b"0.1," * 5_000_000 + b"0]"
+LARGE = b"[" + b"0.1," * 10_000_000 + b"0]"
 
 
 async def decode() -> None:

@@ -19,6 +19,9 @@ _REFERENCE_STEPS = 800_000
 _PERIOD = 0.005
 
 
+_NOISE = 2
+"""So much more may be measured than was taken: the processor time of a virtual machine has that of
+its host within it, and differs by as much from one moment to the next."""
 _UNCERTAIN = 5
 """A thread that could not run may have waited for a processor rather than for the interpreter,
 which can't be told apart on a machine that is throttled: so much more is allowed there."""
@@ -82,7 +85,7 @@ class SliceWatch:
     @property
     def limit(self) -> float:
         """Return how many seconds are allowed on the machine as it is."""
-        return max(LIMIT, self._reference)
+        return _NOISE * max(LIMIT, self._reference)
 
     @property
     def longest(self) -> list[Slice]:
