@@ -3,7 +3,7 @@
 import asyncio
 import random
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,9 +16,24 @@ from tests.chaos.replica import Replica, token
 pytestmark = pytest.mark.timeout(short_or_long(180, 3600))
 
 
-async def kill(replica: Replica, times: int, dice: random.Random) -> Load:
+FAULTS = "/admin/fleets/default/faults"
+RULES = [
+    {"calls": ["sync"], "share": 0.2, "fault": {"kind": "reset"}, "when": "after"},
+    {"calls": ["sync"], "share": 0.2, "fault": {"kind": "close"}},
+]
+
+
+async def kill(
+    replica: Replica, times: int, dice: random.Random, rules: Sequence[object] = ()
+) -> Load:
     """Kill a replica that is under load, again and again; it is up at the end."""
     await replica.start()
+    headers = {"Authorization": f"Bearer {token()}"}
+    async with (
+        ClientSession(headers=headers) as admin,
+        admin.put(f"{replica.url}{FAULTS}", json=rules) as answer,
+    ):
+        assert answer.status == 200, await answer.text()
     async with Load([replica.url]) as load:
         for _ in range(times):
             await asyncio.sleep(dice.uniform(0.1, 0.8))
@@ -34,6 +49,26 @@ async def test_no_sync_is_lost_or_done_twice_by_kills(
     load = await kill(replica, short_or_long(5, 200), dice)
     assert await verdict(load, replica.url) == []
     assert len(load.journal.accepted) > 50
+
+
+async def test_no_sync_is_lost_or_done_twice_where_faults_take_answers_too(
+    make_replica: MakeReplica, tmp_path: Path, dice: random.Random
+) -> None:
+    replica = make_replica(f"sqlite:///{tmp_path}/pisync.db")
+    load = await kill(replica, short_or_long(5, 100), dice, RULES)
+    assert await verdict(load, replica.url) == []
+    assert len(load.journal.accepted) > 20
+    headers = {"Authorization": f"Bearer {token()}"}
+    async with ClientSession(replica.url, headers=headers) as admin:
+        async with admin.get(FAULTS) as answer:
+            lost, closed = [rule["hits"] for rule in await answer.json()]
+        async with admin.get("/admin/fleets/default/ledger") as answer:
+            ledger = await answer.json()
+    # Neither a kill nor a start has forgotten a rule, or what it has done.
+    assert lost > 5
+    assert closed > 5
+    assert ledger["faults"] == {"before": {"close": closed}, "after": {"reset": lost}}
+    assert ledger["balanced"]
 
 
 async def test_the_oracle_sees_what_is_lost_by_answering_too_early(
