@@ -160,3 +160,32 @@ async def test_a_history_that_was_written_down_is_still_the_same(make_api: MakeA
         (3, 200, None, 0.878474),
         (4, 400, "Authentication Failure", 1.048295),
     ]
+
+
+async def test_a_forecast_comes_true_with_spells_and_through_phases(make_api: MakeApi) -> None:
+    admin = (await make_api()).as_("devices", "admin")
+    outage = [{"sync_status_code": 404, "error_message": "Outage", "weight": 1}]
+    slow = {"distribution": "constant", "seconds": 7}
+    phases = [
+        {"from": 10, "until": 20, "outcomes": outage},
+        {"from": 20, "until": 25, "delay": slow},
+    ]
+    profile = {**PROFILE, "spells": {"mean_length": 3}, "phases": phases, "repeat_every": 40}
+    lab = await make_lab(admin, devices=5, **profile)
+    codes, delays = set(), set()
+    for _ in range(20):
+        (told,) = await lab.forecast(3, 1)
+        began = datetime.fromisoformat((await lab.sync(3)).json["last_attempt_at"])
+        ended = datetime.fromisoformat((await lab.settle())["now"])
+        device = await lab.device(3)
+        assert (device["sync_status_code"], device["error_message"]) == (
+            told["sync_status_code"],
+            told["error_message"],
+        )
+        assert (ended - began) / timedelta(seconds=1) == told["delay"]
+        codes.add(told["error_message"])
+        delays.add(told["delay"])
+        await lab.advance(1)
+    assert {"Outage", None} < codes
+    assert 7 in delays
+    assert len(delays) > 10
