@@ -114,6 +114,10 @@ bench: $(BENCH)/.ready ## Measure PiSync beside its peers, and write docs/benchm
 bench-quick: $(BENCH)/.ready ## Measure the most of it in less than three minutes
 	$(BENCH)/bin/python -m bench --quick $(ARGS)
 
+.PHONY: bench-cluster
+bench-cluster: $(BENCH)/.ready ## Measure three replicas on one PostgreSQL beside one, in ten minutes
+	$(BENCH)/bin/python -m bench.cluster $(ARGS)
+
 .PHONY: bench-compare
 bench-compare: $(BENCH)/.ready ## Measure the checkout OLD beside this one
 	$(BENCH)/bin/python -m bench.compare $(OLD) $(ARGS)

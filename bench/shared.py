@@ -55,13 +55,18 @@ def _measure(database: Postgres, replicas: int, seconds: float) -> tuple[Spent, 
         return before, spent(url, started)
 
 
-def load(replicas: Sequence[Running], connections: int, seconds: float) -> float:
+def load(
+    replicas: Sequence[Running],
+    connections: int,
+    seconds: float,
+    requests: Sequence[str] = SYNCS,
+) -> float:
     """Sync devices through replicas that share the connections; return requests a second."""
     # Each begins elsewhere: nobody asks all replicas for the same device at the same moment.
-    starts = [len(SYNCS) * n // len(replicas) for n in range(len(replicas))]
+    starts = [len(requests) * n // len(replicas) for n in range(len(replicas))]
 
     def one(replica: Running, start: int) -> float:
-        turned = [*SYNCS[start:], *SYNCS[:start]]
+        turned = [*requests[start:], *requests[:start]]
         result = run_wrk(replica, turned, connections // len(replicas), seconds)
         return result["requests"] / result["seconds"]
 

@@ -55,7 +55,7 @@ class Simulator:
         """Finish attempts as they fall due, until cancelled."""
         while True:
             try:
-                if await self._finisher.finish_due(BATCH):
+                if await self._finisher.finish_due(BATCH) >= BATCH:
                     await asyncio.sleep(0)
                     continue
                 wait = await self._finisher.next_due()

@@ -21,15 +21,11 @@ from pisync.stores.embedded.sqlite.file import SqliteFile
 from pisync.stores.embedded.sqlite.group_commit import GroupCommitWriter
 from pisync.stores.embedded.transaction import Transaction
 from pisync.stores.postgres import (
-    begin_queue,
     finisher,
     store,
 )
 from pisync.stores.postgres.begin_queue import BeginQueue
-from pisync.stores.postgres.commit import (
-    SnapshotChanges,
-    apply,
-)
+from pisync.stores.postgres.commit import Commits, SnapshotChanges
 from pisync.stores.postgres.connection.address import Address
 from pisync.stores.postgres.connection.connect import FAILURES, SESSION, Connection, connect
 from pisync.stores.postgres.connection.migrate import migrate as get_ready
@@ -86,30 +82,40 @@ def answers_before_it_has_committed() -> None:
         databases.append(self)
         await open_database(self)
 
-    async def hasty(_: Connection, work: SnapshotChanges, max_error_logs: int) -> int:
+    apply = Commits.apply
+
+    async def hasty(
+        self: Commits, connection: Connection, work: SnapshotChanges, **of_finished: Any
+    ) -> int | None:
+        if of_finished:
+            return await apply(self, connection, work, **of_finished)
+
         async def write() -> None:
             await asyncio.sleep(0.3)
-            await databases[0].call(lambda connection: apply(connection, work, max_error_logs))
+            await databases[0].call(lambda connection: apply(self, connection, work))
 
         under_way.add(asyncio.create_task(write()))
         return 0
 
     replace(Database, "open", remember)
-    replace(begin_queue, "apply", hasty)
+    replace(Commits, "apply", hasty)
 
 
 def takes_no_answer_for_yes() -> None:
     """PostgreSQL: a connection that is lost in the middle of a write is not worth a thought."""
+    apply = Commits.apply
 
     async def hopeful(
-        connection: Connection, work: SnapshotChanges, max_error_logs: int
+        self: Commits, connection: Connection, work: SnapshotChanges, **of_finished: Any
     ) -> int | None:
         try:
-            return await apply(connection, work, max_error_logs)
+            return await apply(self, connection, work, **of_finished)
         except FAILURES:
+            if of_finished:
+                raise
             return 0
 
-    replace(begin_queue, "apply", hopeful)
+    replace(Commits, "apply", hopeful)
 
 
 def finishes_only_what_it_began() -> None:

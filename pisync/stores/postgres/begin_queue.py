@@ -10,7 +10,7 @@ import asyncpg
 from pisync.model.sync import SyncResult
 from pisync.stores.base import FleetReplaced, StoreError, StoreUnavailable
 from pisync.stores.changes import FleetChanges
-from pisync.stores.postgres.commit import apply, due_in
+from pisync.stores.postgres.commit import Commits, due_in
 from pisync.stores.postgres.connection.connect import Connection
 from pisync.stores.postgres.database import PATIENCE, Database
 from pisync.stores.postgres.notifications import ObserverHolder
@@ -18,6 +18,10 @@ from pisync.stores.postgres.snapshot import load_fleet
 
 _MOST_DEVICES = 1024
 """How many devices one commit is about, unless a single call is about more."""
+_BUSY = 4
+"""How many calls that share a commit show that more are on their way."""
+_GATHERING = 0.004
+"""Seconds that a busy fleet's next commit waits for more calls."""
 _CALLERS_PATIENCE = 2 * PATIENCE
 """Seconds that a call may take: it may have to wait for a commit before its own."""
 
@@ -31,10 +35,10 @@ class _Request(NamedTuple):
 class BeginQueue:
     """One queue of requests for each fleet. What `begin` promises: see pisync.stores.base."""
 
-    def __init__(self, database: Database, holder: ObserverHolder, max_error_logs: int) -> None:
+    def __init__(self, database: Database, holder: ObserverHolder, commits: Commits) -> None:
         self._database = database
+        self._commits = commits
         self._holder = holder
-        self._max_error_logs = max_error_logs
         self._queues: dict[str, list[_Request]] = {}
         self._workers: set[asyncio.Task[None]] = set()
 
@@ -68,6 +72,9 @@ class BeginQueue:
             answers = await self._answers(fleet, requests)
             for request, answer in zip(requests, answers, strict=True):
                 _reply_to(request, answer)
+            if len(requests) >= _BUSY:
+                # Those who have their answers now are about to call again.
+                await asyncio.sleep(_GATHERING)
         del self._queues[fleet]
 
     async def _answers(
@@ -102,7 +109,7 @@ class BeginQueue:
             else changes.begin(request.device_ids, fleet.now)
             for request in requests
         ]
-        if changes.counts and await apply(connection, changes, self._max_error_logs) is None:
+        if changes.counts and await self._commits.apply(connection, changes) is None:
             return None
         for answer in answers:
             if not isinstance(answer, Exception):

@@ -1,4 +1,4 @@
-"""Making changes true: the call of the function `apply_work`, and its many arguments."""
+"""Making changes true: the call of the function `apply_work`, and what follows a commit."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -7,9 +7,11 @@ from typing import Any
 from pisync.model.device import Device, ErrorLog
 from pisync.model.outcome import PENDING
 from pisync.model.timestamp import SECOND
-from pisync.stores.changes import FleetChanges
+from pisync.stores.changes import Due, FleetChanges
 from pisync.stores.postgres import notifications
 from pisync.stores.postgres.connection.connect import Connection
+from pisync.stores.postgres.finishing.own_syncs import OwnSyncs
+from pisync.stores.postgres.outbox.relay import Relay
 from pisync.stores.postgres.snapshot import FleetSnapshot
 from pisync.stores.schema import codec
 from pisync.stores.schema.rows import device_row
@@ -20,13 +22,18 @@ _APPLY = f"SELECT apply_work({', '.join(f'${n}' for n in range(1, _ARGUMENTS + 1
 SnapshotChanges = FleetChanges[FleetSnapshot]
 
 
+def begun_dues(changes: SnapshotChanges) -> list[Due]:
+    """Return when the syncs that began fall due; held ones never do."""
+    return [
+        Due(device.pending.due_at, device.device_id)
+        for device in changes.devices.values()
+        if device.pending is not None and device.pending.due_at is not None
+    ]
+
+
 def due_in(changes: SnapshotChanges) -> float | None:
     """Return the real seconds until the first of the syncs that began is due; None for never."""
-    dues = [
-        each.pending.due_at
-        for each in changes.devices.values()
-        if each.pending is not None and each.pending.due_at is not None
-    ]
+    dues = [due.moment for due in begun_dues(changes)]
     dues += [moment for moment in changes.moments.values() if moment is not None]
     if not dues:
         return None
@@ -34,20 +41,53 @@ def due_in(changes: SnapshotChanges) -> float | None:
     return None if wait is None else wait / SECOND
 
 
-async def apply(
-    connection: Connection,
-    changes: SnapshotChanges,
-    max_error_logs: int,
-    *,
-    changed: Iterable[Device | ErrorLog] | None = None,
-    more_notices: Sequence[str] = (),
-) -> int | None:
-    """Make changes true, and tell all replicas; None if their snapshot no longer holds.
+class Commits:
+    """Makes changes true, for all who compute them."""
 
-    What has `changed` is told in that order; by default, the devices.
+    def __init__(self, own: OwnSyncs, relay: Relay, max_error_logs: int) -> None:
+        self._own = own
+        self._relay = relay
+        self._max_error_logs = max_error_logs
 
-    Returns the id of the newest error log before it.
-    """
+    async def apply(
+        self,
+        connection: Connection,
+        changes: SnapshotChanges,
+        *,
+        changed: Iterable[Device | ErrorLog] | None = None,
+        more_notices: Sequence[str] = (),
+    ) -> int | None:
+        """Make changes true, and tell all replicas; None if their snapshot no longer holds.
+
+        What has `changed` is told in that order; by default, the devices.
+
+        Returns the id of the newest error log before it.
+        """
+        fleet = changes.fleet
+        if changed is None:
+            changed = changes.devices.values()
+        notices = [
+            *notifications.changed(fleet.fleet_id, fleet.name, changed, due_in(changes)),
+            *more_notices,
+        ]
+        newest_error: int | None = await connection.fetchval(
+            _APPLY, *_arguments(changes, self._max_error_logs), notices
+        )
+        if newest_error is not None:
+            # Of a fleet that lives, all do what is due: it must be done in its order.
+            if changes.profile.traffic is None:
+                self._own.add(fleet.fleet_id, begun_dues(changes))
+            if notices:
+                self.send_soon()
+        return newest_error
+
+    def send_soon(self) -> None:
+        """Let what is committed now be sent, where that was not done by `apply` itself."""
+        self._relay.send_soon()
+
+
+def _arguments(changes: SnapshotChanges, max_error_logs: int) -> list[Any]:
+    """Return the arguments of `apply_work`, the notices aside."""
     fleet = changes.fleet
     before = fleet.devices
     moves = Counter[int]()
@@ -59,11 +99,7 @@ async def apply(
         row = device_row(device, changes.moments.get(device_id))
         rows.append((device_id, old.attempt, old.sync_status_code, *row[1:]))
     room = changes.profile.max_pending - moves[PENDING] if moves[PENDING] > 0 else None
-    changed_clock = changes.clock is not fleet.clock
-    if changed is None:
-        changed = changes.devices.values()
-    newest_error: int | None = await connection.fetchval(
-        _APPLY,
+    return [
         fleet.fleet_id,
         fleet.version,
         room,
@@ -75,14 +111,9 @@ async def apply(
         *_columns(
             [(each, script and script.position) for each, script in changes.scripts.items()], 2
         ),
-        *(changes.clock if changed_clock else (None, None, None)),
+        *(changes.clock if changes.clock is not fleet.clock else (None, None, None)),
         None if changes.profile is fleet.profile else codec.write_profile(changes.profile),
-        [
-            *notifications.changed(fleet.fleet_id, fleet.name, changed, due_in(changes)),
-            *more_notices,
-        ],
-    )
-    return newest_error
+    ]
 
 
 def _columns(rows: Iterable[Sequence[Any]], width: int) -> Sequence[Sequence[Any]]:

@@ -27,7 +27,7 @@ from pisync.stores.base import (
 )
 from pisync.stores.changes import FleetChanges
 from pisync.stores.postgres import notifications
-from pisync.stores.postgres.commit import apply
+from pisync.stores.postgres.commit import Commits
 from pisync.stores.postgres.connection.connect import Connection
 from pisync.stores.postgres.database import ChunkSize, Database, Turns
 from pisync.stores.postgres.lifetimes import set_ttl
@@ -110,12 +110,14 @@ class PostgresFleetWriter:
         database: Database,
         queries: PostgresQueries,
         catch_up: Callable[[], Awaitable[None]],
+        commits: Commits,
         max_error_logs: int,
     ) -> None:
         """Take what waits until the observer has been told all that is true by now."""
         self._database = database
         self._queries = queries
         self._catch_up = catch_up
+        self._commits = commits
         self._max_error_logs = max_error_logs
         self._changing = Turns(database)
         self._has_tombstones = asyncio.Event()
@@ -189,8 +191,7 @@ class PostgresFleetWriter:
         notices = [] if since is None else [notifications.due(0)]
         async with connection.transaction():
             is_changed = (
-                await apply(connection, changes, self._max_error_logs, more_notices=notices)
-                is not None
+                await self._commits.apply(connection, changes, more_notices=notices) is not None
             )
             if is_changed and since is not None:
                 await start_living(connection, fleet.fleet_id, since)
@@ -198,6 +199,7 @@ class PostgresFleetWriter:
                 await set_ttl(connection, changes.fleet.fleet_id, ttl.seconds)
             if is_changed and journal is not None:
                 await set_journal(connection, name, changes.fleet.fleet_id, journal)
+        self._commits.send_soon()
         return changes.profile if is_changed else None
 
     async def set_script(self, fleet: str, device_id: int, script: Script | None) -> None:

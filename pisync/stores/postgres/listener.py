@@ -9,6 +9,7 @@ from pisync.stores.base import StoreUnavailable
 from pisync.stores.postgres import notifications
 from pisync.stores.postgres.connection.connect import FAILURES, OwnConnection, connect, reason
 from pisync.stores.postgres.database import PATIENCE, Database
+from pisync.stores.postgres.outbox.relay import Relay
 from pisync.telemetry.outage import Outage
 
 _HEARTBEAT = 1.0
@@ -24,8 +25,11 @@ class Listener:
     A lost connection is replaced; the observer is told then that it may have missed something.
     """
 
-    def __init__(self, database: Database, holder: notifications.ObserverHolder) -> None:
+    def __init__(
+        self, database: Database, holder: notifications.ObserverHolder, relay: Relay
+    ) -> None:
         self._database = database
+        self._relay = relay
         self._holder = holder
         self._marks: dict[object, asyncio.Event] = {}
         self._lost = Outage(
@@ -57,6 +61,7 @@ class Listener:
         heard = self._marks[mark] = asyncio.Event()
         try:
             async with asyncio.timeout(_CATCH_UP):
+                await self._relay.send_all()
                 await self._database.fetchval(
                     "SELECT pg_notify($1, $2)", notifications.CHANNEL, mark
                 )

@@ -12,7 +12,9 @@ import orjson
 
 from pisync.model.device import Device, ErrorLog
 from pisync.model.sync import Change
+from pisync.model.timestamp import SECOND
 from pisync.stores.base import StoreObserver
+from pisync.stores.postgres.finishing.own_syncs import OwnSyncs
 from pisync.stores.postgres.requests.settings import KnownSettings
 from pisync.stores.schema.rows import (
     device_row,
@@ -37,8 +39,10 @@ class ObserverHolder:
 
     observer: StoreObserver
 
-    def __init__(self, settings: KnownSettings) -> None:
+    def __init__(self, settings: KnownSettings, own: OwnSyncs) -> None:
         self.settings = settings
+        self.grace = own.grace / SECOND
+        """Seconds for which syncs that another replica began are left to it."""
 
     def missed(self) -> None:
         """Tell that changes may have been missed."""
@@ -89,7 +93,7 @@ def tell(holder: ObserverHolder, notice: str) -> None:
         due_in, name, fleet_id, *entries = rest
         observer.changed(name, [_change(fleet_id, newest_error, each) for each in entries])
         if due_in is not None:
-            observer.due_in(due_in)
+            observer.due_in(due_in + holder.grace)
     elif kind == _REQUESTS:
         holder.settings.changed(*rest)
     elif kind == _REPLACED:

@@ -58,6 +58,12 @@ _LAST_DUE = """
     SELECT due_at FROM devices
     WHERE fleet_id = $1 AND due_at IS NOT NULL AND sync_status_code = 202
     ORDER BY due_at DESC LIMIT 1"""
+_PENDING = f"""
+    SELECT {DEVICE}
+    FROM unnest($2::bigint[]) AS wanted (id) CROSS JOIN LATERAL (
+        SELECT * FROM devices
+        WHERE fleet_id = $1 AND device_id = id AND sync_status_code = 202 LIMIT 1
+    ) AS device"""  # noqa: S608 - columns of ours
 # Where devices that are not pending have moments, one would walk past them all.
 _LAST_PENDING_DUE = "SELECT max(due_at) FROM devices WHERE fleet_id = $1 AND sync_status_code = 202"
 # The limit has each looked up, however large the database takes the fleet to be.
@@ -185,6 +191,16 @@ async def load_due(
         device = fleet.devices[row["device_id"]] = read_device(row)
         due.append(Due(row["due_at"], device.device_id, not device.is_pending))
     return due
+
+
+async def load_pending(
+    connection: Connection, fleet: FleetSnapshot, dues: Sequence[Due]
+) -> list[Due]:
+    """Read devices of a fleet; return those dues whose device still has a pending sync."""
+    device_ids = [due.position for due in dues]
+    for row in await connection.fetch(_PENDING, fleet.fleet_id, device_ids):
+        fleet.devices[row["device_id"]] = read_device(row)
+    return [due for due in dues if due.position in fleet.devices]
 
 
 async def first_due(connection: Connection, fleet: FleetSnapshot) -> int | None:

@@ -11,16 +11,19 @@ from pisync.stores.base import CannotOpen, StoreObserver
 from pisync.stores.first_fleets import first_fleets, make_missing
 from pisync.stores.postgres.accounts import PostgresAccounts, PostgresLoginAttempts
 from pisync.stores.postgres.begin_queue import BeginQueue
+from pisync.stores.postgres.commit import Commits
 from pisync.stores.postgres.connection.address import Address
 from pisync.stores.postgres.connection.connect import reason
 from pisync.stores.postgres.connection.migrate import alone, migrate
 from pisync.stores.postgres.connection.progress import waiting
 from pisync.stores.postgres.database import Database
 from pisync.stores.postgres.finisher import PostgresFinisher
+from pisync.stores.postgres.finishing.own_syncs import GRACE, OwnSyncs
 from pisync.stores.postgres.fleet_writer import PostgresFleetWriter
 from pisync.stores.postgres.lifetimes import PostgresLifetimes
 from pisync.stores.postgres.listener import Listener
 from pisync.stores.postgres.notifications import ObserverHolder
+from pisync.stores.postgres.outbox.relay import Relay
 from pisync.stores.postgres.queries import PostgresQueries
 from pisync.stores.postgres.requests.settings import KnownSettings
 from pisync.stores.postgres.requests.store import PostgresRequests
@@ -41,19 +44,24 @@ class PostgresStore:
         *,
         definitions: Iterable[FleetDefinition] = (),
         max_error_logs: int = 100_000,
+        grace: float = GRACE,
     ) -> None:
         """Take the database at `url`: `postgresql://user:password@host/database`.
 
         An empty one gets the default fleet of this first data and profile, and the `definitions`.
+        Syncs that other replicas began are left to them for `grace` seconds after they are due.
         """
         self._first_fleets = first_fleets(first, profile, definitions)
         self._database = database = Database(Address.parse(url))
+        own = OwnSyncs(grace)
         self._settings = settings = KnownSettings(database)
-        self._holder = holder = ObserverHolder(settings)
-        self._listener = Listener(database, holder)
+        self._holder = holder = ObserverHolder(settings, own)
+        self._relay = relay = Relay(database)
+        self._listener = Listener(database, holder, relay)
+        commits = Commits(own, relay, max_error_logs)
         self.queries = PostgresQueries(database)
         self.fleets = PostgresFleetWriter(
-            database, self.queries, self._listener.catch_up, max_error_logs
+            database, self.queries, self._listener.catch_up, commits, max_error_logs
         )
         self.snapshots = PostgresSnapshots(
             database, self.fleets, self.queries, self._listener.catch_up, max_error_logs
@@ -61,8 +69,8 @@ class PostgresStore:
         self.lifetimes = PostgresLifetimes(
             database, self.fleets.sweep_soon, self._listener.catch_up
         )
-        self.starter = BeginQueue(database, holder, max_error_logs)
-        self.finisher = PostgresFinisher(database, holder, max_error_logs)
+        self.starter = BeginQueue(database, holder, commits)
+        self.finisher = PostgresFinisher(database, holder, own, commits)
         self.requests = PostgresRequests(database, settings, self._listener.catch_up)
         self.accounts = PostgresAccounts(database)
         self.login_attempts = PostgresLoginAttempts(database)
@@ -87,8 +95,9 @@ class PostgresStore:
             await self._settings.load()
             with waiting(address, "the first devices to be written"):
                 await make_missing(self, self._first_fleets)
-        sweeping = asyncio.create_task(self.fleets.sweep())
-        opened.push_async_callback(_end, sweeping)
+        for work in (self.fleets.sweep(), self._relay.run()):
+            opened.push_async_callback(_end, asyncio.create_task(work))
+        opened.push_async_callback(self._relay.close)
         opened.push_async_callback(self.starter.close)
 
     async def close(self) -> None:

@@ -220,6 +220,17 @@ status_counts = Table(
     Column("n", BigInteger, nullable=False),
 )
 
+outbox = Table(
+    "outbox",
+    shared,
+    # Notices of what has changed, which are still to be sent to all replicas.
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("fleet_id", BigInteger, nullable=False),
+    Column("notice", Text, nullable=False),
+    Index("ix_outbox_fleet", "fleet_id", "position"),
+    prefixes=["UNLOGGED"],
+)
+
 tombstones = Table(
     "leftovers",
     shared,

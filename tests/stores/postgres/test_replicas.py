@@ -18,6 +18,7 @@ from pisync.model.sync import (
 )
 from pisync.model.timestamp import SECOND
 from pisync.stores.base import NoSuchFleet, Store
+from pisync.stores.postgres.store import PostgresStore
 from tests.support.stores.harness import PostgresHarness
 from tests.support.stores.recording_observer import RecordingObserver
 from tests.support.stores.server import ask
@@ -161,6 +162,45 @@ class TestFinishing:
         assert ends == Counter(range(1, 2001))
         ledger = await replicas[2].queries.ledger(F)
         assert (ledger.error_logs, ledger.balanced) == (2000, True)
+
+    async def test_is_left_for_a_while_to_the_one_that_began(self, home: PostgresHarness) -> None:
+        observers = [RecordingObserver(), RecordingObserver()]
+        one, other = (PostgresStore(home.url, TWENTY, QUICK, grace=2) for _ in observers)
+        for store, observer in zip((one, other), observers, strict=True):
+            await store.open(observer)
+        await start(one, *range(1, 6))
+        await start(other, *range(6, 11))
+        await heard_by(observers[0], 10)
+        # What others began falls due for them alone, for now.
+        assert min(observers[0].due) <= 0.05
+        assert max(observers[0].due) >= 2
+        await asyncio.sleep(0.06)
+        assert await finish_all_due(other) == 5
+        assert {each.device.device_id for each in observers[1].finishes[F]} == {*range(6, 11)}
+        wait = await other.finisher.next_due()
+        assert wait is not None
+        assert 0 < wait < 3.2
+        await asyncio.sleep(wait)
+        assert await finish_all_due(other) == 5
+        assert await finish_all_due(one) == 0
+        assert await one.queries.pending() == 0
+        for store in (one, other):
+            await store.close()
+
+    async def test_passes_over_what_another_one_has_finished(
+        self, replicas: Sequence[Store]
+    ) -> None:
+        one, other, _ = replicas
+        await one.fleets.change_profile(F, lambda _: QUICK)
+        await start(one, 1)
+        await other.finisher.settle(F)
+        await one.fleets.change_profile(F, lambda _: FAILING)
+        await start(one, 2)
+        await asyncio.sleep(0.06)
+        assert await finish_all_due(one) == 0
+        wait = await one.finisher.next_due()
+        assert wait is not None
+        assert wait > 5
 
     async def test_goes_by_the_clock_of_the_database(
         self, replicas: Sequence[Store], home: PostgresHarness

@@ -168,6 +168,7 @@ class PostgresHarness(StoreHarness):
     async def hear(self, stores: int = 1) -> None:
         marker = -float(next(self._markers))
         self._heard[marker] = asyncio.Semaphore(0)
+        await ask(self.url, "SELECT send_notices(1000000)")
         await ask(self.url, f"SELECT pg_notify('pisync', '[0,\"due\",{marker}]')")
         async with asyncio.timeout(20):
             for _ in range(stores):
@@ -179,7 +180,7 @@ class PostgresHarness(StoreHarness):
 
 
 class _MarkedStore(PostgresStore):
-    """Keeps a home's markers from the observer."""
+    """Keeps a home's markers from the observer, and leaves nothing that is due to others."""
 
     def __init__(
         self,
@@ -190,7 +191,7 @@ class _MarkedStore(PostgresStore):
         *,
         max_error_logs: int,
     ) -> None:
-        super().__init__(url, first, profile, max_error_logs=max_error_logs)
+        super().__init__(url, first, profile, max_error_logs=max_error_logs, grace=0)
         self._mark = mark
 
     async def open(self, observer: StoreObserver) -> None:

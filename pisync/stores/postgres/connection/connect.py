@@ -52,6 +52,8 @@ PLANNER = {
 
 docs/decisions/0012-plans-without-statistics.md says why.
 """
+SENDING = {"pisync.sends_notices": "on"}
+"""Tells `apply_work` that what it leaves in the outbox is sent after its commit."""
 _PATIENT = {
     "statement_timeout": "0",
     "lock_timeout": f"{LOCK_SECONDS}s",
@@ -121,7 +123,7 @@ async def _connect_to(
         target_session_attrs=wanted,
     )
     try:
-        settings = SESSION | (_PATIENT if patient else PLANNER)
+        settings = SESSION | (_PATIENT if patient else PLANNER | SENDING)
         await connection.execute(_set_up(tuple(settings.items())), timeout=seconds)
     except BaseException:
         connection.terminate()
@@ -135,7 +137,7 @@ def _set_up(settings: tuple[tuple[str, str], ...]) -> str:
     values = ", ".join(f"('{name}', '{value}')" for name, value in settings)
     return f"""
         SELECT set_config(name, value, false) FROM (VALUES {values}) AS wanted (name, value)
-        WHERE current_setting(name, true) IS NOT NULL
+        WHERE (current_setting(name, true) IS NOT NULL OR name LIKE 'pisync.%')
             AND (name <> 'synchronous_commit' OR current_setting(name) = 'off')"""  # noqa: S608 - ours
 
 

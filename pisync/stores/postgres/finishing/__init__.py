@@ -1,0 +1,4 @@
+"""Which replica finishes which syncs, and when.
+
+Part of the PostgreSQL store, and imported by it alone.
+"""
