@@ -91,6 +91,8 @@ class PostgresFinisher:
         ready.sort(key=itemgetter(0))
         # None may keep the others waiting, however much it has to do.
         share = max(limit // max(len(ready), 1), _MIN_SHARE)
+        # Time may be fast where devices sync by themselves: something new would be due each time.
+        may_gather = not any(_is_shared(fleet) for _, fleet, _ in ready)
         done = 0
         while ready and done < limit:
             some, ready = ready[:_FLEETS_AT_ONCE], ready[_FLEETS_AT_ONCE:]
@@ -98,7 +100,7 @@ class PostgresFinisher:
             done += await _sum(
                 [self._run_until_now(fleet, first, most) for _, fleet, first in some]
             )
-        if 0 < done < limit:
+        if may_gather and 0 < done < limit:
             self._pause_until = now() + _GATHERING
         return done
 
