@@ -40,8 +40,9 @@ from pisync.simulation.events import Broker
 from pisync.simulation.idle_fleets import IdleFleets
 from pisync.simulation.seeds import random_seed
 from pisync.simulation.simulator import Simulator
-from pisync.stores.base import CannotOpen, Store, StoreUnavailable
+from pisync.stores.base import Store
 from pisync.stores.embedded.store import EmbeddedStore
+from pisync.stores.errors import CannotOpen, StoreUnavailable
 from pisync.telemetry.metrics import Metrics
 from pisync.web.handlers.health import add_probes, event_loop_lag
 from pisync.web.handlers.page_cache import (

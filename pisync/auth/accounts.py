@@ -23,13 +23,8 @@ from pisync.model.account import (
     account_key,
 )
 from pisync.model.password_policy import is_hashable
-from pisync.stores.base import (
-    AccountChanged,
-    AdminProtected,
-    NoSuchAccount,
-    Store,
-    StoreUnavailable,
-)
+from pisync.stores.base import Store
+from pisync.stores.errors import AccountChanged, AdminProtected, NoSuchAccount, StoreUnavailable
 from pisync.telemetry.logs import get_logger
 
 ADMIN_NAME = "admin"

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from pisync.model.account import TokenRevocation
-from pisync.stores.base import AccountStore, StoreUnavailable
+from pisync.stores.base import AccountStore
+from pisync.stores.errors import StoreUnavailable
 
 _INTERVAL = 2.0
 """Seconds between two reads. Tokens that were revoked anywhere are refused here within 5 s."""

@@ -198,7 +198,7 @@ def _reason(exc: OSError) -> str:
 async def _announce(app: "web.Application", addresses: Sequence[tuple[str, int]]) -> None:
     from pisync.app import ineffective_settings, start_report
     from pisync.keys import SETTINGS
-    from pisync.stores.base import StoreUnavailable
+    from pisync.stores.errors import StoreUnavailable
     from pisync.telemetry import logs
 
     tls = app[SETTINGS].tls_cert is not None

@@ -26,7 +26,7 @@ from pisync.model.account import (
     DEVICES,
     SCOPES,
 )
-from pisync.stores.base import NoSuchAccount
+from pisync.stores.errors import NoSuchAccount
 from pisync.web.transport.addresses import url
 from pisync.web.transport.admission import Limits
 from pisync.web.transport.serve import serve

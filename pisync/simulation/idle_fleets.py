@@ -8,7 +8,8 @@ from itertools import islice
 from pisync.clocks import SYSTEM_CLOCKS, MachineClocks
 from pisync.model.fleet import DEFAULT_FLEET
 from pisync.model.timestamp import SECOND
-from pisync.stores.base import BATCH, FleetLifetimes, StoreUnavailable
+from pisync.stores.base import BATCH, FleetLifetimes
+from pisync.stores.errors import StoreUnavailable
 from pisync.telemetry.logs import get_logger
 from pisync.telemetry.metrics import Metrics
 

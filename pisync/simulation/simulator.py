@@ -16,7 +16,8 @@ from pisync.simulation.events import Broker
 from pisync.simulation.lateness import LatenessView
 from pisync.simulation.observer import SimulationObserver
 from pisync.simulation.rates import RateHistory
-from pisync.stores.base import BATCH, Store, StoreUnavailable
+from pisync.stores.base import BATCH, Store
+from pisync.stores.errors import StoreUnavailable
 from pisync.telemetry.logs import get_logger
 from pisync.telemetry.metrics import Metrics
 

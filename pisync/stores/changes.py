@@ -15,7 +15,7 @@ from pisync.model.plans.script import Script, plan
 from pisync.model.requests.fault import FaultRule
 from pisync.model.sync import FinishedSync, SyncDecision, SyncResult
 from pisync.model.timestamp import LATEST, SECOND
-from pisync.stores.base import NothingHeld
+from pisync.stores.errors import NothingHeld
 
 
 class Devices(Protocol):

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 from pisync.model.fleet import DEFAULT_FLEET, FirstData, FleetDefinition
 from pisync.model.plans.profile import Profile
-from pisync.stores.base import NoSuchFleet, Store
+from pisync.stores.base import Store
+from pisync.stores.errors import NoSuchFleet
 
 
 def first_fleets(

@@ -22,11 +22,11 @@ from pisync.concurrency.keyed_queue import Busy
 from pisync.model.account import Account, LoginDecision, LoginPermit
 from pisync.model.first_fleet import first_fleet
 from pisync.model.plans.profile import Profile
-from pisync.stores.base import AdminProtected, NoSuchAccount, StoreUnavailable
 from pisync.stores.embedded.accounts.accounts import EmbeddedAccounts
 from pisync.stores.embedded.accounts.login_attempts import EmbeddedLoginAttempts
 from pisync.stores.embedded.store import EmbeddedStore
 from pisync.stores.embedded.writers import Writer
+from pisync.stores.errors import AdminProtected, NoSuchAccount, StoreUnavailable
 from tests.conftest import ManualTime
 from tests.support.stores.recording_observer import RecordingObserver
 

@@ -11,10 +11,10 @@ from pisync.model.account import (
     TokenRevocation,
     TokenRevocations,
 )
-from pisync.stores.base import StoreUnavailable
 from pisync.stores.embedded.accounts.accounts import EmbeddedAccounts
 from pisync.stores.embedded.fleet_registry import FleetRegistry
 from pisync.stores.embedded.writers import ImmediateWriter
+from pisync.stores.errors import StoreUnavailable
 from tests.conftest import ManualTime
 from tests.support.stalls import Stalls
 

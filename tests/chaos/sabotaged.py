@@ -15,11 +15,11 @@ from pisync.model.sync import (
     SyncDecision,
     SyncResult,
 )
-from pisync.stores.base import StoreUnavailable
 from pisync.stores.changes import Due
 from pisync.stores.embedded.sqlite.file import SqliteFile
 from pisync.stores.embedded.sqlite.group_commit import GroupCommitWriter
 from pisync.stores.embedded.transaction import Transaction
+from pisync.stores.errors import StoreUnavailable
 from pisync.stores.postgres import (
     finisher,
     store,

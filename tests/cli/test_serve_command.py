@@ -14,7 +14,7 @@ from pisync import keys
 from pisync.app import CannotStart, create_app
 from pisync.auth.accounts import Accounts
 from pisync.cli.serve_command import _announce
-from pisync.stores.base import StoreUnavailable
+from pisync.stores.errors import StoreUnavailable
 from tests.conftest import SETTINGS
 from tests.support.raw_connection import capture_logs
 

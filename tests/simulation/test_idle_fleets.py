@@ -10,8 +10,9 @@ from pisync.model.plans.profile import Profile
 from pisync.simulation import idle_fleets
 from pisync.simulation.events import Broker
 from pisync.simulation.idle_fleets import GRACE, LEAD, ROUND, IdleFleets
-from pisync.stores.base import Store, StoreUnavailable
+from pisync.stores.base import Store
 from pisync.stores.embedded.store import EmbeddedStore
+from pisync.stores.errors import StoreUnavailable
 from pisync.telemetry.metrics import Metrics
 from tests.conftest import ManualTime
 from tests.support.stores.recording_observer import RecordingObserver

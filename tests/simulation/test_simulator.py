@@ -38,15 +38,10 @@ from pisync.simulation.events import (
 )
 from pisync.simulation.lateness import LatenessView
 from pisync.simulation.simulator import Simulator
-from pisync.stores.base import (
-    BATCH,
-    FleetReplaced,
-    NoSuchDevice,
-    NoSuchFleet,
-    StoreUnavailable,
-)
+from pisync.stores.base import BATCH
 from pisync.stores.embedded.store import EmbeddedStore
 from pisync.stores.embedded.syncs import EmbeddedFinisher, EmbeddedStarter
+from pisync.stores.errors import FleetReplaced, NoSuchDevice, NoSuchFleet, StoreUnavailable
 from pisync.telemetry.metrics import Metrics
 from tests.support.stalls import Stalls
 from tests.support.waiting import eventually

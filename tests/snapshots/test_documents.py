@@ -16,8 +16,9 @@ from pisync.model.fleet import Generated
 from pisync.model.parsing.errors import InvalidValue
 from pisync.snapshots.reading import MAX_LINE, SnapshotReader
 from pisync.snapshots.writing import document
-from pisync.stores.base import NoSuchFleet, Store
+from pisync.stores.base import Store
 from pisync.stores.embedded.store import EmbeddedStore
+from pisync.stores.errors import NoSuchFleet
 from tests.conftest import ManualTime
 from tests.stores.contract.test_snapshots import fill, go_on, state
 from tests.support.stores.harness import HARNESSES

@@ -15,12 +15,13 @@ from pisync.model.plans.profile import Profile
 from pisync.model.requests.journal import Journal
 from pisync.model.sync import Change, FinishedSync, SyncDecision, SyncResult
 from pisync.model.timestamp import SECOND
-from pisync.stores.base import NoSuchFleet, StoreObserver
+from pisync.stores.base import StoreObserver
 from pisync.stores.changes import Due, Progress, all_of
 from pisync.stores.embedded.bounds.budgets import FleetBudgets, check_room
 from pisync.stores.embedded.bounds.disposal import Disposal
 from pisync.stores.embedded.fleet_state import FleetState
 from pisync.stores.embedded.transaction import Transaction
+from pisync.stores.errors import NoSuchFleet
 
 _MANY = 10_000
 """Devices of a list that are worth keeping from the garbage collector."""

@@ -23,7 +23,6 @@ from pisync.model.fleet import (
 from pisync.model.outcome import STATUS_CODES
 from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script
-from pisync.stores.base import NoSuchDevice
 from pisync.stores.changes import Due, FleetChanges
 from pisync.stores.embedded.bounds.budgets import FleetBudgets, FleetShares
 from pisync.stores.embedded.bounds.texts import Texts, steps_of_profile
@@ -31,6 +30,7 @@ from pisync.stores.embedded.device_table import DeviceTable
 from pisync.stores.embedded.error_history import ErrorHistory
 from pisync.stores.embedded.moments import Moments, packed, unpacked
 from pisync.stores.embedded.requests.state import RequestState
+from pisync.stores.errors import NoSuchDevice
 
 Container = list[Any] | dict[Any, Any] | deque[Any]
 

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pisync.model.fleet import DEFAULT_FLEET, FirstData, FleetView, Lifetime, NewTtl
 from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script
-from pisync.stores.base import DefaultFleetProtected, NoSuchFleet
 from pisync.stores.embedded.bounds.budgets import check_room
 from pisync.stores.embedded.bounds.texts import (
     steps_of_profile,
@@ -16,6 +15,7 @@ from pisync.stores.embedded.fleet_registry import FleetRegistry
 from pisync.stores.embedded.fleet_state import FleetState
 from pisync.stores.embedded.transaction import Transaction
 from pisync.stores.embedded.writers import Writer
+from pisync.stores.errors import DefaultFleetProtected, NoSuchFleet
 
 
 class EmbeddedFleetWriter:

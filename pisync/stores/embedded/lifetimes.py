@@ -5,10 +5,10 @@ from contextlib import suppress
 from itertools import islice
 
 from pisync.model.timestamp import from_seconds
-from pisync.stores.base import NoSuchFleet
 from pisync.stores.embedded.fleet_registry import FleetRegistry
 from pisync.stores.embedded.transaction import Transaction
 from pisync.stores.embedded.writers import Writer
+from pisync.stores.errors import NoSuchFleet
 
 
 class EmbeddedLifetimes:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pisync.clocks import MachineClocks
 from pisync.model.fleet import FirstData, FleetDefinition
 from pisync.model.plans.profile import Profile
-from pisync.stores.base import CannotOpen, StoreObserver, StoreUnavailable
+from pisync.stores.base import StoreObserver
 from pisync.stores.embedded.accounts.accounts import EmbeddedAccounts
 from pisync.stores.embedded.accounts.login_attempts import EmbeddedLoginAttempts
 from pisync.stores.embedded.fleet_registry import FleetRegistry
@@ -16,6 +16,7 @@ from pisync.stores.embedded.requests.store import EmbeddedRequests
 from pisync.stores.embedded.snapshots.store import EmbeddedSnapshots
 from pisync.stores.embedded.syncs import EmbeddedFinisher, EmbeddedStarter
 from pisync.stores.embedded.writers import ImmediateWriter, Writer
+from pisync.stores.errors import CannotOpen, StoreUnavailable
 from pisync.stores.first_fleets import first_fleets, make_missing
 
 

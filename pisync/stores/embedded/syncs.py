@@ -12,19 +12,19 @@ from pisync.model.device import Device
 from pisync.model.outcome import Outcome
 from pisync.model.sync import ClockAdvance, FinishedSync, SyncResult
 from pisync.model.timestamp import LATEST
-from pisync.stores.base import (
-    BATCH,
+from pisync.stores.base import BATCH
+from pisync.stores.changes import STEP, Due, FleetChanges, Progress
+from pisync.stores.embedded.fleet_registry import FleetRegistry
+from pisync.stores.embedded.fleet_state import FleetState
+from pisync.stores.embedded.transaction import Transaction
+from pisync.stores.embedded.writers import Writer
+from pisync.stores.errors import (
     ClockNotManual,
     FleetReplaced,
     NoSuchFleet,
     PastTheLastYear,
     StoreUnavailable,
 )
-from pisync.stores.changes import STEP, Due, FleetChanges, Progress
-from pisync.stores.embedded.fleet_registry import FleetRegistry
-from pisync.stores.embedded.fleet_state import FleetState
-from pisync.stores.embedded.transaction import Transaction
-from pisync.stores.embedded.writers import Writer
 
 _PREPARED_AT_ONCE = 1024
 """How many devices' first moments are computed in a turn of the event loop: some milliseconds."""

@@ -6,9 +6,9 @@ from typing import TypeVar
 from pisync.model.account import Account, TokenRevocation
 from pisync.model.clock import Clock
 from pisync.model.fleet import Lifetime
-from pisync.stores.base import NoSuchFleet
 from pisync.stores.changes import FleetChanges
 from pisync.stores.embedded.fleet_state import FleetState
+from pisync.stores.errors import NoSuchFleet
 from pisync.telemetry.logs import get_logger
 
 _Result = TypeVar("_Result")

@@ -15,7 +15,7 @@ from pisync.model.account import (
     TokenRevocations,
 )
 from pisync.model.timestamp import SECOND, from_seconds
-from pisync.stores.base import NoSuchAccount
+from pisync.stores.errors import NoSuchAccount
 from pisync.stores.postgres.connection.connect import Connection
 from pisync.stores.postgres.database import PATIENCE, Database
 from pisync.stores.schema.rows import account_row, read_scopes

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import asyncpg
 
 from pisync.model.sync import SyncResult
-from pisync.stores.base import FleetReplaced, StoreError, StoreUnavailable
 from pisync.stores.changes import FleetChanges
+from pisync.stores.errors import FleetReplaced, StoreError, StoreUnavailable
 from pisync.stores.postgres.commit import Commits, due_in
 from pisync.stores.postgres.connection.connect import Connection
 from pisync.stores.postgres.database import PATIENCE, Database

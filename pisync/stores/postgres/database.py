@@ -8,7 +8,7 @@ from weakref import WeakValueDictionary
 
 import asyncpg
 
-from pisync.stores.base import StoreUnavailable
+from pisync.stores.errors import StoreUnavailable
 from pisync.stores.postgres.connection.address import Address
 from pisync.stores.postgres.connection.connect import (
     FAILURES,

@@ -12,15 +12,15 @@ from pisync.model.device import Device
 from pisync.model.outcome import Outcome
 from pisync.model.sync import ClockAdvance, FinishedSync
 from pisync.model.timestamp import LATEST, SECOND
-from pisync.stores.base import (
-    BATCH,
+from pisync.stores.base import BATCH
+from pisync.stores.changes import STEP, Due, FleetChanges, Progress, all_of
+from pisync.stores.errors import (
     ClockNotManual,
     FleetReplaced,
     NoSuchDevice,
     NoSuchFleet,
     PastTheLastYear,
 )
-from pisync.stores.changes import STEP, Due, FleetChanges, Progress, all_of
 from pisync.stores.postgres import notifications
 from pisync.stores.postgres.commit import Commits, SnapshotChanges
 from pisync.stores.postgres.connection.connect import Connection

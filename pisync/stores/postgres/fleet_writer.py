@@ -19,13 +19,8 @@ from pisync.model.fleet import DEFAULT_FLEET, FirstData, FleetView, Generated, L
 from pisync.model.outcome import STATUS_CODES, SUCCESS
 from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script
-from pisync.stores.base import (
-    DefaultFleetProtected,
-    NoSuchDevice,
-    NoSuchFleet,
-    StoreUnavailable,
-)
 from pisync.stores.changes import FleetChanges
+from pisync.stores.errors import DefaultFleetProtected, NoSuchDevice, NoSuchFleet, StoreUnavailable
 from pisync.stores.postgres import notifications
 from pisync.stores.postgres.commit import Commits
 from pisync.stores.postgres.connection.connect import Connection

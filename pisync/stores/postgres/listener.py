@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import asyncpg
 
-from pisync.stores.base import StoreUnavailable
+from pisync.stores.errors import StoreUnavailable
 from pisync.stores.postgres import notifications
 from pisync.stores.postgres.connection.connect import FAILURES, OwnConnection, connect, reason
 from pisync.stores.postgres.database import PATIENCE, Database

@@ -11,7 +11,7 @@ from pisync.model.clock import Clock
 from pisync.model.device import Device, DevicePage, ErrorFilter, ErrorLog, ErrorPage
 from pisync.model.fleet import Count, FleetPage, FleetView, Ledger, Stats
 from pisync.model.outcome import PENDING
-from pisync.stores.base import NoSuchDevice, NoSuchFleet
+from pisync.stores.errors import NoSuchDevice, NoSuchFleet
 from pisync.stores.postgres.connection.connect import Connection
 from pisync.stores.postgres.database import Database
 from pisync.stores.postgres.reading.groups import GroupedReads, SharedReads

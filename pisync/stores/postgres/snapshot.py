@@ -10,8 +10,8 @@ from pisync.model.device import Device
 from pisync.model.fleet import Count
 from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script
-from pisync.stores.base import NoSuchFleet
 from pisync.stores.changes import Due
+from pisync.stores.errors import NoSuchFleet
 from pisync.stores.postgres.connection.connect import Connection
 from pisync.stores.postgres.database import Database
 from pisync.stores.schema import codec

@@ -7,7 +7,8 @@ from contextlib import AsyncExitStack, suppress
 from pisync.model.bounds import Budget
 from pisync.model.fleet import FirstData, FleetDefinition
 from pisync.model.plans.profile import Profile
-from pisync.stores.base import CannotOpen, StoreObserver
+from pisync.stores.base import StoreObserver
+from pisync.stores.errors import CannotOpen
 from pisync.stores.first_fleets import first_fleets, make_missing
 from pisync.stores.postgres.accounts import PostgresAccounts, PostgresLoginAttempts
 from pisync.stores.postgres.begin_queue import BeginQueue

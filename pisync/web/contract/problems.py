@@ -7,7 +7,7 @@ import orjson
 from aiohttp import hdrs, web
 
 from pisync.model.parsing.errors import InvalidValue
-from pisync.stores.base import (
+from pisync.stores.errors import (
     AccountChanged,
     AdminProtected,
     BoundReached,

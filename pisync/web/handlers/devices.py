@@ -13,7 +13,7 @@ from pisync.model.device import HOLD, Device, DevicePage, begin
 from pisync.model.sync import SyncDecision
 from pisync.simulation.bulk import BulkResult
 from pisync.simulation.simulator import Simulator
-from pisync.stores.base import NoSuchDevice
+from pisync.stores.errors import NoSuchDevice
 from pisync.web.contract import rendering
 from pisync.web.contract.headers import ATTEMPT_HEADER, TOTAL_HEADER
 from pisync.web.contract.problems import (

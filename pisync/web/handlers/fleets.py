@@ -15,7 +15,7 @@ from pisync.model.parsing.profile import OutcomeSchema
 from pisync.model.plans.profile import PhasesClash, Profile, new_profile
 from pisync.simulation.device_limit import TooManyDevices
 from pisync.simulation.seeds import random_seed
-from pisync.stores.base import PastTheLastYear
+from pisync.stores.errors import PastTheLastYear
 from pisync.web.contract import rendering
 from pisync.web.contract.fleet_schemas import (
     AdvanceBody,

@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 from pisync.concurrency.shared import Shared
 from pisync.keys import DRAINING, METRICS, SETTINGS, SIMULATOR, STORE
 from pisync.model.bounds import DEVICES, Budget
-from pisync.stores.base import StoreUnavailable
+from pisync.stores.errors import StoreUnavailable
 from pisync.telemetry.metrics import (
     Format,
     preferred_format,

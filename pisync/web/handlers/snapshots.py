@@ -9,7 +9,7 @@ from pisync.model.parsing.errors import InvalidValue
 from pisync.simulation.device_limit import TooManyDevices
 from pisync.snapshots.reading import SnapshotReader
 from pisync.snapshots.writing import document
-from pisync.stores.base import StoreError
+from pisync.stores.errors import StoreError
 from pisync.telemetry.logs import get_logger
 from pisync.web.contract.answers import NDJSON
 from pisync.web.contract.fleet_schemas import CopyBody

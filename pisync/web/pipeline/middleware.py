@@ -17,7 +17,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from pisync.keys import CLAIMS, DRAINING, NOTE, REQUEST_ID
-from pisync.stores.base import StoreError
+from pisync.stores.errors import StoreError
 from pisync.telemetry.logs import (
     get_event_logger,
     get_logger,

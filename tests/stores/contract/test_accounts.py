@@ -9,7 +9,8 @@ from pisync.model.account import (
     LoginDecision,
     TokenRevocation,
 )
-from pisync.stores.base import AccountChanged, NoSuchAccount, Store
+from pisync.stores.base import Store
+from pisync.stores.errors import AccountChanged, NoSuchAccount
 from tests.support.stores.harness import StoreHarness
 
 ALICE = Account("Alice", b"$2b$04$hash", ("devices",))

@@ -15,11 +15,8 @@ from pisync.model.sync import (
     SyncResult,
 )
 from pisync.model.timestamp import SECOND
-from pisync.stores.base import (
-    FleetReplaced,
-    NoSuchFleet,
-    Store,
-)
+from pisync.stores.base import Store
+from pisync.stores.errors import FleetReplaced, NoSuchFleet
 from tests.stores.conftest import MakeStore
 from tests.support.stores.harness import StoreHarness
 from tests.support.stores.short import (

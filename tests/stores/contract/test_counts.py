@@ -11,10 +11,8 @@ from pisync.model.plans.draw import draw
 from pisync.model.plans.profile import Profile
 from pisync.model.plans.weights import WeightedOutcome
 from pisync.model.sync import SyncDecision
-from pisync.stores.base import (
-    NoSuchFleet,
-    Store,
-)
+from pisync.stores.base import Store
+from pisync.stores.errors import NoSuchFleet
 from tests.stores.conftest import MakeStore
 from tests.support.stores.broken import (
     break_finish,

@@ -16,7 +16,8 @@ from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script, Step
 from pisync.model.plans.weights import WeightedOutcome
 from pisync.model.timestamp import SECOND
-from pisync.stores.base import FleetReplaced, NoSuchFleet, Store
+from pisync.stores.base import Store
+from pisync.stores.errors import FleetReplaced, NoSuchFleet
 from tests.stores.conftest import MakeStore, Reopen
 from tests.support.stores.harness import (
     DURABLE,

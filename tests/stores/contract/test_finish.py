@@ -8,7 +8,8 @@ from pisync.model.outcome import SUCCEEDED
 from pisync.model.plans.delay import ConstantDelay, LognormalDelay
 from pisync.model.plans.draw import draw
 from pisync.model.plans.profile import Profile
-from pisync.stores.base import NoSuchDevice, NoSuchFleet, NothingHeld, Store
+from pisync.stores.base import Store
+from pisync.stores.errors import NoSuchDevice, NoSuchFleet, NothingHeld
 from tests.stores.conftest import MakeStore
 from tests.support.stores.harness import StoreHarness
 from tests.support.stores.recording_observer import RecordingObserver

@@ -12,13 +12,8 @@ from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script, Step
 from pisync.model.plans.weights import WeightedOutcome
 from pisync.model.timestamp import EARLIEST, LATEST, SECOND
-from pisync.stores.base import (
-    DefaultFleetProtected,
-    FleetReplaced,
-    NoSuchDevice,
-    NoSuchFleet,
-    Store,
-)
+from pisync.stores.base import Store
+from pisync.stores.errors import DefaultFleetProtected, FleetReplaced, NoSuchDevice, NoSuchFleet
 from tests.stores.conftest import MakeStore
 from tests.support.stores.harness import StoreHarness
 from tests.support.stores.paused import Paused

@@ -7,7 +7,8 @@ import pytest
 
 from pisync.model.fleet import FleetView, Generated, NewTtl
 from pisync.model.timestamp import SECOND
-from pisync.stores.base import NoSuchFleet, Store
+from pisync.stores.base import Store
+from pisync.stores.errors import NoSuchFleet
 from tests.stores.conftest import Reopen
 from tests.support.stores.harness import DURABLE, StoreHarness
 from tests.support.stores.recording_observer import RecordingObserver, Replaced

@@ -11,7 +11,8 @@ from pisync.model.device import MAX_DEVICE_ID, Device, DevicePage, ErrorFilter, 
 from pisync.model.fleet import DeviceSpec, Generated, Listed
 from pisync.model.outcome import FAILURES, STATUS_CODES, SUCCESS
 from pisync.model.timestamp import SECOND
-from pisync.stores.base import NoSuchFleet, Store
+from pisync.stores.base import Store
+from pisync.stores.errors import NoSuchFleet
 from tests.stores.conftest import MakeStore
 from tests.support.stores.short import (
     FAILING,

@@ -16,7 +16,8 @@ from pisync.model.requests.fault import (
 )
 from pisync.model.requests.fault_draw import CallOfUser, MetFault, draw_fault
 from pisync.model.requests.journal import JournalEntry, RequestFilter
-from pisync.stores.base import NoSuchFleet, Store
+from pisync.stores.base import Store
+from pisync.stores.errors import NoSuchFleet
 from tests.stores.conftest import Reopen
 from tests.support.stores.harness import DURABLE
 from tests.support.stores.short import PROFILE, F

@@ -8,11 +8,8 @@ from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import MAX_STEPS, Script, Step
 from pisync.model.sync import SyncDecision
 from pisync.model.timestamp import SECOND
-from pisync.stores.base import (
-    NoSuchDevice,
-    NoSuchFleet,
-    Store,
-)
+from pisync.stores.base import Store
+from pisync.stores.errors import NoSuchDevice, NoSuchFleet
 from tests.stores.conftest import MakeStore
 from tests.support.stores.short import (
     FULL,

@@ -15,7 +15,8 @@ from pisync.model.requests.fault import FaultRule, ResetFault
 from pisync.model.requests.fault_draw import CallOfUser
 from pisync.model.snapshot import Snapshot, SnapshotPart
 from pisync.model.timestamp import SECOND
-from pisync.stores.base import NoSuchFleet, Store
+from pisync.stores.base import Store
+from pisync.stores.errors import NoSuchFleet
 from tests.stores.conftest import MakeStore, Reopen
 from tests.support.stores.harness import DURABLE, StoreHarness
 from tests.support.stores.recording_observer import RecordingObserver, Replaced

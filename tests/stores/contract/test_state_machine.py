@@ -33,14 +33,14 @@ from pisync.model.sync import (
     SyncResult,
 )
 from pisync.model.timestamp import LATEST, SECOND
-from pisync.stores.base import (
+from pisync.stores.base import Store
+from pisync.stores.errors import (
     ClockNotManual,
     FleetReplaced,
     NoSuchDevice,
     NoSuchFleet,
     NothingHeld,
     PastTheLastYear,
-    Store,
 )
 from tests.support.stores.broken import (
     Finish,

@@ -9,13 +9,8 @@ from pisync.model.fleet import DeviceSpec, Generated
 from pisync.model.plans.delay import LognormalDelay
 from pisync.model.sync import ClockAdvance
 from pisync.model.timestamp import LATEST, SECOND
-from pisync.stores.base import (
-    ClockNotManual,
-    FleetReplaced,
-    NoSuchFleet,
-    PastTheLastYear,
-    Store,
-)
+from pisync.stores.base import Store
+from pisync.stores.errors import ClockNotManual, FleetReplaced, NoSuchFleet, PastTheLastYear
 from tests.stores.conftest import MakeStore
 from tests.support.stores.harness import StoreHarness
 from tests.support.stores.paused import Paused

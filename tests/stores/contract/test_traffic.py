@@ -19,7 +19,8 @@ from pisync.model.plans.traffic import Traffic
 from pisync.model.plans.weights import WeightedOutcome
 from pisync.model.sync import SyncDecision
 from pisync.model.timestamp import SECOND
-from pisync.stores.base import FleetReplaced, NoSuchFleet, Store
+from pisync.stores.base import Store
+from pisync.stores.errors import FleetReplaced, NoSuchFleet
 from tests.stores.conftest import Reopen
 from tests.support.stores.harness import DURABLE, StoreHarness
 from tests.support.stores.recording_observer import RecordingObserver

@@ -9,7 +9,8 @@ import asyncpg
 import pytest
 
 from pisync.model.device import ErrorFilter
-from pisync.stores.base import Store, StoreError, StoreUnavailable
+from pisync.stores.base import Store
+from pisync.stores.errors import StoreError, StoreUnavailable
 from pisync.stores.postgres.database import CONNECTIONS
 from tests.support.stalls import Stalls
 from tests.support.stores.harness import PostgresHarness

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pisync.stores.base import Store, StoreUnavailable
+from pisync.stores.base import Store
+from pisync.stores.errors import StoreUnavailable
 from tests.support.stores.harness import PostgresHarness
 from tests.support.stores.recording_observer import RecordingObserver
 from tests.support.stores.short import FAILING, TWENTY, F

@@ -3,7 +3,7 @@
 import asyncpg
 import pytest
 
-from pisync.stores.base import StoreUnavailable
+from pisync.stores.errors import StoreUnavailable
 from pisync.stores.postgres.database import ChunkSize
 
 MOST = 20_000

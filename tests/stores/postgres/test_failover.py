@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pisync.stores.base import CannotOpen, Store, StoreUnavailable
+from pisync.stores.base import Store
+from pisync.stores.errors import CannotOpen, StoreUnavailable
 from pisync.stores.postgres.store import PostgresStore
 from tests.support.raw_connection import capture_logs
 from tests.support.stores.recording_observer import RecordingObserver

@@ -7,7 +7,7 @@ import pytest
 
 from pisync.model.first_fleet import first_fleet
 from pisync.model.fleet import FirstData, Generated
-from pisync.stores.base import CannotOpen
+from pisync.stores.errors import CannotOpen
 from pisync.stores.postgres.store import PostgresStore
 from tests.support.stores.recording_observer import RecordingObserver
 from tests.support.stores.server import (

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from pisync.stores.base import StoreError
+from pisync.stores.errors import StoreError
 from pisync.stores.postgres.connection import connect
 from pisync.stores.postgres.connection.address import Address
 from pisync.stores.postgres.store import PostgresStore

@@ -8,7 +8,8 @@ import pytest
 
 from pisync.model.device import Device, DevicePage
 from pisync.model.fleet import Generated
-from pisync.stores.base import NoSuchFleet, Store, StoreUnavailable
+from pisync.stores.base import Store
+from pisync.stores.errors import NoSuchFleet, StoreUnavailable
 from tests.support.stores.harness import PostgresHarness
 from tests.support.stores.recording_observer import RecordingObserver
 from tests.support.stores.server import ask

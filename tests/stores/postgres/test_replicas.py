@@ -17,7 +17,8 @@ from pisync.model.sync import (
     SyncDecision,
 )
 from pisync.model.timestamp import SECOND
-from pisync.stores.base import NoSuchFleet, Store
+from pisync.stores.base import Store
+from pisync.stores.errors import NoSuchFleet
 from pisync.stores.postgres.store import PostgresStore
 from tests.support.stores.harness import PostgresHarness
 from tests.support.stores.recording_observer import RecordingObserver

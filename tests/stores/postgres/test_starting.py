@@ -12,7 +12,7 @@ from time import monotonic
 import asyncpg
 import pytest
 
-from pisync.stores.base import CannotOpen
+from pisync.stores.errors import CannotOpen
 from pisync.stores.postgres.connection import connect
 from pisync.stores.postgres.store import PostgresStore
 from tests.chaos.replica import SECRET

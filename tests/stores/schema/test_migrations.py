@@ -14,7 +14,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from pisync.stores.base import CannotOpen
+from pisync.stores.errors import CannotOpen
 from pisync.stores.postgres.connection.address import Address
 from pisync.stores.postgres.connection.connect import connect
 from pisync.stores.postgres.store import PostgresStore

@@ -14,10 +14,7 @@ from typing import ClassVar
 
 from pisync.model.fleet import FirstData
 from pisync.model.plans.profile import Profile
-from pisync.stores.base import (
-    Store,
-    StoreObserver,
-)
+from pisync.stores.base import Store, StoreObserver
 from pisync.stores.embedded.bounds.budgets import FleetBudgets
 from pisync.stores.embedded.sqlite.file import SqliteFile
 from pisync.stores.embedded.sqlite.group_commit import GroupCommitWriter

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pisync.stores.base import StoreError
+from pisync.stores.errors import StoreError
 from pisync.web.contract.problems import STATUSES, of_store_error
 
 

@@ -11,7 +11,7 @@ from pisync import keys
 from pisync.concurrency.shared import PER_WINDOW, WINDOW_SECONDS
 from pisync.model import bounds
 from pisync.model.bounds import Bound
-from pisync.stores.base import StoreUnavailable
+from pisync.stores.errors import StoreUnavailable
 from pisync.telemetry.metrics import Metrics
 from tests.conftest import Api
 from tests.support.waiting import eventually

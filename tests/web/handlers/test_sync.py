@@ -15,10 +15,10 @@ from pisync.stores.base import (
     LoginAttempts,
     Queries,
     Store,
-    StoreUnavailable,
     SyncFinisher,
     SyncStarter,
 )
+from pisync.stores.errors import StoreUnavailable
 from tests.conftest import MakeApi, ManualTime
 from tests.support.fleet_lab import (
     FULL,

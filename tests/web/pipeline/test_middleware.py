@@ -8,7 +8,7 @@ from pytest_aiohttp.plugin import AiohttpClient
 from yarl import URL
 
 from pisync.keys import METRICS, REQUEST_ID
-from pisync.stores.base import NoSuchDevice, StoreUnavailable
+from pisync.stores.errors import NoSuchDevice, StoreUnavailable
 from pisync.web.contract.problems import Problem
 from tests.support.raw_connection import (
     Lines,

@@ -6,9 +6,9 @@ from functools import partial
 from itertools import takewhile
 
 from pisync.model.account import Account, AccountPage, TokenRevocation, TokenRevocations
-from pisync.stores.base import NoSuchAccount
 from pisync.stores.embedded.transaction import Transaction
 from pisync.stores.embedded.writers import Writer
+from pisync.stores.errors import NoSuchAccount
 
 
 class EmbeddedAccounts:

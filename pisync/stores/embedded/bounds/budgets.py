@@ -13,7 +13,7 @@ from pisync.model.bounds import (
     Budget,
     Share,
 )
-from pisync.stores.base import BoundReached
+from pisync.stores.errors import BoundReached
 
 
 class FleetBudgets:

@@ -16,7 +16,6 @@ from pisync.model.snapshot import (
     SnapshotHead,
     SnapshotPart,
 )
-from pisync.stores.base import BoundReached, NoSuchFleet
 from pisync.stores.changes import FleetChanges
 from pisync.stores.embedded.bounds.budgets import FleetShares, check_room
 from pisync.stores.embedded.device_table import DeviceTable
@@ -27,6 +26,7 @@ from pisync.stores.embedded.moments import Moments
 from pisync.stores.embedded.snapshots.frozen_table import BLOCK, FrozenTable
 from pisync.stores.embedded.transaction import Transaction
 from pisync.stores.embedded.writers import Writer
+from pisync.stores.errors import BoundReached, NoSuchFleet
 
 
 class EmbeddedSnapshots:

@@ -23,15 +23,13 @@ from pisync.model.device import Device, ErrorLog
 from pisync.model.fleet import Count, Lifetime
 from pisync.model.parsing.faults import read_rules, write_rules
 from pisync.model.timestamp import SECOND, from_seconds
-from pisync.stores.base import (
-    StoreUnavailable,
-)
 from pisync.stores.changes import FleetChanges
 from pisync.stores.embedded.bounds.budgets import FleetBudgets
 from pisync.stores.embedded.fleet_state import FleetState
 from pisync.stores.embedded.sqlite.opening import OpenFile
 from pisync.stores.embedded.transaction import Transaction
 from pisync.stores.embedded.writers import Contents
+from pisync.stores.errors import StoreUnavailable
 from pisync.stores.schema import (
     codec,
     tables,

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from pisync.model.fleet import DEFAULT_FLEET
-from pisync.stores.base import CannotOpen, StoreError, StoreUnavailable
 from pisync.stores.changes import FleetChanges
 from pisync.stores.embedded.fleet_registry import FleetRegistry
 from pisync.stores.embedded.fleet_state import FleetState
 from pisync.stores.embedded.sqlite.file import SqliteFile
 from pisync.stores.embedded.transaction import Mutation, Transaction
 from pisync.stores.embedded.writers import Contents
+from pisync.stores.errors import CannotOpen, StoreError, StoreUnavailable
 from pisync.telemetry.outage import Outage
 
 _Result = TypeVar("_Result")

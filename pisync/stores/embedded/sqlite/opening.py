@@ -11,7 +11,7 @@ from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from pisync.stores.base import CannotOpen
+from pisync.stores.errors import CannotOpen
 from pisync.stores.schema import migrations
 
 APPLICATION_ID = 0x50695379

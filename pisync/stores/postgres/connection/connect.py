@@ -8,7 +8,7 @@ import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 from asyncpg.pool import PoolConnectionProxy
 
-from pisync.stores.base import StoreUnavailable
+from pisync.stores.errors import StoreUnavailable
 from pisync.stores.postgres.connection.address import Address, Host
 
 CONNECT_SECONDS = 2.0

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
-from pisync.stores.base import CannotOpen
+from pisync.stores.errors import CannotOpen
 from pisync.stores.postgres.connection.address import Address
 from pisync.stores.postgres.connection.connect import LOCK_SECONDS, OwnConnection, connect
 from pisync.stores.postgres.connection.pooler import refuse_transaction_pooling

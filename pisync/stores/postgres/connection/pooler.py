@@ -2,7 +2,7 @@
 
 import asyncpg
 
-from pisync.stores.base import CannotOpen
+from pisync.stores.errors import CannotOpen
 from pisync.stores.postgres.connection.address import Address
 from pisync.stores.postgres.connection.connect import OwnConnection, connect
 

@@ -7,7 +7,7 @@ it is not in the way of those that change fleets.
 import asyncio
 from contextlib import suppress
 
-from pisync.stores.base import StoreUnavailable
+from pisync.stores.errors import StoreUnavailable
 from pisync.stores.postgres.database import Database
 
 _SENT_AT_ONCE = 1000

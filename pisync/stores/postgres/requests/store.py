@@ -19,7 +19,7 @@ from pisync.model.requests.journal import (
     JournalPage,
     RequestFilter,
 )
-from pisync.stores.base import NoSuchFleet, StoreUnavailable
+from pisync.stores.errors import NoSuchFleet, StoreUnavailable
 from pisync.stores.postgres.connection.connect import Connection
 from pisync.stores.postgres.database import Database
 from pisync.stores.postgres.requests.settings import (

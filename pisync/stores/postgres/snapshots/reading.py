@@ -20,7 +20,7 @@ from pisync.model.snapshot import (
     SnapshotPart,
 )
 from pisync.model.timestamp import LATEST
-from pisync.stores.base import NoSuchFleet, StoreUnavailable
+from pisync.stores.errors import NoSuchFleet, StoreUnavailable
 from pisync.stores.postgres.connection.connect import FAILURES, Connection, connect
 from pisync.stores.postgres.database import Database
 from pisync.stores.postgres.snapshot import DEVICE, readable

@@ -11,7 +11,7 @@ from pisync.model.outcome import STATUS_CODES
 from pisync.model.parsing.faults import write_rules
 from pisync.model.requests.fault import MAX_RULES
 from pisync.model.snapshot import DeviceScript, RequestCount, Snapshot, SnapshotHead
-from pisync.stores.base import StoreUnavailable
+from pisync.stores.errors import StoreUnavailable
 from pisync.stores.postgres import notifications
 from pisync.stores.postgres.connection.connect import Connection
 from pisync.stores.postgres.database import Database

@@ -16,9 +16,10 @@ from pisync.model.plans.weights import WeightedOutcome
 from pisync.model.requests.fault import CloseFault, FaultRule
 from pisync.model.requests.fault_draw import CallOfUser
 from pisync.model.requests.journal import JournalEntry, RequestFilter
-from pisync.stores.base import BoundReached, NothingHeld, Store
+from pisync.stores.base import Store
 from pisync.stores.embedded.sqlite.group_commit import GroupCommitWriter
 from pisync.stores.embedded.store import EmbeddedStore
+from pisync.stores.errors import BoundReached, NothingHeld
 from tests.conftest import ManualTime
 from tests.support.stores.recording_observer import RecordingObserver
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from pisync.model.snapshot import Snapshot, SnapshotPart
-from pisync.stores.base import NoSuchFleet, Store
+from pisync.stores.base import Store
+from pisync.stores.errors import NoSuchFleet
 from tests.support.stores.harness import SqliteHarness, StoreHarness
 from tests.support.stores.recording_observer import RecordingObserver
 from tests.support.stores.short import PROFILE, TWENTY, F, devices, manual, start

@@ -25,10 +25,6 @@ from pisync.model.fleet import Generated
 from pisync.model.outcome import SUCCEEDED
 from pisync.model.sync import SyncDecision
 from pisync.model.timestamp import SECOND
-from pisync.stores.base import (
-    CannotOpen,
-    StoreUnavailable,
-)
 from pisync.stores.changes import STEP
 from pisync.stores.embedded.bounds.budgets import FleetBudgets
 from pisync.stores.embedded.sqlite.file import SqliteFile
@@ -36,6 +32,7 @@ from pisync.stores.embedded.sqlite.group_commit import GroupCommitWriter
 from pisync.stores.embedded.sqlite.opening import APPLICATION_ID
 from pisync.stores.embedded.store import EmbeddedStore
 from pisync.stores.embedded.transaction import Transaction
+from pisync.stores.errors import CannotOpen, StoreUnavailable
 from pisync.stores.schema import migrations
 from tests.conftest import ManualTime
 from tests.support.stores.harness import SqliteHarness

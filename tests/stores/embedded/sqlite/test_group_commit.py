@@ -10,10 +10,10 @@ from pisync.model.account import Account, TokenRevocation
 from pisync.model.plans.profile import Profile
 from pisync.model.sync import SyncDecision
 from pisync.model.timestamp import SECOND
-from pisync.stores.base import NoSuchFleet
 from pisync.stores.embedded.sqlite.group_commit import GroupCommitWriter
 from pisync.stores.embedded.store import EmbeddedStore
 from pisync.stores.embedded.transaction import Transaction
+from pisync.stores.errors import NoSuchFleet
 from tests.conftest import ManualTime
 from tests.support.stores.recording_observer import (
     RecordingObserver,

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from pisync.stores.base import CannotOpen, StoreUnavailable
+from pisync.stores.errors import CannotOpen, StoreUnavailable
 from pisync.stores.postgres.connection.address import Address
 from pisync.stores.postgres.connection.connect import CannotConnect, connect
 from pisync.stores.postgres.store import PostgresStore

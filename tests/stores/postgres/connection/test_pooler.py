@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from pisync.stores.base import CannotOpen
+from pisync.stores.errors import CannotOpen
 from pisync.stores.postgres.store import PostgresStore
 from tests.support.stores.pooler import Pooler
 from tests.support.stores.recording_observer import RecordingObserver
