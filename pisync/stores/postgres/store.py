@@ -65,7 +65,7 @@ class PostgresStore:
             database, self.queries, self._listener.catch_up, commits, max_error_logs
         )
         self.snapshots = PostgresSnapshots(
-            database, self.fleets, self.queries, self._listener.catch_up, max_error_logs
+            database, self.fleets, self.queries, self._listener.catch_up, own, max_error_logs
         )
         self.lifetimes = PostgresLifetimes(
             database, self.fleets.sweep_soon, self._listener.catch_up

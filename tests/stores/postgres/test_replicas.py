@@ -188,6 +188,21 @@ class TestFinishing:
         for store in (one, other):
             await store.close()
 
+    async def test_what_a_snapshot_holds_is_for_the_one_that_restored_it(
+        self, home: PostgresHarness
+    ) -> None:
+        store = PostgresStore(home.url, TWENTY, QUICK, grace=3600)
+        await store.open(RecordingObserver())
+        await store.fleets.put("first", TWENTY, QUICK)
+        await store.finisher.set_clock("first", 0)
+        await start(store, 1, 2, fleet="first")
+        async with store.snapshots.take("first") as snapshot:
+            await store.snapshots.restore("copy", snapshot)
+        await store.finisher.set_clock("copy", 1)
+        await asyncio.sleep(0.06)
+        assert await finish_all_due(store) == 2
+        await store.close()
+
     async def test_passes_over_what_another_one_has_finished(
         self, replicas: Sequence[Store]
     ) -> None:

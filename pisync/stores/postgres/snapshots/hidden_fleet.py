@@ -9,6 +9,7 @@ from typing import Final
 from pisync.model.device import Device, ErrorLog, synced
 from pisync.model.fleet import FirstData, Generated
 from pisync.model.snapshot import SnapshotHead
+from pisync.stores.changes import Due
 from pisync.stores.postgres.database import Database
 from pisync.stores.postgres.fleet_writer import (
     TIME_TO_MAKE,
@@ -35,6 +36,8 @@ class HiddenFleet:
         self.fleet_id = fleet_id
         self.statuses: Counter[int] = Counter()
         """How many devices have each status code."""
+        self.dues: list[Due] = []
+        """When its pending syncs fall due."""
         self._database = database
         self._head = head
         self._written = 0
@@ -84,6 +87,8 @@ class HiddenFleet:
 
     async def _write(self, device: Device, moment: int | None = None) -> None:
         self.statuses[device.sync_status_code] += 1
+        if device.pending is not None and device.pending.due_at is not None:
+            self.dues.append(Due(device.pending.due_at, device.device_id))
         self._rows.append((self.fleet_id, *device_row(device, moment)))
         if len(self._rows) >= _COPIED_AT_ONCE:
             await self._flush()

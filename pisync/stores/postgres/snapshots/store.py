@@ -15,6 +15,7 @@ from pisync.stores.errors import StoreUnavailable
 from pisync.stores.postgres import notifications
 from pisync.stores.postgres.connection.connect import Connection
 from pisync.stores.postgres.database import Database
+from pisync.stores.postgres.finishing.own_syncs import OwnSyncs
 from pisync.stores.postgres.fleet_writer import PostgresFleetWriter
 from pisync.stores.postgres.lifetimes import set_ttl
 from pisync.stores.postgres.queries import PostgresQueries
@@ -41,9 +42,11 @@ class PostgresSnapshots:
         fleets: PostgresFleetWriter,
         queries: PostgresQueries,
         catch_up: Callable[[], Awaitable[None]],
+        own: OwnSyncs,
         max_error_logs: int,
     ) -> None:
         """Take who deletes what is left over, and what `PostgresFleetWriter` takes."""
+        self._own = own
         self._database = database
         self._fleets = fleets
         self._fleet_queries = queries
@@ -59,6 +62,8 @@ class PostgresSnapshots:
         hidden = await HiddenFleet.announce(self._database, head)
         try:
             placing = await self._fill(name, hidden, snapshot)
+            # Else they were nobody's, and left alone for a while after they are due.
+            self._own.add(hidden.fleet_id, hidden.dues)
             is_new = await self._database.call(placing.put_in_place)
         except BaseException:
             with suppress(StoreUnavailable):
