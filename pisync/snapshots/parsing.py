@@ -26,7 +26,6 @@ from pisync.web.contract.fleet_schemas import DeviceSpecSchema
 
 MAX_LISTED: Final = 1_000_000
 """Listed devices, which a store keeps twice: about as many as the body of a `PUT` may list."""
-_HEAD: Final = "snapshot"
 _END: Final = "end"
 
 
@@ -63,7 +62,6 @@ class DocumentParser:
         self._counts: list[RequestCount] = []
         self._moments: dict[int, int] = {}
         self._readers: Sequence[tuple[str, Callable[[Any], None]]] = (
-            (_HEAD, self._read_head),
             ("first_device", self._read_first_device),
             ("first_error_log", self._read_first_error_log),
             ("fault", self._read_fault),
@@ -115,31 +113,32 @@ class DocumentParser:
             value = orjson.loads(line)
         except orjson.JSONDecodeError:
             raise WrongLine("Not JSON.") from None
-        if type(value) is not dict or len(value) != 1:
+        if self.size is None:
+            self._read_head(value)
+        else:
+            self._read(value)
+        self._digest.update(line)
+        self._digest.update(b"\n")
+
+    def _read(self, line: Any) -> None:
+        if type(line) is not dict or len(line) != 1:
             raise WrongLine("Must be an object with one member, which says what it is.")
-        ((kind, content),) = value.items()
-        place = self._places.get(kind)
+        ((kind, content),) = line.items()
+        place = self._places.get(kind, -1)
         if self.is_complete:
             raise WrongLine(f"Nothing may follow the line `{_END}`.")
-        if place is None or place < self._kind or (self.size is None) != (kind == _HEAD):
-            raise WrongLine(self._expected())
+        if place < self._kind:
+            kinds = [kind for kind, _ in self._readers[self._kind :]]
+            raise WrongLine(f"Must be one of these here: {', '.join(kinds)}.")
         if place > self._last_of_head and self.head is None:
             self._complete_head()
         self._kind = place
         self._readers[place][1](content)
-        self._digest.update(line)
-        self._digest.update(b"\n")
-
-    def _expected(self) -> str:
-        if self.size is None:
-            return f"The first line must be the `{_HEAD}`."
-        kinds = [kind for kind, _ in self._readers[max(self._kind, 1) :]]
-        return f"Must be one of these here: {', '.join(kinds)}."
 
     # The head
 
     def _read_head(self, value: Any) -> None:
-        self._fields = fields = load(_SCHEMAS[_HEAD], value)
+        self._fields = fields = load(_HEAD, value)
         if fields["listed"] and fields["devices"] > MAX_LISTED:
             raise WrongLine(f"devices: Must be at most {MAX_LISTED} where they are listed.")
         self.fleet, self.size = fields["fleet"], fields["devices"]
@@ -176,7 +175,7 @@ class DocumentParser:
         for log in self._first_logs:
             self._check_device(log.device_id)
         # Those between the first data's and the oldest that is kept have gone.
-        written = fields["ledger"].get(LOGGED, 0)
+        written = fields["counts"].get(LOGGED, 0)
         self._next_error = len(self._first_logs) + written - fields["error_logs"] + 1
         self.head = SnapshotHead(
             fleet=self.fleet,
@@ -189,7 +188,7 @@ class DocumentParser:
             clock=fields["clock"],
             made_at=fields["made_at"],
             started_at=fields["started_at"],
-            counts=fields["ledger"],
+            counts=fields["counts"],
             error_logs=fields["error_logs"],
             journal=fields["journal"],
             ttl=fields["ttl"],
@@ -246,16 +245,16 @@ class DocumentParser:
             raise WrongLine(f"lines: There are {self._number - 1} before this one.")
         if end["sha256"] != self._digest.hexdigest():
             raise WrongLine("sha256: The lines before this one are not as they were written.")
-        counts = self._fields["ledger"]
+        counts = self._fields["counts"]
         if self._next_error != len(self._first_logs) + counts.get(LOGGED, 0) + 1:
             raise WrongLine(f"Error logs are missing: {self._fields['error_logs']} were announced.")
         if not Ledger.of(counts, self._pending, 0).balanced:
-            raise WrongLine("The ledger in the first line does not balance with the devices.")
+            raise WrongLine("The counts in the first line do not balance with the devices.")
         self.is_complete = True
 
 
+_HEAD: Final = HeadSchema()
 _SCHEMAS: Final[Mapping[str, Schema]] = {
-    _HEAD: HeadSchema(),
     "first_device": DeviceSpecSchema(),
     "script": ScriptLineSchema(),
     "request_count": RequestCountSchema(),

@@ -81,7 +81,7 @@ def _by(names: tuple[str, ...], most: int) -> fields.Nested:
     return fields.Nested(Schema.from_dict(dict(parts)), required=True)
 
 
-class LedgerSchema(Schema):
+class CountsSchema(Schema):
     """The ledger's counts. Loads into those that are not 0."""
 
     accepted, joined, refused = _count(), _count(), _count()
@@ -124,7 +124,7 @@ class HeadSchema(Schema):
     journal = Int(required=True, validate=validate.Range(0, MAX_JOURNAL))
     ttl = Int(required=True, allow_none=True, validate=validate.Range(MIN_TTL, MAX_TTL))
     live_since = Timestamp(required=True, allow_none=True)
-    ledger = fields.Nested(LedgerSchema, required=True)
+    counts = fields.Nested(CountsSchema, required=True)
     error_logs = _count()
 
     @validates_schema(skip_on_field_errors=True)
@@ -133,8 +133,8 @@ class HeadSchema(Schema):
             raise ValidationError({"profile.seed": ["Missing data for required field."]})
         if (data["live_since"] is None) != (data["profile"].get("traffic") is None):
             raise ValidationError({"live_since": ["Must be there if the profile has traffic."]})
-        if data["error_logs"] > data["ledger"].get(LOGGED, 0):
-            raise ValidationError({"error_logs": ["Must not be more than the ledger counts."]})
+        if data["error_logs"] > data["counts"].get(LOGGED, 0):
+            raise ValidationError({"error_logs": ["Must not be more than were counted."]})
 
     @post_load
     def _make(self, data: dict[str, Any], **_: object) -> dict[str, Any]:

@@ -34,7 +34,8 @@ _Line = tuple[str, object]
 
 async def document(snapshot: Snapshot) -> AsyncIterator[bytes]:
     """Yield the document of a snapshot, in pieces of whole lines."""
-    digest, lines, piece = sha256(), 0, bytearray()
+    piece = bytearray(_dumps(_head(snapshot.head)))
+    digest, lines = sha256(piece), 1
     async for some in _lines(snapshot):
         # In a thread: some thousand lines take some milliseconds.
         written = await asyncio.to_thread(_written, some)
@@ -49,9 +50,11 @@ async def document(snapshot: Snapshot) -> AsyncIterator[bytes]:
 
 
 def _written(lines: Iterable[_Line]) -> bytes:
-    return b"".join(
-        orjson.dumps({kind: value}, default=_of_model, option=_OPTIONS) for kind, value in lines
-    )
+    return b"".join(_dumps({kind: value}) for kind, value in lines)
+
+
+def _dumps(line: object) -> bytes:
+    return orjson.dumps(line, default=_of_model, option=_OPTIONS)
 
 
 _OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS
@@ -59,7 +62,6 @@ _OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS
 
 async def _lines(snapshot: Snapshot) -> AsyncIterator[list[_Line]]:
     head = snapshot.head
-    yield [("snapshot", _head(head))]
     if not isinstance(head.first, Generated):
         devices = head.first.devices
         for start in range(0, len(devices), _FIRST_AT_ONCE):
@@ -108,7 +110,7 @@ def _head(head: SnapshotHead) -> Json:
         "journal": head.journal,
         "ttl": head.ttl,
         "live_since": None if head.live_since is None else timestamp.render(head.live_since),
-        "ledger": {name: getattr(ledger, name) for name in counts},
+        "counts": {name: getattr(ledger, name) for name in counts},
         "error_logs": head.error_logs,
     }
 

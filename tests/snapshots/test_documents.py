@@ -205,9 +205,10 @@ def replace(value: Any, path: tuple[Any, ...], by: Any) -> None:
 def edit(filled: bytes, kind: str, change: Callable[[Any], object]) -> bytes:
     """Return the document with the first line of a kind changed, and an end that fits."""
     lines = filled.splitlines()[:-1]
-    place = next(place for place, line in enumerate(lines) if kind in orjson.loads(line))
+    is_head = kind == "head"
+    place = 0 if is_head else next(n for n, line in enumerate(lines) if kind in orjson.loads(line))
     value = orjson.loads(lines[place])
-    change(value[kind])
+    change(value if is_head else value[kind])
     lines[place] = orjson.dumps(value)
     return signed(lines)
 
@@ -215,18 +216,18 @@ def edit(filled: bytes, kind: str, change: Callable[[Any], object]) -> bytes:
 @pytest.mark.parametrize(
     ("kind", "field", "value"),
     [
-        ("snapshot", "version", 2),
-        ("snapshot", "more", 1),
-        ("snapshot", "devices", 5_000_001),
-        ("snapshot", "devices", 6),
-        ("snapshot", "listed", True),
-        ("snapshot", "profile.seed", None),
-        ("snapshot", "clock.speed", 3),
-        ("snapshot", "ledger.accepted", 999),
-        ("snapshot", "ledger.error_logs", 1),
-        ("snapshot", "error_logs", 1),
-        ("snapshot", "error_logs", 3),
-        ("snapshot", "ttl", 1),
+        ("head", "version", 2),
+        ("head", "more", 1),
+        ("head", "devices", 5_000_001),
+        ("head", "devices", 6),
+        ("head", "listed", True),
+        ("head", "profile.seed", None),
+        ("head", "clock.speed", 3),
+        ("head", "counts.accepted", 999),
+        ("head", "counts.error_logs", 1),
+        ("head", "error_logs", 1),
+        ("head", "error_logs", 3),
+        ("head", "ttl", 1),
         ("device", "device_id", 21),
         ("device", "device_id", 9),
         ("device", "device_id", "1"),

@@ -38,7 +38,7 @@ _FLEET = {
 _MOVED = {"now": "2026-11-22T09:15:30.250000Z", "finished": 3}
 
 _SNAPSHOT = """\
-{"snapshot":{"version":1,"fleet":"suite-1","devices":1000, …}}
+{"version":1,"fleet":"suite-1","devices":1000, …}
 {"device":{"device_id":7,"last_sync_at":null, …,"attempt":1,"pending":{"due_at": …}}}
 {"end":{"lines":2,"sha256":"…"}}
 """

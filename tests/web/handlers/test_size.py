@@ -174,9 +174,9 @@ def _bytes() -> int:
 def document_of_a_million(small: bytes, path: Path) -> None:
     """Write the snapshot of a fleet of a million devices that have all synced once."""
     head = orjson.loads(small.partition(b"\n")[0])
-    head["snapshot"] |= {"devices": MILLION}
-    head["snapshot"]["ledger"] |= {"accepted": MILLION, "succeeded": MILLION}
-    moment = head["snapshot"]["clock"]["now"]
+    head |= {"devices": MILLION}
+    head["counts"] |= {"accepted": MILLION, "succeeded": MILLION}
+    moment = head["clock"]["now"]
     line = orjson.dumps(
         {
             "device": {

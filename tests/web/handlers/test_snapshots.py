@@ -68,15 +68,15 @@ class TestDocument:
         assert answer.headers["Content-Type"] == "application/x-ndjson"
         assert answer.headers["Cache-Control"] == "no-store"
         lines = answer.body.splitlines()
-        kinds = [next(iter(orjson.loads(line))) for line in lines]
+        kinds = [next(iter(orjson.loads(line))) for line in lines[1:]]
         assert kinds == [
-            *("snapshot", "fault", *["device"] * 10, "script", "error_log", "end"),
+            *("fault", *["device"] * 10, "script", "error_log", "end"),
         ]
-        head = orjson.loads(lines[0])["snapshot"]
+        head = orjson.loads(lines[0])
         assert head["version"] == 1
         assert (head["fleet"], head["devices"], head["profile"]["seed"]) == ("lab", 10, 7)
         assert head["clock"]["mode"] == "manual"
-        assert head["ledger"]["accepted"] == 14
+        assert head["counts"]["accepted"] == 14
         assert answer.body == signed(*lines[:-1])
 
     async def test_has_no_more_lines_than_devices_that_differ(self, lab: FleetLab) -> None:
@@ -191,8 +191,7 @@ class TestRefusals:
             (b"\n", 1),
             (b"{}", 1),
             (b"[]", 1),
-            (b'{"snapshot":{}}', 1),
-            (b'{"snapshot":{"version":2}}', 1),
+            (b'{"version":2}', 1),
             (b'{"end":{}}', 1),
             (b"\xff\xfe", 1),
             (b"{" * 100_000, 1),
