@@ -56,6 +56,7 @@ class StatsQuery(Schema):
 
     history = QueryInt(
         load_default=None,
+        allow_none=False,
         validate=validate.Range(1, SECONDS),
         metadata={
             "description": "Add how many syncs began, succeeded and failed in each of so many of"

@@ -13,6 +13,7 @@ from pisync import keys
 from pisync.auth.accounts import Accounts
 from pisync.auth.passwords import Passwords
 from pisync.auth.tokens import Tokens
+from pisync.concurrency.reception import ReceptionRoom
 from pisync.config.texts import LoginFailures
 from pisync.telemetry.metrics import Metrics
 from pisync.web.handlers.accounts import (
@@ -280,6 +281,7 @@ async def test_when_too_many_passwords_wait_it_is_503_with_retry_after(
     app = web.Application(middlewares=[observe(RequestObserver(metrics, access_log=False))])
     app[keys.SETTINGS] = SETTINGS
     app[keys.METRICS] = metrics
+    app[keys.BODIES] = ReceptionRoom(1024 * 1024)
     app[keys.TOKENS] = Tokens("a secret that only tests know, long enough", 3600)
     assert api.client.app
     app[keys.ACCOUNTS] = Accounts(api.client.app[keys.STORE], passwords, (10, 60))

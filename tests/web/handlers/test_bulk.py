@@ -196,7 +196,7 @@ async def test_where_too_many_wait_for_their_turn_it_is_503(
 ) -> None:
     monkeypatch.setattr(
         "pisync.simulation.bulk.KeyedQueue",
-        lambda concurrency: KeyedQueue(concurrency, max_waiting=0),
+        lambda concurrency, _: KeyedQueue(concurrency, max_waiting=0),
     )
     # So many devices that the calls meet, and such a delay that none finishes meanwhile.
     profile = {"seed": 7, "delay": {"distribution": "constant", "seconds": 3600}}
