@@ -21,6 +21,7 @@ from pisync.in_process import (
     RunningServer,
     running_server,
 )
+from pisync.web.contract.answers import NDJSON
 
 MINUTES = float(os.environ.get("FUZZ", "0"))
 """How long a test fuzzes. 0: one short round, and the same one each time."""
@@ -32,6 +33,7 @@ class Reply(NamedTuple):
     status: int
     headers: Message
     json: Any
+    """What was read of the body; of NDJSON, the bytes."""
     target: str
     """The path that was asked for, with its query."""
 
@@ -66,11 +68,12 @@ class Caller:
         fleet: str | None = None,
         **query: object,
     ) -> Reply:
-        headers = {"Content-Type": "application/json"} if body is not None else {}
+        content_type = NDJSON if isinstance(body, bytes) else "application/json"
+        headers = {"Content-Type": content_type} if body is not None else {}
         headers |= {"Authorization": f"Bearer {token}"} if token else {}
         headers |= {"Pisync-Fleet": fleet} if fleet else {}
         target = f"{path}?{urlencode(query)}" if query else path
-        sent = None if body is None else orjson.dumps(body)
+        sent = body if body is None or isinstance(body, bytes) else orjson.dumps(body)
         try:
             self._connection.request(method, target, sent, headers)
             response = self._connection.getresponse()
@@ -79,8 +82,10 @@ class Caller:
             seen = Message()
             seen["Pisync-Fault"] = BROKEN[type(exc)]
             return Reply(0, seen, None, target)
-        received = response.read()
-        reply = Reply(response.status, response.headers, orjson.loads(received or b"null"), target)
+        received: Any = response.read()
+        if response.headers.get_content_type() != NDJSON:
+            received = orjson.loads(received or b"null")
+        reply = Reply(response.status, response.headers, received, target)
         # A fleet's limit may be reached, or a fault be met; no other failure is to be expected.
         assert reply.status < 500 or reply.status == 503 or reply.fault, reply
         if reply.status >= 400:

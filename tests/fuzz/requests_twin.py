@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import NamedTuple
 
 from pisync.model.requests.fault import FaultRule, StatusFault
@@ -42,6 +43,12 @@ class RequestsTwin:
         self.journal: list[Noted] = []
         self.ledger: Counter[tuple[str, str]] = Counter()
         self._begin_counting()
+
+    def without_journal(self) -> "RequestsTwin":
+        """Return a twin of what a snapshot has of it: all but the requests in the journal."""
+        copied = deepcopy(self)
+        copied.journal.clear()
+        return copied
 
     def _begin_counting(self) -> None:
         self._earlier: Counter[CallOfUser] = Counter()

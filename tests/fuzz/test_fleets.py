@@ -1,20 +1,17 @@
 """Fleets over HTTP, whatever is done to them and in whatever order, beside a twin of each."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import count, pairwise
-from random import Random
-from typing import Any, ClassVar
-from urllib.parse import urljoin
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from itertools import pairwise
+from typing import NamedTuple
 
 import pytest
 from hypothesis import Phase
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import invariant, precondition, rule
 
-from pisync.in_process import RunningServer
 from pisync.model import timestamp
-from pisync.model.device import Device
 from pisync.model.outcome import STATUS_CODES, SUCCEEDED, Outcome
 from pisync.model.plans.draw import draw
 from pisync.model.plans.profile import Profile
@@ -23,9 +20,11 @@ from pisync.model.requests.fault import FaultRule, ResetFault
 from pisync.model.sync import SyncDecision
 from pisync.model.timestamp import LATEST, SECOND
 from pisync.web.contract import rendering
-from tests.fuzz.caller import LIMIT, MINUTES, Caller, Reply, drive, service
+from tests.fuzz.caller import LIMIT, MINUTES, Reply, drive, service
+from tests.fuzz.fleet_calls import FleetCalls
 from tests.fuzz.fleet_examples import FULL, HOUR, LISTED, PROFILES, RULES, TIMEOUT
 from tests.fuzz.requests_twin import USER, Noted, RequestsTwin
+from tests.fuzz.wire_forms import error_log, first_device, script_step
 from tests.support.stores.broken import (
     Finish,
     break_finish,
@@ -52,62 +51,31 @@ VERDICTS = {
 }
 
 
-class FleetMachine(RuleBasedStateMachine):
-    """A fleet on a manual clock, and all that users and admins can do to it."""
+class Twin(NamedTuple):
+    """All that is known of a fleet at one moment."""
 
-    server: ClassVar[RunningServer]
-    http: ClassVar[Caller]
-    names: ClassVar[Iterator[int]] = count(1)
+    model: ReferenceModel
+    requests: RequestsTwin
+    ttl: int | None
+
+
+class FleetMachine(FleetCalls):
+    """A fleet on a manual clock, and all that users and admins can do to it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.token = self.server.token("devices", "admin")
-        self.name = f"fuzz-{next(self.names)}"
-        self.path = f"/admin/fleets/{self.name}"
-        self.bound_token = self.server.token("devices", "admin", fleet=self.name)
-        # The same for each run of an example, so that it can be shrunk.
-        self.random = Random(0)  # noqa: S311 - nothing secret
-        self.requests = RequestsTwin()
+        self.other: Twin | None = None
+        """What the other fleet is, once it was made by a copy or of a snapshot."""
+        self.kept: tuple[bytes, Twin] | None = None
+        """The last snapshot that was taken, and what the fleet was then."""
         self.ttl: int | None = None
         assert self.put(6, PROFILES[0]).status == 201
-
-    def call(self, method: str, path: str, body: object = None, **query: object) -> Reply:
-        """Make a call on the fleet, and again for each fault that it meets."""
-        if path.startswith("/admin/"):
-            return self.call_once(method, path, body, **query)
-        while True:
-            reply = self.call_once(method, path, body, **query)
-            target, base = reply.target, f"/fleets/{self.name}"
-            if self.requests.note(method, target, base, reply, self.twin.profile.seed) is None:
-                return reply
-
-    def call_once(self, method: str, path: str, body: object = None, **query: object) -> Reply:
-        """Make a call on the fleet, named in one of the three ways or in several."""
-        by_header, by_base_url, by_token = (self.random.random() < 0.5 for _ in range(3))
-        if path.startswith("/admin/"):
-            by_base_url = False
-        elif by_base_url:
-            path = f"/fleets/{self.name}{path}"
-        return self.http(
-            method,
-            path,
-            body,
-            token=self.bound_token if by_token else self.token,
-            fleet=self.name if by_header or not (by_base_url or by_token) else None,
-            **query,
-        )
-
-    def referred(self, reply: Reply, header: str) -> str:
-        """Return the path that an answer refers to, without the base URL that it has to keep."""
-        reference: str = reply.headers[header].removeprefix("<").partition(">")[0]
-        referred = urljoin(reply.target, reference)
-        base = f"/fleets/{self.name}/"
-        assert referred.startswith(base) == reply.target.startswith(base)
-        return referred.removeprefix(base.rstrip("/"))
 
     def teardown(self) -> None:
         assert self.call("DELETE", self.path).status == 204
         assert self.call("GET", "/stats").status == 404
+        status = self.http("DELETE", f"/admin/fleets/{self.other_name}", token=self.token).status
+        assert status == (404 if self.other is None else 204)
 
     def put(self, devices: object, profile: Profile) -> Reply:
         body = {"devices": devices, "profile": rendering.profile(profile)}
@@ -127,8 +95,8 @@ class FleetMachine(RuleBasedStateMachine):
             now=now,
             generation=0,
             started_at=now,  # or some milliseconds before: no phase ends that soon
-            first=[read(each) for each in self.call("GET", "/devices").json],
-            first_errors=[log_of(each) for each in self.call("GET", "/errors").json],
+            first=[first_device(each) for each in self.call("GET", "/devices").json],
+            first_errors=[error_log(each) for each in self.call("GET", "/errors").json],
         )
 
     # What users do
@@ -198,7 +166,7 @@ class FleetMachine(RuleBasedStateMachine):
         sticky=st.booleans(),
     )
     def script(self, device_id: int, steps: list[Step], *, sticky: bool) -> None:
-        body = [written(step) for step in steps]
+        body = [script_step(step) for step in steps]
         if sticky:
             body[-1]["sticky"] = True
         reply = self.call("PUT", f"{self.path}/devices/{device_id}/script", body)
@@ -327,6 +295,46 @@ class FleetMachine(RuleBasedStateMachine):
         self.ttl = seconds
         assert self.call("PATCH", self.path, {"ttl": seconds}).status == 200
 
+    # What is taken, and gone on with
+
+    def known(self) -> Twin:
+        return Twin(deepcopy(self.twin), self.requests.without_journal(), self.ttl)
+
+    @rule()
+    def take_a_snapshot(self) -> None:
+        reply = self.call("GET", f"{self.path}/snapshot")
+        assert reply.status == 200
+        self.kept = reply.json, self.known()
+
+    @precondition(lambda self: self.kept is not None)
+    @rule()
+    def restore(self) -> None:
+        assert self.kept is not None
+        document, twin = self.kept
+        assert self.call("PUT", f"{self.path}/snapshot", document).status == 200
+        self.twin, self.requests, self.ttl = deepcopy(twin)
+
+    @rule(is_copied=st.booleans())
+    def go_on_in_the_other(self, *, is_copied: bool) -> None:
+        other = f"/admin/fleets/{self.other_name}"
+        if is_copied:
+            body = {"to": self.other_name}
+            reply = self.http("POST", f"{self.path}/copy", body, token=self.token)
+        else:
+            document = self.call("GET", f"{self.path}/snapshot").json
+            reply = self.http("PUT", f"{other}/snapshot", document, token=self.token)
+        assert reply.status == (201 if self.other is None else 200)
+        self.other = self.known()
+        self.go_over()
+
+    @precondition(lambda self: self.other is not None)
+    @rule()
+    def go_over(self) -> None:
+        assert self.other is not None
+        here = Twin(self.twin, self.requests, self.ttl)
+        (self.twin, self.requests, self.ttl), self.other = self.other, here
+        self.name, self.other_name = self.other_name, self.name
+
     # What must always be so
 
     @invariant()
@@ -367,7 +375,7 @@ class FleetMachine(RuleBasedStateMachine):
     def errors_can_be_filtered(self, device_id: int, status: int) -> None:
         reply = self.call("GET", "/errors", device_id=device_id, status=status, limit=1000)
         expected = [log for log in self.twin.errors if (log[0], log[2]) == (device_id, status)]
-        assert Counter(map(log_of, reply.json)) == Counter(expected)
+        assert Counter(map(error_log, reply.json)) == Counter(expected)
 
     @invariant()
     def is_the_twin(self) -> None:
@@ -376,7 +384,7 @@ class FleetMachine(RuleBasedStateMachine):
         for shown in devices:
             assert (shown["last_sync_at"] or "") <= shown["last_attempt_at"]
         errors = self.call("GET", "/errors", limit=1000).json
-        assert Counter(map(log_of, errors)) == Counter(self.twin.errors)
+        assert Counter(map(error_log, errors)) == Counter(self.twin.errors)
         ids = [each["error_id"] for each in errors]
         assert ids == sorted(set(ids), reverse=True)
 
@@ -407,34 +415,6 @@ class FleetMachine(RuleBasedStateMachine):
             when: {kind: n for (at, kind), n in self.requests.ledger.items() if at == when}
             for when in ("before", "after")
         }
-
-
-def read(given: Mapping[str, Any]) -> Device:
-    """Return a device that no attempt was made of yet."""
-    synced = given["last_sync_at"]
-    return Device(
-        given["device_id"],
-        None if synced is None else timestamp.parse(synced),
-        given["sync_status_code"],
-        given["error_message"],
-        timestamp.parse(given["last_attempt_at"]),
-        0,
-    )
-
-
-def log_of(given: Mapping[str, Any]) -> tuple[object, ...]:
-    """Return an error log as the twin has it."""
-    occurred_at = timestamp.parse(given["occurred_at"])
-    named = ("device_id", "attempt", "sync_status_code", "error_message")
-    return (*(given[name] for name in named), occurred_at)
-
-
-def written(step: Step) -> dict[str, object]:
-    """Return a script's step as a client writes it."""
-    if step.outcome is None:
-        return {"hold": True}
-    delay = {} if step.delay is None else {"delay": step.delay / SECOND}
-    return {**step.outcome._asdict(), **delay}
 
 
 @pytest.fixture(scope="module")
