@@ -33,6 +33,7 @@ from pisync.client.values import (
     fleet_of,
     make,
     moved_of,
+    stats_of,
 )
 
 Object = Mapping[str, object]
@@ -124,9 +125,10 @@ class FleetClient:
             for body in self._pages("/errors", query)
         ]
 
-    def stats(self) -> Stats:
-        value = self._call("GET", "/stats").value
-        return make(Stats, value, by_status=by_code(value["by_status"]))
+    def stats(self, *, history: int | None = None) -> Stats:
+        """Return the fleet's counts, with those of each of the last `history` seconds, if given."""
+        query = "" if history is None else f"?{urlencode({'history': history})}"
+        return stats_of(self._call("GET", f"/stats{query}").value)
 
     # The fleet
 

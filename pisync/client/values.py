@@ -65,8 +65,24 @@ class ErrorLog:
 
 
 @dataclass(frozen=True, slots=True)
+class History:
+    """How many syncs began, succeeded and failed in each of the last seconds, oldest first.
+
+    `start` is when the first of these seconds began, by the wall clock.
+    """
+
+    start: datetime
+    started: Sequence[int]
+    succeeded: Sequence[int]
+    failed: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
-    """A fleet's counts; `by_status` counts devices by status code."""
+    """A fleet's counts; `by_status` counts devices by status code.
+
+    `history` is there if it was asked for.
+    """
 
     devices: int
     pending: int
@@ -75,6 +91,7 @@ class Stats:
     succeeded: int
     failed: int
     error_logs: int
+    history: History | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +200,17 @@ def clock_of(body: Mapping[str, Any]) -> ClockView:
 def moved_of(body: Mapping[str, Any]) -> Moved:
     """Return the move of a fleet's time that a JSON object describes."""
     return make(Moved, body, now=datetime_of(body["now"]))
+
+
+def stats_of(body: Mapping[str, Any]) -> Stats:
+    """Return the counts that a JSON object describes."""
+    history = body.get("history")
+    return make(
+        Stats,
+        body,
+        by_status=by_code(body["by_status"]),
+        history=history and make(History, history, start=datetime_of(history["from"])),
+    )
 
 
 def by_code(body: Mapping[str, _Value]) -> dict[int, _Value]:

@@ -139,6 +139,28 @@ def test_reads_errors_by_device_code_and_time(pisync: FleetClient) -> None:
     assert len(pisync.errors(since=start)) == 3
 
 
+def test_the_last_seconds_in_stats(pisync: FleetClient) -> None:
+    pisync.manual_clock()
+    pisync.script(1, [TIMEOUT])
+    pisync.script(2, [SUCCESS])
+    before = datetime.now(UTC)
+    pisync.sync_listed([1, 2])
+    pisync.settle()
+    # The present second is not there before it has ended.
+    while not (history := pisync.stats(history=60).history) or not any(history.failed):
+        assert datetime.now(UTC) - before < timedelta(seconds=30)
+        time.sleep(0.1)
+    counts = (history.started, history.succeeded, history.failed)
+    assert [sum(each) for each in counts] == [2, 1, 1]
+    assert {len(each) for each in counts} == {60}
+    assert datetime.now(UTC) - history.start >= timedelta(seconds=60)
+    assert before - history.start <= timedelta(seconds=61)
+    assert pisync.stats().history is None
+    with pytest.raises(CallFailed) as refused:
+        pisync.stats(history=0)
+    assert refused.value.status == 422
+
+
 def test_counts_in_stats_and_ledger(pisync: FleetClient) -> None:
     pisync.manual_clock()
     pisync.script(1, [TIMEOUT, {"hold": True}])

@@ -35,6 +35,12 @@ export interface ErrorsOptions extends CallOptions {
   limit?: number | undefined;
 }
 
+/** What the counts of a fleet have. */
+export interface StatsOptions extends CallOptions {
+  /** Also those of each of so many last seconds, 1 to 300. */
+  history?: number | undefined;
+}
+
 /** Which of a fleet's devices to sync. */
 export interface SyncAllOptions extends CallOptions {
   /** Only devices with these status codes. */
@@ -122,8 +128,8 @@ export class PisyncClient {
   }
 
   /** Return the fleet's counts. */
-  stats(options?: CallOptions): Promise<Stats> {
-    return this.call("GET", "/stats", options);
+  stats({ signal, history }: StatsOptions = {}): Promise<Stats> {
+    return this.call("GET", "/stats", { query: { history }, signal });
   }
 
   /**

@@ -65,8 +65,11 @@ export interface Stats {
 export interface History {
   /** When the first of these seconds began, by the wall clock. */
   from: string;
+  /** Syncs that began. */
   started: number[];
+  /** Syncs that succeeded. */
   succeeded: number[];
+  /** Syncs that failed. */
   failed: number[];
 }
 

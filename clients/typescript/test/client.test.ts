@@ -97,6 +97,8 @@ describe("syncs", () => {
     expect((await pisync.syncAll({ status: [200, 400] })).started).toBeGreaterThan(0);
     expect((await pisync.syncAll()).joined).toBeGreaterThan(1);
     expect((await pisync.stats()).pending).toBe(10);
+    expect((await pisync.stats()).history).toBeUndefined();
+    expect((await pisync.stats({ history: 5 })).history?.started).toHaveLength(5);
   });
 
   test("can be waited for", async ({ pisync }) => {
