@@ -15,7 +15,7 @@ from pisync.model.sync import (
     SyncDecision,
     SyncResult,
 )
-from pisync.stores.changes import Due
+from pisync.stores.changes import Due, FleetChanges, Progress
 from pisync.stores.embedded.sqlite.file import SqliteFile
 from pisync.stores.embedded.sqlite.group_commit import GroupCommitWriter
 from pisync.stores.embedded.transaction import Transaction
@@ -173,6 +173,21 @@ def does_not_insist_on_the_disk() -> None:
     del SESSION["synchronous_commit"]
 
 
+def begins_own_attempts_when_it_looks() -> None:
+    """All stores: what a device does by itself begins when somebody looks, not at its moment."""
+    run_one = FleetChanges._run_one  # noqa: SLF001 - what is taken away is inside
+
+    def run_late(
+        self: FleetChanges[Any], due: Due, now: int, progress: Progress, *, by_itself: bool
+    ) -> Due | None:
+        if due.is_own and self.moments.get(due.position, due.moment) == due.moment:
+            self.moments[due.position] = now
+            due = due._replace(moment=now)
+        return run_one(self, due, now, progress, by_itself=by_itself)
+
+    replace(FleetChanges, "_run_one", run_late)
+
+
 SABOTAGE = {
     each.__name__: each
     for each in (
@@ -184,6 +199,7 @@ SABOTAGE = {
         does_not_look_again,
         goes_by_its_own_clock,
         does_not_insist_on_the_disk,
+        begins_own_attempts_when_it_looks,
     )
 }
 
