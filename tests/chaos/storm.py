@@ -15,6 +15,8 @@ from tests.conftest import Api
 FAULTY = "faulty"
 """The fleet whose answers faults befall; those of the others must be good."""
 FLEETS = ("default", "lab", FAULTY)
+COPY = "copy"
+"""The fleet that is made of the others; no calls of users go to it."""
 DEVICES = 10
 NAMES = ("alice", "bob", "carol")
 _PATIENCE = 60.0
@@ -71,6 +73,7 @@ _FAULTS = f"/admin/fleets/{FAULTY}/faults"
 _DOCUMENTED = {_FAULTS: f"{_FLEET}/faults"}
 _OPEN_TO_FAULTS = ("/devices", "/errors", "/stats")
 _DEVICE = f"{_FLEET}/devices/{{device_id}}"
+_SNAPSHOT = f"{_FLEET}/snapshot"
 _STEPS = (
     [{"hold": True}],
     [{"sync_status_code": 500, "error_message": "Connection Timeout", "delay": 0.001}],
@@ -120,6 +123,9 @@ _TEMPLATES: Sequence[tuple[str, str, Sequence[Any]]] = (
     ("POST", f"{_FLEET}/settle", [None]),
     ("GET", f"{_FLEET}/forecast?device_id=1", [None]),
     ("GET", f"{_FLEET}/ledger", [None]),
+    ("GET", _SNAPSHOT, [None]),
+    ("PUT", _SNAPSHOT, [None]),
+    *(("POST", f"{_FLEET}/copy", [{"to": COPY}, {"to": FAULTY}]),) * 2,
     ("GET", f"{_FLEET}/requests?limit=5&call=sync", [None]),
     ("DELETE", f"{_FLEET}/requests", [None]),
     ("POST", f"{_FLEET}/verify", [_EXPECTED]),
@@ -168,6 +174,16 @@ class Storm:
         """Answers that a fault has befallen."""
         self._paths = document()["paths"]
         self._is_over = False
+        self._snapshots: dict[str, bytes] = {}
+        """The last one of each fleet, by the path that it was taken from."""
+
+    @property
+    def copies(self) -> int:
+        """How many fleets were made of what others are or were."""
+        made = (("POST", f"{_FLEET}/copy"), ("PUT", _SNAPSHOT))
+        return sum(
+            n for (*call, status), n in self.answers.items() if tuple(call) in made and status < 300
+        )
 
     async def blow(self, apis: Sequence[Api], clients: int, seconds: float, answers: int) -> None:
         """Let clients make calls, for so long and until there are so many answers, and a fault."""
@@ -190,6 +206,12 @@ class Storm:
         bound = {fleet: api.as_("devices", "admin", fleet=fleet) for fleet in FLEETS}
         while not self._is_over:
             call, fleet = draw_call(dice), dice.choice(FLEETS)
+            if call[:2] == ("PUT", _SNAPSHOT):
+                if call.path not in self._snapshots:
+                    continue
+                # A fleet goes back in time, or another goes on from there.
+                path = dice.choice((call.path, _SNAPSHOT.format(fleet=COPY)))
+                call = call._replace(path=path, body=self._snapshots[call.path])
             is_open = call.path.startswith(_OPEN_TO_FAULTS)
             patience = dice.uniform(0, 0.02) if dice.random() < 0.1 else _PATIENCE
             caller = dice.choice((api.on(fleet), bound[fleet]))
@@ -201,7 +223,7 @@ class Storm:
     async def _make(self, api: Api, call: Call, patience: float, *, may_fail: bool) -> None:
         try:
             async with asyncio.timeout(patience):
-                answer = await api.call(call.method, call.path, json=call.body)
+                answer = await api.call(call.method, call.path, **_options(call.body))
         except TimeoutError:
             if patience == _PATIENCE:
                 self.flaws.append(f"{call}: no answer")
@@ -218,8 +240,17 @@ class Storm:
         self.answers[call.method, call.template, answer.status] += 1
         # The template as the document has it, whatever the name of a parameter.
         documented = self._paths[call.template][call.method.lower()]["responses"]
-        if answer.status >= 500 or str(answer.status) not in documented:
+        is_refused = isinstance(call.body, bytes) and answer.status == 422
+        if answer.status >= 500 or str(answer.status) not in documented or is_refused:
             self.flaws.append(f"{call}: {answer.status} {answer.body[:200]!r}")
+        if call[:2] == ("GET", _SNAPSHOT) and answer.status == 200:
+            self._snapshots[call.path] = answer.body
+
+
+def _options(body: Any) -> dict[str, Any]:
+    if isinstance(body, bytes):
+        return {"data": body, "headers": {"Content-Type": "application/x-ndjson"}}
+    return {"json": body}
 
 
 class StreamReader:
