@@ -19,10 +19,10 @@ _REFERENCE_STEPS = 800_000
 _PERIOD = 0.005
 
 
-_NOISE = 2
+_NOISE = 4
 """So much more may be measured than was taken: the processor time of a virtual machine has that of
 its host within it, and differs by as much from one moment to the next."""
-_UNCERTAIN = 5
+_UNCERTAIN = 2.5
 """A thread that could not run may have waited for a processor rather than for the interpreter,
 which can't be told apart on a machine that is throttled: so much more is allowed there."""
 

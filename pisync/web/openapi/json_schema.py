@@ -216,6 +216,8 @@ class Converter(OpenAPIConverter):
 
     def field2property(self, field: fields.Field[Any]) -> Json:
         """Return the JSON Schema of a field."""
+        if isinstance(field, fields.Nested) and field.allow_none:
+            return self._nullable(field)
         found = super().field2property(field)
         _mend(found, field)
         match field:
@@ -227,8 +229,6 @@ class Converter(OpenAPIConverter):
                 return found | self._scripts(field)
             case ListOf() if isinstance(field.inner, fields.Nested):
                 return found | _LIST_RULES.get(type(field.inner.schema), {})
-            case fields.Nested() if field.allow_none:
-                return self._nullable(field)
         return _with_form(found, field)
 
     def _nullable(self, field: fields.Nested) -> Json:

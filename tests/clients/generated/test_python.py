@@ -95,8 +95,10 @@ def test_openapi_generators_client_makes_the_calls(document: Path, tmp_path: Pat
 
 def test_openapi_python_client_makes_the_calls(document: Path, tmp_path: Path) -> None:
     program = python_tool("openapi-python-client", "openapi_python_client")
+    config = tmp_path / "config.yaml"
+    config.write_text("content_type_overrides: {application/x-ndjson: application/octet-stream}")
     run(
-        *(program, "generate", "--path", str(document), "--meta", "none"),
+        *(program, "generate", "--path", str(document), "--meta", "none", "--config", str(config)),
         *("--output-path", "pi_sync_client", "--fail-on-warning"),
         cwd=tmp_path,
     )
