@@ -420,3 +420,27 @@ def test_a_failed_test_shows_its_fleets_seed_and_last_requests(project: pytest.P
             "#1 POST /devices/7/sync by *: 202, attempt 1",
         ]
     )
+
+
+def test_the_fleet_of_a_failed_test_is_kept_and_gone_on_with(project: pytest.Pytester) -> None:
+    page = (ROOT / "docs/pytest.md").read_text()
+    section = page.partition("## From a failed test in CI to your desk\n")[2].partition("\n## ")[0]
+    hook, at_the_desk = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    project.makeconftest(hook)
+    project.makepyfile(
+        """
+        def test_fails(pisync):
+            pisync.manual_clock()
+            pisync.sync(7)
+            assert not pisync.device(7).is_pending
+
+        def test_passes(pisync):
+            pisync.sync(7)
+        """
+    )
+    failed = project.runpytest_subprocess()
+    failed.assert_outcomes(failed=1, passed=1)
+    failed.stdout.fnmatch_lines(["*PiSync snapshot*", "pisync-snapshots/*.ndjson"])
+    project.runpytest_subprocess(project.makepyfile(test_desk=at_the_desk)).assert_outcomes(
+        passed=1
+    )
