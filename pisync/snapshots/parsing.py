@@ -53,6 +53,8 @@ class DocumentParser:
         self._rules: list[FaultRule] = []
         self._ids: Sequence[int] = ()
         self._last_device = 0
+        self._last_script = 0
+        self._last_counter: int | None = None
         self._pending = 0
         self._next_error = 1
         self._request_counts = 0
@@ -222,7 +224,10 @@ class DocumentParser:
 
     def _read_script(self, value: Any) -> None:
         script: DeviceScript = load(_SCHEMAS["script"], value)
+        if script.device_id <= self._last_script:
+            raise WrongLine("device_id: Must be above the one before it.")
         self._check_device(script.device_id)
+        self._last_script = script.device_id
         self._scripts.append(script)
 
     def _read_error_log(self, value: Any) -> None:
@@ -236,8 +241,12 @@ class DocumentParser:
     def _read_request_count(self, value: Any) -> None:
         if self._request_counts == MAX_REQUEST_COUNTERS + MAX_RULES:
             raise WrongLine(f"There may be at most {self._request_counts} of them.")
+        count = RequestCount(**load(_SCHEMAS["request_count"], value))
+        if self._last_counter is not None and count.counter <= self._last_counter:
+            raise WrongLine("counter: Must be above the one before it.")
+        self._last_counter = count.counter
         self._request_counts += 1
-        self._counts.append(RequestCount(**load(_SCHEMAS["request_count"], value)))
+        self._counts.append(count)
 
     def _read_end(self, value: Any) -> None:
         end = load(_SCHEMAS[_END], value)

@@ -256,6 +256,14 @@ def test_a_document_that_fits_its_end_and_is_wrong(
     assert not accepted(edit(filled, kind, change))
 
 
+@pytest.mark.parametrize("kind", ["device", "script", "error_log", "request_count"])
+def test_nothing_comes_twice(filled: bytes, kind: str) -> None:
+    lines = filled.splitlines()[:-1]
+    place = next(n for n, line in enumerate(lines) if kind in orjson.loads(line))
+    lines.insert(place, lines[place])
+    assert not accepted(signed(lines))
+
+
 def test_a_line_may_be_long_but_not_endless() -> None:
     assert not accepted(b"[" * (MAX_LINE + 1))
     assert not accepted(b"\n" * 100_000)
