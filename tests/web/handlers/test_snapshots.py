@@ -1,6 +1,7 @@
 """Snapshots and copies over HTTP."""
 
 import asyncio
+import gc
 import gzip
 import zlib
 from collections.abc import AsyncIterator
@@ -11,8 +12,10 @@ from typing import Any
 import orjson
 import pytest
 
+from pisync.stores.embedded.snapshots.frozen_table import FrozenTable
 from tests.conftest import Answer, Api, MakeApi
 from tests.support.fleet_lab import FULL, HOLD, TIMEOUT, FleetLab, make_lab
+from tests.support.waiting import eventually
 
 NDJSON = {"Content-Type": "application/x-ndjson"}
 RULE = {"calls": ["sync"], "share": 0.25, "fault": {"kind": "reset"}}
@@ -93,6 +96,25 @@ class TestDocument:
         for method in ("GET", "HEAD"):
             answer = await admin.call(method, "/admin/fleets/nowhere/snapshot")
             assert answer.status == 404
+
+
+def frozen_tables() -> int:
+    """Return how many fleets are held as they were at a moment."""
+    gc.collect()
+    return sum(isinstance(each, FrozenTable) for each in gc.get_objects())
+
+
+class TestHangingUp:
+    async def test_lets_go_of_what_the_fleet_was(self, make_api: MakeApi) -> None:
+        api = (await make_api()).as_("devices", "admin")
+        lab = await make_lab(api, devices=50_000)
+        await lab.sync_all()
+        headers = {"Authorization": f"Bearer {api.token}"}
+        async with api.client.get(f"{lab.path}/snapshot", headers=headers) as response:
+            await response.content.readany()
+            assert frozen_tables() == 1
+            response.close()
+        await eventually(lambda: frozen_tables() == 0, interval=0.1)
 
 
 class TestRestoring:
