@@ -14,7 +14,9 @@ from tests.conftest import Api
 
 FAULTY = "faulty"
 """The fleet whose answers faults befall; those of the others must be good."""
-FLEETS = ("default", "lab", FAULTY)
+LIVING = "living"
+"""The fleet whose devices sync by themselves, to begin with."""
+FLEETS = ("default", "lab", FAULTY, LIVING)
 COPY = "copy"
 """The fleet that is made of the others; no calls of users go to it."""
 DEVICES = 10
@@ -31,6 +33,8 @@ _PROFILE = {
 }
 JOURNAL = 500
 FLEET_BODY = {"devices": DEVICES, "profile": _PROFILE, "journal": JOURNAL}
+_TRAFFIC = {"every": {"distribution": "uniform", "min": 2, "max": 5}}
+LIVING_BODY = {**FLEET_BODY, "profile": {**_PROFILE, "traffic": _TRAFFIC}}
 
 FAULTS: Sequence[Any] = [
     {"calls": ["sync", "bulk"], "share": 0.1, "fault": {"kind": "reset"}, "when": "after"},
@@ -98,6 +102,8 @@ _CHANGES: Sequence[Any] = (
     {"profile": {"spells": {"mean_length": 4}}},
     {"profile": {"phases": [_PHASE], "repeat_every": 1}},
     {"profile": {"phases": [], "repeat_every": None, "spells": {"mean_length": 1}}},
+    {"profile": {"traffic": _TRAFFIC}},
+    {"profile": {"traffic": None}},
     {"journal": 20},
     {"journal": JOURNAL},
     {"ttl": 60},
@@ -115,7 +121,7 @@ _TEMPLATES: Sequence[tuple[str, str, Sequence[Any]]] = (
     ("GET", "/stats", [None]),
     ("GET", "/admin/fleets", [None]),
     ("GET", _FLEET, [None]),
-    ("PUT", _FLEET, [FLEET_BODY]),
+    ("PUT", _FLEET, [FLEET_BODY, LIVING_BODY]),
     *(("PATCH", _FLEET, _CHANGES),) * 2,
     ("DELETE", _FLEET, [None]),
     ("POST", f"{_FLEET}/reset", [None]),

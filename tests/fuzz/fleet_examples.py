@@ -6,6 +6,7 @@ from pisync.model.outcome import Outcome
 from pisync.model.plans.delay import ConstantDelay, LognormalDelay, UniformDelay
 from pisync.model.plans.phases import Phase
 from pisync.model.plans.profile import Profile
+from pisync.model.plans.traffic import Traffic
 from pisync.model.plans.weights import WeightedOutcome
 from pisync.model.requests.fault import CloseFault, FaultRule, ResetFault, StatusFault
 
@@ -26,6 +27,7 @@ PROFILES = (
         repeat_every=4 * HOUR,
     ),
 )
+TRAFFIC = (None, Traffic(UniformDelay(1, 20), 0.7), Traffic(ConstantDelay(3)))
 BUSY, BAD_GATEWAY = StatusFault(429, 1), StatusFault(502)
 RULES = (
     (),

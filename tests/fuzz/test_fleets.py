@@ -3,26 +3,28 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
 
 import pytest
 from hypothesis import Phase
 from hypothesis import strategies as st
-from hypothesis.stateful import invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from pisync.model import timestamp
 from pisync.model.outcome import STATUS_CODES, SUCCEEDED, Outcome
 from pisync.model.plans.draw import draw
 from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Step
+from pisync.model.plans.traffic import Traffic
 from pisync.model.requests.fault import FaultRule, ResetFault
 from pisync.model.sync import SyncDecision
 from pisync.model.timestamp import LATEST, SECOND
 from pisync.web.contract import rendering
 from tests.fuzz.caller import LIMIT, MINUTES, Reply, drive, service
 from tests.fuzz.fleet_calls import FleetCalls
-from tests.fuzz.fleet_examples import FULL, HOUR, LISTED, PROFILES, RULES, TIMEOUT
+from tests.fuzz.fleet_examples import FULL, HOUR, LISTED, PROFILES, RULES, TIMEOUT, TRAFFIC, UNUSED
 from tests.fuzz.requests_twin import USER, Noted, RequestsTwin
 from tests.fuzz.wire_forms import error_log, first_device, script_step
 from tests.support.stores.broken import (
@@ -32,10 +34,7 @@ from tests.support.stores.broken import (
     forgets_the_sync,
     loses_error_logs,
 )
-from tests.support.stores.reference_model import (
-    ReferenceModel,
-    due_at,
-)
+from tests.support.stores.reference_model import ReferenceModel, due_at
 
 CALLS = ("sync", "device", "devices", "errors", "stats", "bulk")
 OUTCOMES = st.sampled_from((SUCCEEDED, FULL, TIMEOUT))
@@ -197,18 +196,28 @@ class FleetMachine(FleetCalls):
     @rule(profile=st.sampled_from(PROFILES))
     def change_profile(self, profile: Profile) -> None:
         # What a profile does not show would stay as it was.
-        unused: dict[str, object] = {
-            "spells": {"mean_length": 1},
-            "phases": [],
-            "repeat_every": None,
-        }
-        changes = {**unused, **rendering.profile(profile)}
+        changes = {**UNUSED, **rendering.profile(profile)}
+        self.patch_profile(changes, replace(profile, traffic=self.twin.profile.traffic))
+
+    @initialize(traffic=st.sampled_from(TRAFFIC))
+    def live_from_the_start(self, traffic: Traffic | None) -> None:
+        self.live(traffic)
+
+    @rule(traffic=st.sampled_from(TRAFFIC))
+    def live(self, traffic: Traffic | None) -> None:
+        """Let devices sync by themselves from now on, or no longer."""
+        profile = replace(self.twin.profile, traffic=traffic)
+        self.patch_profile({"traffic": rendering.profile(profile).get("traffic")}, profile)
+
+    def patch_profile(self, changes: object, profile: Profile) -> None:
         reply = self.call("PATCH", self.path, {"profile": changes})
         assert reply.json["profile"] == rendering.profile(profile)
-        self.twin.profile = profile
+        self.twin.change_profile(profile)
 
     @rule()
     def reset(self) -> None:
+        # Else it would live from its beginning on, before the clock is manual.
+        self.live(None)
         assert self.call("POST", f"{self.path}/reset").status == 204
         before = self.twin
         self.requests.forget()
@@ -216,7 +225,7 @@ class FleetMachine(FleetCalls):
         assert (self.twin.first, self.twin.first_errors) == (before.first, before.first_errors)
 
     @rule(devices=st.sampled_from((0, 6, LISTED)), profile=st.sampled_from(PROFILES))
-    def replace(self, devices: object, profile: Profile) -> None:
+    def make_anew(self, devices: object, profile: Profile) -> None:
         assert self.put(devices, profile).status == 200
 
     @rule(

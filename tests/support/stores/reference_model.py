@@ -1,7 +1,7 @@
 """What a fleet should be: a twin of it, made of nothing but records and written for plainness."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pisync.model.device import Device, Pending
@@ -18,7 +18,10 @@ from pisync.model.timestamp import LATEST
 
 @dataclass
 class ReferenceModel:
-    """A fleet that is told what is done to the one in the store. Its clock stands still."""
+    """A fleet that is told what is done to the one in the store. Its clock stands still.
+
+    It does not live when it is made.
+    """
 
     profile: Profile
     now: int
@@ -33,6 +36,8 @@ class ReferenceModel:
     finished: list[tuple[int, int]] = field(default_factory=list)
     """Device and attempt of each end."""
     failed: Counter[Outcome] = field(default_factory=Counter)
+    moments: dict[int, int] = field(default_factory=dict)
+    """When devices sync by themselves next, by id."""
     accepted: int = 0
     joined: int = 0
     refused: int = 0
@@ -78,25 +83,27 @@ class ReferenceModel:
         self.joined += 1
         return SyncDecision.JOINED
 
-    def start(self, device_id: int) -> Device:
+    def start(self, device_id: int, moment: int | None = None) -> Device:
+        """Begin an attempt at a moment; None is now."""
+        at = self.now if moment is None else moment
         device = self.devices[device_id]
         attempt = device.attempt + 1
-        outcome, delay = self._plan(device_id, attempt)
-        due = None if delay is None else min(self.now + delay, LATEST)
+        outcome, delay = self._plan(device_id, attempt, at)
+        due = None if delay is None else min(at + delay, LATEST)
         self.accepted += 1
         self.devices[device_id] = Device(
             device_id,
             device.last_sync_at,
             202,
             None,
-            max(self.now, device.last_attempt_at),
+            max(at, device.last_attempt_at),
             attempt,
             Pending(outcome, due),
         )
         return self.devices[device_id]
 
-    def _plan(self, device_id: int, attempt: int) -> tuple[Outcome | None, int | None]:
-        outcome, delay = draw(self.profile, device_id, attempt, self.now - self.started_at)
+    def _plan(self, device_id: int, attempt: int, at: int) -> tuple[Outcome | None, int | None]:
+        outcome, delay = draw(self.profile, device_id, attempt, at - self.started_at)
         if device_id not in self.scripts:
             return outcome, delay
         steps, sticky = self.scripts[device_id]
@@ -125,6 +132,7 @@ class ReferenceModel:
             last_sync_at=synced, sync_status_code=code, error_message=message, pending=None
         )
         self.finished.append((device.device_id, device.attempt))
+        self._set_moment(device, occurred_at)
         if code == 200:
             self.succeeded += 1
         else:
@@ -143,11 +151,59 @@ class ReferenceModel:
 
     def move(self, until: int) -> int:
         """Let time pass until then; return how many syncs finished."""
-        due = self.due_until(until)
-        for device in due:
-            self.finish(device)
+        before = len(self.finished)
+        while (first := min(self._happenings(), default=None)) and first[0] <= until:
+            at, device_id, is_own = first
+            if is_own:
+                self._begin_own(device_id, at)
+            else:
+                self.finish(self.devices[device_id])
         self.now = until
-        return len(due)
+        return len(self.finished) - before
+
+    def _happenings(self) -> Iterator[tuple[int, int, bool]]:
+        """Yield when each device has its next end or own beginning, its id, and which it is."""
+        for device in self.pending:
+            if (due := due_of(device)) is not None:
+                yield due, device.device_id, False
+        for device_id, moment in self.moments.items():
+            yield moment, device_id, True
+
+    # What devices do by themselves
+
+    def change_profile(self, profile: Profile) -> None:
+        """Let the fleet have another profile; another seed or traffic begins its life anew."""
+        before, self.profile = self.profile, profile
+        if (before.seed, before.traffic) != (profile.seed, profile.traffic):
+            self._live_anew()
+
+    def _live_anew(self) -> None:
+        """Let devices that sync by themselves begin now, as those of a new fleet do."""
+        self.moments = {}
+        traffic = self.profile.traffic
+        if traffic is None:
+            return
+        for device_id in self.devices:
+            first = traffic.first(self.profile.seed, device_id)
+            if first is not None:
+                self.moments[device_id] = self.now + first
+
+    def _begin_own(self, device_id: int, moment: int) -> None:
+        device = self.devices[device_id]
+        del self.moments[device_id]
+        if device.sync_status_code == 202:
+            return
+        if len(self.pending) < self.profile.max_pending:
+            self.start(device_id, moment)
+        else:
+            self.refused += 1
+            self._set_moment(device, moment)
+
+    def _set_moment(self, device: Device, end: int) -> None:
+        traffic, seed = self.profile.traffic, self.profile.seed
+        if traffic is not None and traffic.takes_part(seed, device.device_id):
+            pause = traffic.pause(seed, device.device_id, device.attempt)
+            self.moments[device.device_id] = end + pause
 
 
 def due_of(device: Device) -> int | None:
