@@ -156,7 +156,7 @@ film: $(VENV)/.dev ## Film the dashboard for the README
 	$(PIP) --require-hashes -r tools/film/requirements.txt
 	$(BIN)/python -m tools.film
 
-# The base image with its digest; see docs/decisions/0018-base-images-by-digest.md.
+# The base image with its digest; see docs/decisions/0020-base-images-by-digest.md.
 BASE_IMAGES := docker/base-images.lock
 
 .PHONY: base-images

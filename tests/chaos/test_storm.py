@@ -95,13 +95,12 @@ async def flaws_afterwards(api: Api, fleet: str) -> list[str]:
     # What is asked from now on is to be answered.
     await api.delete(f"{path}/faults")
     await api.patch(path, {"profile": {"traffic": None}})
+    ledger = (await api.get(f"{path}/ledger")).json
     with suppress(TimeoutError):
         async with asyncio.timeout(20):
-            while True:
+            while ledger["pending"] != ledger["held"]:
                 await api.post(f"{path}/settle")
                 ledger = (await api.get(f"{path}/ledger")).json
-                if ledger["pending"] == ledger["held"]:
-                    break
     stats = await stats_of(api.on(fleet))
     flaws = [] if ledger["balanced"] else [f"{fleet}: the ledger does not balance: {ledger}"]
     if ledger["pending"] != ledger["held"]:

@@ -188,3 +188,10 @@ def test_hooks_and_the_hosted_workflow_call_the_same_commands() -> None:
         "make check",
         ".ci/run",
     ]
+
+
+def test_each_decision_has_a_number_of_its_own() -> None:
+    pages = sorted((ROOT / "docs/decisions").glob("*.md"))
+    numbers = [int(page.name.partition("-")[0]) for page in pages]
+    assert numbers == [*range(1, len(pages) + 1)]
+    assert [page.read_text().split(maxsplit=2)[1] for page in pages] == [f"{n}." for n in numbers]
