@@ -236,9 +236,7 @@ class PostgresFinisher:
         self, connection: Connection, fleet: FleetSnapshot, until: int
     ) -> tuple[ClockAdvance, bool] | None:
         """Finish some of what is pending before its time has come, as `_keep_some` does."""
-        living = fleet.profile.traffic is not None
-        load = partial(load_due, own=False) if living else load_due
-        due = await load(connection, fleet, until, BATCH)
+        due = await load_due(connection, fleet, until, BATCH, own=False)
         changes = FleetChanges(fleet)
         ended = changes.finish_due(due, fleet.now, by_itself=False)
         if due and not await self._apply(connection, changes, all_of(ended)):

@@ -42,7 +42,10 @@ _FLEETS_AT_WORK = f"""
         {_FLEETS} AND speed > 0 AND (n > 0 OR fleet_id IN (SELECT fleet_id FROM traffic))
     ) AS fleet LEFT JOIN LATERAL (
         SELECT due_at AS first_due FROM devices
-        WHERE devices.fleet_id = fleet.fleet_id AND due_at IS NOT NULL
+        WHERE devices.fleet_id = fleet.fleet_id AND due_at IS NOT NULL AND (
+            sync_status_code = 202
+            OR EXISTS (SELECT FROM traffic WHERE traffic.fleet_id = fleet.fleet_id)
+        )
         ORDER BY due_at LIMIT 1
     ) AS first ON true"""  # noqa: S608 - text of ours
 _DUE = f"""
@@ -50,10 +53,16 @@ _DUE = f"""
     WHERE fleet_id = $1 AND due_at <= $2
     ORDER BY due_at, device_id LIMIT $3"""  # noqa: S608 - columns of ours
 _PENDING_DUE = _DUE.replace("due_at <= $2", "due_at <= $2 AND sync_status_code = 202")
+# A fleet that lives no longer may have moments that are left over. The sum keeps PostgreSQL from
+# looking for all that is pending, in place of what is due first.
+_DUE_IF_PENDING = _DUE.replace("due_at <= $2", "due_at <= $2 AND sync_status_code + 0 = 202")
 _FIRST_DUE = """
     SELECT due_at FROM devices
     WHERE fleet_id = $1 AND due_at IS NOT NULL
     ORDER BY due_at LIMIT 1"""
+_FIRST_DUE_IF_PENDING = _FIRST_DUE.replace(
+    "IS NOT NULL", "IS NOT NULL AND sync_status_code + 0 = 202"
+)
 _LAST_DUE = """
     SELECT due_at FROM devices
     WHERE fleet_id = $1 AND due_at IS NOT NULL AND sync_status_code = 202
@@ -187,7 +196,10 @@ async def load_due(
     With them come, unless `own` is false, those that begin their own attempts until then.
     """
     due = []
-    for row in await connection.fetch(_DUE if own else _PENDING_DUE, fleet.fleet_id, until, limit):
+    sql = _DUE if own else _PENDING_DUE
+    if fleet.profile.traffic is None:
+        sql = _DUE_IF_PENDING
+    for row in await connection.fetch(sql, fleet.fleet_id, until, limit):
         device = fleet.devices[row["device_id"]] = read_device(row)
         due.append(Due(row["due_at"], device.device_id, not device.is_pending))
     return due
@@ -205,7 +217,8 @@ async def load_pending(
 
 async def first_due(connection: Connection, fleet: FleetSnapshot) -> int | None:
     """Return the earliest fleet time at which a sync falls due."""
-    due: int | None = await connection.fetchval(_FIRST_DUE, fleet.fleet_id)
+    sql = _FIRST_DUE_IF_PENDING if fleet.profile.traffic is None else _FIRST_DUE
+    due: int | None = await connection.fetchval(sql, fleet.fleet_id)
     return due
 
 

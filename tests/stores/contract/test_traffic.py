@@ -269,6 +269,20 @@ async def test_a_change_of_the_profile_begins_and_ends_it(store: Store) -> None:
     assert (await store.queries.ledger("lab")).accepted == accepted + 20
 
 
+async def test_a_fleet_that_lives_no_longer_settles_and_finishes(store: Store) -> None:
+    """Moments that are left over stand in the way of nothing."""
+    await fresh(store, LIVING, count=2000)
+    await advance_to(store, 200)
+    await store.fleets.change_profile("lab", lambda each: replace(each, traffic=None))
+    await store.finisher.settle("lab")
+    await store.finisher.set_clock("lab", 1)
+    assert await store.finisher.next_due() is None
+    await store.starter.begin("lab", range(1, 21))
+    async with asyncio.timeout(20):
+        assert (await store.finisher.settle("lab")).finished == 20
+    assert (await store.queries.ledger("lab")).balanced
+
+
 async def test_another_change_of_the_profile_leaves_the_moments(store: Store) -> None:
     await fresh(store, PATIENT)
     await fresh(store, PATIENT, name="other")

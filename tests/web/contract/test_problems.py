@@ -15,7 +15,7 @@ def store_errors(base: type[StoreError] = StoreError) -> Iterator[type[StoreErro
 
 
 def test_every_store_error_has_a_status() -> None:
-    assert {error for error in store_errors() if error.__module__ == "pisync.stores.base"} == set(
+    assert {error for error in store_errors() if error.__module__ == "pisync.stores.errors"} == set(
         STATUSES
     )
 
