@@ -3,7 +3,6 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 
 import asyncpg
 import pytest
@@ -36,14 +35,6 @@ BACK = 10.0
 @pytest.fixture(autouse=True)
 def patient_store() -> None:
     """Let stores be as impatient as they are: it is what is tested."""
-
-
-@pytest.fixture
-async def home(tmp_path: Path) -> AsyncIterator[PostgresHarness]:
-    home = PostgresHarness(tmp_path)
-    await home.open()
-    yield home
-    await home.close()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -14,14 +13,11 @@ from tests.support.stores.short import FAILING, TWENTY, F
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    home = PostgresHarness(tmp_path)
-    await home.open()
+async def store(home: PostgresHarness) -> AsyncIterator[Store]:
     store = home.store(TWENTY, FAILING, 1000)
     await store.open(RecordingObserver())
     yield store
     await store.close()
-    await home.close()
 
 
 async def test_one_that_fails_fails_alone(store: Store) -> None:

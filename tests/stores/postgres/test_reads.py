@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
 
 import pytest
 
@@ -14,14 +13,6 @@ from tests.support.stores.harness import PostgresHarness
 from tests.support.stores.recording_observer import RecordingObserver
 from tests.support.stores.server import ask
 from tests.support.stores.short import FAILING, TWENTY, F, start
-
-
-@pytest.fixture
-async def home(tmp_path: Path) -> AsyncIterator[PostgresHarness]:
-    home = PostgresHarness(tmp_path)
-    await home.open()
-    yield home
-    await home.close()
 
 
 @pytest.fixture

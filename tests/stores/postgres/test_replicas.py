@@ -2,9 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -43,38 +42,8 @@ from tests.support.stores.short import (
 QUICK = Profile(seed=7, outcomes=FAILING.outcomes, delay=ConstantDelay(0.05))
 
 
-@pytest.fixture
-async def home(tmp_path: Path) -> AsyncIterator[PostgresHarness]:
-    home = PostgresHarness(tmp_path)
-    await home.open()
-    yield home
-    await home.close()
-
-
-@pytest.fixture
-def heard() -> list[RecordingObserver]:
-    """What each replica has told."""
-    return [RecordingObserver(), RecordingObserver(), RecordingObserver()]
-
-
-@pytest.fixture
-async def replicas(
-    home: PostgresHarness, heard: list[RecordingObserver]
-) -> AsyncIterator[Sequence[Store]]:
-    """Three stores on one database, whose twenty devices fail after ten seconds."""
-    stores = [home.store(TWENTY, FAILING, 1000) for _ in heard]
-    for store, observer in zip(stores, heard, strict=True):
-        await store.open(observer)
-    await home.hear(len(stores))
-    for observer in heard:
-        observer.forget()
-    yield stores
-    for store in stores:
-        await store.close()
-
-
 async def heard_by(observer: RecordingObserver, changes: int) -> list[Change]:
-    """Wait until an observer has heard so many changes; return all of them."""
+    """Wait until an observer has heard of so many changes; return all of them."""
     async with asyncio.timeout(20):
         while len(told(observer)) < changes:  # noqa: ASYNC110 - an observer has no events to wait for
             await asyncio.sleep(0.005)
@@ -130,22 +99,22 @@ class TestDevices:
 
 class TestFinishing:
     async def test_is_done_by_others_when_the_one_that_began_is_gone(
-        self, replicas: Sequence[Store], heard: list[RecordingObserver]
+        self, replicas: Sequence[Store], observers: list[RecordingObserver]
     ) -> None:
         one, other, _ = replicas
         await one.fleets.change_profile(F, lambda _: QUICK)
         await start(one, *range(1, 21))
-        await heard_by(heard[1], 20)
+        await heard_by(observers[1], 20)
         # The others know when they have something to do.
-        assert heard[1].due
-        assert heard[1].due[-1] <= 0.05
+        assert observers[1].due
+        assert observers[1].due[-1] <= 0.05
         await asyncio.sleep(0.06)
         assert await finish_all_due(other) == 20
         assert await finish_all_due(one) == 0
-        assert heard[0].finishes == {}
+        assert observers[0].finishes == {}
 
     async def test_happens_once_however_many_do_it(
-        self, replicas: Sequence[Store], home: PostgresHarness, heard: list[RecordingObserver]
+        self, replicas: Sequence[Store], home: PostgresHarness, observers: list[RecordingObserver]
     ) -> None:
         profile = replace(FAILING, delay=LognormalDelay(2, 0.5, 10))
         await replicas[0].fleets.put(F, Generated(2000), profile)
@@ -157,7 +126,7 @@ class TestFinishing:
                 await asyncio.gather(*(store.finisher.finish_due(256) for store in replicas))
             )
         ends = Counter(
-            each.device.device_id for observer in heard for each in observer.finishes.get(F, [])
+            each.device.device_id for observer in observers for each in observer.finishes.get(F, [])
         )
         assert finished == 2000
         assert ends == Counter(range(1, 2001))
@@ -231,7 +200,7 @@ class TestFinishing:
 
 class TestEvents:
     async def test_are_the_same_in_the_same_order_on_all(
-        self, replicas: Sequence[Store], heard: list[RecordingObserver]
+        self, replicas: Sequence[Store], observers: list[RecordingObserver]
     ) -> None:
         await manual(replicas[0])
 
@@ -246,17 +215,17 @@ class TestEvents:
         await asyncio.gather(*(live(store, turn) for turn, store in enumerate(replicas)))
         ledger = await replicas[0].queries.ledger(F)
         changes = ledger.accepted + ledger.succeeded + 2 * ledger.failures
-        first, *others = [await heard_by(observer, changes) for observer in heard]
+        first, *others = [await heard_by(observer, changes) for observer in observers]
         assert len(first) == changes > 40
         assert others == [first, first]
 
     async def test_of_a_replacement_reach_all(
-        self, replicas: Sequence[Store], heard: list[RecordingObserver]
+        self, replicas: Sequence[Store], observers: list[RecordingObserver]
     ) -> None:
         await start(replicas[0], 1, 2)
         await replicas[1].fleets.reset(F)
         (device,) = await start(replicas[2], 3)
-        for observer in heard:
+        for observer in observers:
             await heard_by(observer, 3)
             assert observer.changes(F) == [device]
 

@@ -1,8 +1,7 @@
 """What is committed is told to all replicas, in the order of the commits, by whoever sends it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 from unittest.mock import patch
 
 import asyncpg
@@ -16,14 +15,6 @@ from tests.support.stores.harness import PostgresHarness
 from tests.support.stores.recording_observer import RecordingObserver, Replaced
 from tests.support.stores.server import ask
 from tests.support.stores.short import FAILING, TWENTY, F, manual, start
-
-
-@pytest.fixture
-async def home(tmp_path: Path) -> AsyncIterator[PostgresHarness]:
-    home = PostgresHarness(tmp_path)
-    await home.open()
-    yield home
-    await home.close()
 
 
 async def open_store(home: PostgresHarness, observer: RecordingObserver) -> Store:

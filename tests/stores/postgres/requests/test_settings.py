@@ -1,13 +1,13 @@
 """Settings for requests, as several replicas know them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import pytest
 
 from pisync.model.fleet import Generated
 from pisync.model.parsing.faults import write_rules
+from pisync.model.plans.profile import Profile
 from pisync.model.requests.fault import CloseFault, FaultRule
 from pisync.model.requests.fault_draw import CallOfUser
 from pisync.model.requests.journal import JournalEntry, RequestFilter
@@ -15,9 +15,8 @@ from pisync.stores.base import Store
 from pisync.stores.postgres.requests.settings import KnownSettings
 from pisync.stores.postgres.requests.store import PostgresRequests
 from tests.support.stores.harness import PostgresHarness
-from tests.support.stores.recording_observer import RecordingObserver
 from tests.support.stores.server import ask
-from tests.support.stores.short import PROFILE, TWENTY, F
+from tests.support.stores.short import PROFILE, F
 from tests.support.waiting import eventually
 
 ALICE = CallOfUser("sync", 7, "alice")
@@ -26,23 +25,8 @@ ENTRY = JournalEntry("r", 0, "sync", "POST", "/devices/7/sync", 7, "alice", None
 
 
 @pytest.fixture
-async def home(tmp_path: Path) -> AsyncIterator[PostgresHarness]:
-    home = PostgresHarness(tmp_path)
-    await home.open()
-    yield home
-    await home.close()
-
-
-@pytest.fixture
-async def replicas(home: PostgresHarness) -> AsyncIterator[Sequence[Store]]:
-    """Three stores on one database."""
-    stores = [home.store(TWENTY, PROFILE, 1000) for _ in range(3)]
-    for store in stores:
-        await store.open(RecordingObserver())
-    await home.hear(len(stores))
-    yield stores
-    for store in stores:
-        await store.close()
+def profile() -> Profile:
+    return PROFILE
 
 
 async def test_what_one_sets_all_go_by(replicas: Sequence[Store]) -> None:
@@ -83,7 +67,7 @@ async def test_a_journal_is_one_for_all(replicas: Sequence[Store]) -> None:
 
 def known_to(store: Store) -> KnownSettings:
     assert isinstance(store.requests, PostgresRequests)
-    return store.requests._settings  # noqa: SLF001 - what it has heard is seen nowhere else
+    return store.requests._settings  # noqa: SLF001 - what it has observers is seen nowhere else
 
 
 async def test_a_new_fleet_with_a_journal_is_there_once_all_have_heard(
@@ -107,7 +91,7 @@ async def test_what_is_noted_before_a_reset_is_heard_of_is_not_lost(
     with monkeypatch.context() as deaf:
         deaf.setattr(known_to(other), "changed", lambda _: None)
         await one.fleets.reset("new")
-        await asyncio.sleep(0.1)  # until it would have heard
+        await asyncio.sleep(0.1)  # until it would have observers
     await other.requests.record("new", ENTRY)
     assert len((await one.requests.journal("new", RequestFilter(), 10)).requests) == 1
     await one.fleets.delete("new")

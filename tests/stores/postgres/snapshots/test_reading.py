@@ -9,8 +9,6 @@ from pisync.stores.base import Store
 from pisync.stores.postgres.snapshots.reading import READERS
 from tests.support.stores.short import F, start
 
-pytestmark = pytest.mark.parametrize("home", ["postgres"], indirect=True)
-
 
 async def test_a_process_takes_a_few_at_a_time_and_others_wait(store: Store) -> None:
     async with AsyncExitStack() as taken:

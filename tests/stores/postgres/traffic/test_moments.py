@@ -2,8 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import pytest
 
@@ -18,41 +17,19 @@ from pisync.stores.postgres.traffic import moments
 from tests.support.stores.harness import PostgresHarness
 from tests.support.stores.recording_observer import RecordingObserver
 from tests.support.stores.server import ask
-from tests.support.stores.short import TWENTY, F, devices, manual
+from tests.support.stores.short import F, devices, manual
 
 LIVING = Profile(seed=7, delay=UniformDelay(0, 5), traffic=Traffic(UniformDelay(10, 30)))
 STILL = Profile(seed=7)
 
 
 @pytest.fixture
-async def home(tmp_path: Path) -> AsyncIterator[PostgresHarness]:
-    home = PostgresHarness(tmp_path)
-    await home.open()
-    yield home
-    await home.close()
-
-
-@pytest.fixture
-def heard() -> list[RecordingObserver]:
-    """What each replica has told."""
-    return [RecordingObserver(), RecordingObserver(), RecordingObserver()]
-
-
-@pytest.fixture
-async def replicas(
-    home: PostgresHarness, heard: list[RecordingObserver]
-) -> AsyncIterator[Sequence[Store]]:
-    """Three stores on one database."""
-    stores = [home.store(TWENTY, STILL, 1000) for _ in heard]
-    for store, observer in zip(stores, heard, strict=True):
-        await store.open(observer)
-    yield stores
-    for store in stores:
-        await store.close()
+def profile() -> Profile:
+    return STILL
 
 
 async def test_no_attempt_begins_twice_whichever_replica_is_up(
-    home: PostgresHarness, replicas: Sequence[Store], heard: list[RecordingObserver]
+    home: PostgresHarness, replicas: Sequence[Store], observers: list[RecordingObserver]
 ) -> None:
     one, other, third = replicas
     await one.fleets.put("lab", Generated(50), LIVING)
@@ -78,7 +55,7 @@ async def test_no_attempt_begins_twice_whichever_replica_is_up(
     ledger = await other.queries.ledger("lab")
     assert ledger.balanced
     assert ledger.accepted > 500
-    for observer in heard:
+    for observer in observers:
         begun = Counter(
             (each.device_id, each.attempt)
             for each in observer.changes("lab")
@@ -89,7 +66,7 @@ async def test_no_attempt_begins_twice_whichever_replica_is_up(
     last = {each.device_id: each.attempt for each in await devices(one, "lab")}
     assert sum(last.values()) == ledger.accepted
     # What each replica counts as its own adds up.
-    own = sum(len(observer.begun.get("lab", ())) for observer in heard)
+    own = sum(len(observer.begun.get("lab", ())) for observer in observers)
     assert own == ledger.accepted
 
 
