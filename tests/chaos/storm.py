@@ -33,7 +33,7 @@ _PROFILE = {
 }
 JOURNAL = 500
 FLEET_BODY = {"devices": DEVICES, "profile": _PROFILE, "journal": JOURNAL}
-_TRAFFIC = {"every": {"distribution": "uniform", "min": 2, "max": 5}}
+_TRAFFIC = {"every": {"distribution": "uniform", "min": 0.2, "max": 1}}
 LIVING_BODY = {**FLEET_BODY, "profile": {**_PROFILE, "traffic": _TRAFFIC}}
 
 FAULTS: Sequence[Any] = [
