@@ -6,6 +6,7 @@ last one.
 
 import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from pisync.model.snapshot import Snapshot, SnapshotPart
@@ -15,6 +16,10 @@ MAX_LINE: Final = 4 * 1024 * 1024
 """Bytes: a ledger with all the messages that it may have is shorter."""
 _PARSED_AT_ONCE: Final = 128 * 1024
 """Bytes of lines that are parsed in one turn: some milliseconds."""
+
+_PARSING: Final = ThreadPoolExecutor(1, "parsing")
+"""One thread for all documents: the more threads parse, the longer does every other request wait
+for the interpreter."""
 
 
 class SnapshotReader:
@@ -52,7 +57,7 @@ class SnapshotReader:
             yield part
         self._parts.clear()
         async for lines in self._lines:
-            yield await asyncio.to_thread(self._parser.parse, lines)
+            yield await self._parse(lines)
         if not self._parser.is_complete:
             raise self._parser.cut_off()
 
@@ -60,7 +65,11 @@ class SnapshotReader:
         lines = await anext(self._lines, None)
         if lines is None:
             raise self._parser.cut_off()
-        return await asyncio.to_thread(self._parser.parse, lines)
+        return await self._parse(lines)
+
+    async def _parse(self, lines: list[bytes]) -> SnapshotPart:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(_PARSING, self._parser.parse, lines)
 
 
 async def _lines(
