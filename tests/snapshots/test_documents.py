@@ -1,10 +1,11 @@
 """Documents: written by one store, read by another, and refused when anything about them is off."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import orjson
@@ -14,6 +15,9 @@ from hypothesis import strategies as st
 
 from pisync.model.fleet import Generated
 from pisync.model.parsing.errors import InvalidValue
+from pisync.model.snapshot import SnapshotPart
+from pisync.snapshots import reading
+from pisync.snapshots.parsing import DocumentParser
 from pisync.snapshots.reading import MAX_LINE, SnapshotReader
 from pisync.snapshots.writing import document
 from pisync.stores.base import Store
@@ -282,3 +286,30 @@ async def test_the_least_fleet() -> None:
     await store.fleets.put("empty", Generated(0), PROFILE)
     await read(store, await written(store, "empty"))
     assert (await store.queries.fleet(COPY)).devices == 0
+
+
+class _Watched(DocumentParser):
+    """Knows how many of its kind parse at a time."""
+
+    running = most = 0
+
+    def parse(self, lines: Sequence[bytes]) -> SnapshotPart:
+        _Watched.running += 1
+        _Watched.most = max(_Watched.most, _Watched.running)
+        sleep(0.01)
+        try:
+            return super().parse(lines)
+        finally:
+            _Watched.running -= 1
+
+
+async def test_many_are_parsed_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else all other requests would wait for the interpreter with ever more threads."""
+    monkeypatch.setattr(reading, "DocumentParser", _Watched)
+    async with opened("memory", tmp_path / "memory") as store:
+        await fill(store)
+        text = await written(store)
+        await asyncio.gather(*(read(store, text, f"copy-{n}") for n in range(5)))
+    assert _Watched.most == 1
