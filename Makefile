@@ -54,7 +54,7 @@ FAST := $(addprefix tests/,auth concurrency config model simulation stores/contr
 	$(wildcard tests/repository/test_r*.py)
 
 .PHONY: test-fast
-test-fast: $(VENV)/.dev ## Run the tests that answer within 30 seconds, while you work
+test-fast: $(VENV)/.dev ## Run the tests that answer within a minute, while you work
 	$(BIN)/python -m pytest --fast -q -n auto --dist worksteal $(FAST) $(ARGS)
 
 # What an interpreter may change: its processes, sockets, threads and event loops. What databases,

@@ -10,8 +10,16 @@ _DELAY = 1.0
 """Seconds until a fleet that has ended is looked at, and looked at again if it is still in use."""
 _SLICE = 8192
 """How many items are freed in a turn of the event loop: some milliseconds."""
-_OURS = 2
-"""What `getrefcount` counts of what a variable holds, and nobody else: its own argument, too."""
+
+
+def _count_of_a_variable() -> int:
+    held = object()
+    return sys.getrefcount(held)
+
+
+_OURS = _count_of_a_variable()
+"""What `getrefcount` counts of what a variable holds, and nobody else. Pythons differ in whether its
+own argument counts."""
 
 
 class Disposal:
