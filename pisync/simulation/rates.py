@@ -36,7 +36,7 @@ class _Ring:
     __slots__ = ("_columns", "newest")
 
     def __init__(self, now: int) -> None:
-        self._columns = [array("L", [0]) * _SIZE for _ in range(3)]
+        self._columns = [array("I", [0]) * _SIZE for _ in range(3)]
         self.newest = now
 
     def advance(self, now: int) -> None:

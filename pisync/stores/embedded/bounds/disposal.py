@@ -18,8 +18,10 @@ def _count_of_a_variable() -> int:
 
 
 _OURS = _count_of_a_variable()
-"""What `getrefcount` counts of what a variable holds, and nobody else. Pythons differ in whether its
-own argument counts."""
+"""What `getrefcount` counts of what a variable holds, and nobody else.
+
+Pythons differ in whether its own argument counts.
+"""
 
 
 class Disposal:
