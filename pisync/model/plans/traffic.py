@@ -45,6 +45,11 @@ class Traffic:
             return None
         return max(from_seconds(self.every.quantile(unit(pause)) * unit(place)), MIN_PAUSE)
 
+    def attempts(self, devices: int, microseconds: int) -> float:
+        """Return about how many own attempts so many devices make in a time, or a few more."""
+        pause = max(from_seconds(self.every.quantile(0.5)), MIN_PAUSE)
+        return devices * self.share * microseconds / pause
+
     def takes_part(self, seed: int, device_id: int) -> bool:
         """Say whether a device syncs by itself."""
         return self.share >= 1 or unit(_words(seed, device_id, 0)[0]) < self.share

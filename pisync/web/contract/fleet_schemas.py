@@ -50,6 +50,8 @@ AT_ONCE = 1_000
 """Devices of a list that are loaded before the bad ones are named."""
 MAX_ADVANCE = LATEST / SECOND
 """Seconds from 1970 to the end of the year 9999: no clock can be moved further."""
+MAX_OWN_ATTEMPTS = 100_000_000
+"""How often devices may sync by themselves in one advance: they take half an hour or more."""
 
 
 class DeviceSpecSchema(Schema):

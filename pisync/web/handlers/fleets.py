@@ -18,6 +18,7 @@ from pisync.simulation.seeds import random_seed
 from pisync.stores.errors import PastTheLastYear
 from pisync.web.contract import rendering
 from pisync.web.contract.fleet_schemas import (
+    MAX_OWN_ATTEMPTS,
     AdvanceBody,
     ClockBody,
     FleetBody,
@@ -205,10 +206,20 @@ async def put_clock(request: web.Request) -> web.Response:
 
 
 async def advance(request: web.Request) -> web.Response:
-    """Advance a manual clock, and finish every sync that falls due, in order."""
-    microseconds = await read_json(request, _ADVANCE)
+    """Advance a manual clock, and finish every sync that falls due, in order.
+
+    Where devices sync by themselves, they may do so about 100,000,000 times on the way.
+    """
+    name, microseconds = _name(request), await read_json(request, _ADVANCE)
+    simulator = request.app[keys.SIMULATOR]
+    fleet = await simulator.queries.fleet(name)
+    traffic = fleet.profile.traffic
+    is_manual = fleet.clock.speed == 0
+    if traffic and is_manual and traffic.attempts(fleet.devices, microseconds) > MAX_OWN_ATTEMPTS:
+        problem = f"The devices would sync more than {MAX_OWN_ATTEMPTS} times by themselves."
+        raise invalid({"seconds": [problem]})
     try:
-        moved = await request.app[keys.SIMULATOR].advance(_name(request), microseconds)
+        moved = await simulator.advance(name, microseconds)
     except PastTheLastYear as refused:
         raise invalid({"seconds": [str(refused)]}) from None
     return rendering.answer(rendering.moved(moved))

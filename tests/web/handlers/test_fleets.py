@@ -373,6 +373,19 @@ async def test_spells_and_phases_are_shown_as_they_were_given_where_they_are_use
     assert not {"spells", "phases", "repeat_every"} & plain["profile"].keys()
 
 
+async def test_an_advance_of_too_many_own_attempts_is_refused(lab: FleetLab) -> None:
+    """Ten devices of which half sync every millisecond: 5,000 times a second."""
+    await lab.clock("manual")
+    every = {"distribution": "constant", "seconds": 0}
+    await lab.change(traffic={"every": every, "share": 0.5})
+    before = await lab.now()
+    refused = await lab.api.post(f"{lab.path}/advance", {"seconds": 20_001})
+    refused.assert_problem(422, "seconds")
+    assert await lab.now() == before
+    await lab.change(traffic=None)
+    assert (await lab.api.post(f"{lab.path}/advance", {"seconds": 20_001})).status == 200
+
+
 async def test_traffic_is_shown_where_there_is_some_and_ends_with_null(lab: FleetLab) -> None:
     await lab.clock("manual")
     changed = await lab.change(traffic={"every": {"distribution": "constant", "seconds": 60}})
