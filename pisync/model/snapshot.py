@@ -7,6 +7,7 @@ from typing import NamedTuple
 from pisync.model.clock import ClockView
 from pisync.model.device import Device, ErrorLog
 from pisync.model.fleet import Count, FirstData
+from pisync.model.plans.polls import Polls
 from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script
 from pisync.model.requests.fault import FaultRule
@@ -70,6 +71,7 @@ class SnapshotPart:
         error_logs: Error logs beyond the first data's, oldest first, without gaps.
         request_counts: What was counted for the rules for faults.
         moments: When those of the devices that are not pending begin their own attempt, by id.
+        polls: The polls of those of the devices whose attempt has some, by id.
     """
 
     devices: Sequence[Device] = ()
@@ -77,6 +79,7 @@ class SnapshotPart:
     error_logs: Sequence[ErrorLog] = ()
     request_counts: Sequence[RequestCount] = ()
     moments: Mapping[int, int] = field(default_factory=dict)
+    polls: Mapping[int, Polls] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

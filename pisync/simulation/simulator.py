@@ -30,8 +30,8 @@ _log = get_logger()
 class Simulator:
     """Begins and finishes attempts in a store.
 
-    Whoever answers calls about fleets needs nothing else: `queries`, `fleets`, `snapshots` and
-    `requests` are the store's. The store reports to `observer`.
+    Whoever answers calls about fleets needs nothing else: `queries`, `acting_reads`, `fleets`,
+    `snapshots` and `requests` are the store's. The store reports to `observer`.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class Simulator:
         clocks: MachineClocks = SYSTEM_CLOCKS,
     ) -> None:
         self.queries = store.queries
+        self.acting_reads = store.acting_reads
         self.fleets = store.fleets
         self.snapshots = store.snapshots
         self.requests = store.requests

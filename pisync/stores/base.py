@@ -107,6 +107,31 @@ class Queries(Protocol):
         """Return what became of a fleet's syncs."""
 
 
+class ActingReads(Protocol):
+    """Reads that do something: they count down the polls of attempts.
+
+    Each returns what the one of `Queries` would, as of before its effect; the effect is true when
+    it returns. However many are under way, on however many replicas, each has its turn.
+    """
+
+    def acts(self, fleet: str) -> bool:
+        """Return whether reads of this fleet may do something: at no cost.
+
+        False for a fleet that is not there.
+        """
+
+    async def device(self, fleet: str, device_id: int) -> Device:
+        """Return a device; that is a read of it."""
+
+    async def devices(
+        self, fleet: str, *, after: int, limit: int, statuses: frozenset[int] | None
+    ) -> DevicePage:
+        """Return a page of devices; that is a read of each that it holds."""
+
+    async def stats(self, fleet: str) -> Stats:
+        """Return a fleet's counts; that is a read of no device."""
+
+
 class FleetWriter(Protocol):
     """Fleets come and go, and what their attempts come to is changed."""
 
@@ -331,6 +356,8 @@ class Store(Protocol):
 
     @property
     def queries(self) -> Queries: ...
+    @property
+    def acting_reads(self) -> ActingReads: ...
     @property
     def fleets(self) -> FleetWriter: ...
     @property

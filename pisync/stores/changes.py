@@ -10,6 +10,7 @@ from pisync.model.clock import Clock
 from pisync.model.device import Device, ErrorLog
 from pisync.model.fleet import ACCEPTED, JOINED, LOGGED, REFUSED, SUCCEEDED, Count
 from pisync.model.outcome import SUCCESS, Outcome
+from pisync.model.plans.polls import Polls
 from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script, plan
 from pisync.model.requests.fault import FaultRule
@@ -50,6 +51,10 @@ class KnownFleet(Protocol):
     @property
     def scripts(self) -> Mapping[int, Script]:
         """The scripts of these devices."""
+
+    @property
+    def polls(self) -> Mapping[int, Polls]:
+        """The polls of those of these devices whose attempt has some."""
 
     @property
     def pending(self) -> int:
@@ -115,7 +120,7 @@ class FleetChanges(Generic[_Fleet]):
 
     __slots__ = (
         *("fleet", "profile", "clock", "devices", "moments", "traffic_since", "scripts"),
-        *("error_logs", "counts", "fault_rules", "request_counts", "journal_size"),
+        *("polls", "error_logs", "counts", "fault_rules", "request_counts", "journal_size"),
         "_newly_pending",
     )
 
@@ -129,6 +134,7 @@ class FleetChanges(Generic[_Fleet]):
         self.traffic_since: int | None = None
         """When devices begin anew to sync by themselves, after a change of the profile."""
         self.scripts: dict[int, Script | None] = {}
+        self.polls: dict[int, Polls | None] = {}
         self.error_logs: list[ErrorLog] = []
         self.counts: defaultdict[Count, int] = defaultdict(int)
         self.fault_rules: tuple[FaultRule, ...] | None = None
@@ -153,7 +159,7 @@ class FleetChanges(Generic[_Fleet]):
         position = fleet.devices.position(device_id)
         if position is None:
             return SyncResult(SyncDecision.UNKNOWN, None)
-        device = self._device(position)
+        device = self.device(position)
         if device.pending is not None:
             if self.profile.refuse_pending:
                 self.counts[REFUSED] += 1
@@ -173,6 +179,8 @@ class FleetChanges(Generic[_Fleet]):
         planned = plan(self.profile, script, device_id, device.attempt + 1, elapsed)
         if script is not None:
             self.scripts[device_id] = script.after()
+            if (polls := script.step.polls_of(device.attempt + 1)) is not None:
+                self.polls[device_id] = polls
         self._newly_pending += 1
         self.counts[ACCEPTED] += 1
         self.devices[position] = device = transitions.begin(device, now, planned)
@@ -220,7 +228,7 @@ class FleetChanges(Generic[_Fleet]):
     def _run_one(self, due: Due, now: int, progress: Progress, *, by_itself: bool) -> Due | None:
         """Do what is due, if it still is; return what the device has due next, if anything."""
         moment, position, is_own = due
-        device = self._device(position)
+        device = self.device(position)
         pending = device.pending
         if is_own:
             # The moment passes where something is pending, or has been since it was set.
@@ -271,7 +279,7 @@ class FleetChanges(Generic[_Fleet]):
         """
         finished = []
         for moment, position, _ in due:
-            device = self._device(position)
+            device = self.device(position)
             if device.pending is not None and device.pending.due_at == moment:
                 late = self.clock.lateness(moment, now) / SECOND if by_itself else None
                 finished.append(self._finish(position, device, now, late))
@@ -306,10 +314,35 @@ class FleetChanges(Generic[_Fleet]):
             NothingHeld: The device holds no attempt.
         """
         try:
-            released = transitions.release(self._device(position), outcome, now)
+            released = transitions.release(self.device(position), outcome, now)
         except transitions.InvalidTransition:
             raise NothingHeld from None
+        if self.polls_of(released) is not None:
+            self.polls[released.device_id] = None
         return self._finish(position, released, now, lateness=None)
 
-    def _device(self, position: int) -> Device:
+    def polls_of(self, device: Device) -> Polls | None:
+        """Return the polls of a device's present attempt, if it has any."""
+        device_id = device.device_id
+        polls = self.polls.get(device_id, self.fleet.polls.get(device_id))
+        return polls if polls is not None and polls.are_of(device) else None
+
+    def count_reads(self, positions: Iterable[int], now: int) -> list[FinishedSync]:
+        """Count a read of each of these devices, whose attempts have polls, at fleet time `now`.
+
+        Attempts that were read often enough finish.
+        """
+        finished = []
+        for position in positions:
+            device = self.device(position)
+            polls = self.polls_of(device)
+            if polls is None:
+                continue
+            left = self.polls[device.device_id] = polls.after_read()
+            if left is None:
+                finished.append(self.release(position, polls.outcome, now))
+        return finished
+
+    def device(self, position: int) -> Device:
+        """Return the device at a position, as the changes so far leave it."""
         return self.devices.get(position) or self.fleet.devices.load(position)

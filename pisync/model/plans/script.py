@@ -5,6 +5,7 @@ from typing import NamedTuple
 from pisync.model.device import HOLD, Plan
 from pisync.model.outcome import Outcome
 from pisync.model.plans.draw import Draw, draw
+from pisync.model.plans.polls import Polls
 from pisync.model.plans.profile import Profile
 
 MAX_STEPS = 1_000
@@ -13,11 +14,19 @@ MAX_STEPS = 1_000
 class Step(NamedTuple):
     """One scripted attempt: an outcome, or None to hold it until it is released.
 
-    Without a delay (microseconds) it takes the one that the profile draws.
+    It comes after a delay (microseconds), or after so many `polls`, reads that show the attempt as
+    pending. Without either it takes the delay that the profile draws.
     """
 
     outcome: Outcome | None
     delay: int | None = None
+    polls: int | None = None
+
+    def polls_of(self, attempt: int) -> Polls | None:
+        """Return the polls of the attempt of this number, if the step has any."""
+        if self.polls is None or self.outcome is None:
+            return None
+        return Polls(attempt, self.polls, self.outcome)
 
 
 class Script(NamedTuple):
@@ -48,8 +57,8 @@ def plan(
     """
     if script is None:
         return draw(profile, device_id, attempt, elapsed)
-    outcome, delay = script.step
-    if outcome is None:
+    outcome, delay, polls = script.step
+    if outcome is None or polls is not None:
         return HOLD
     if delay is None:
         delay = draw(profile, device_id, attempt, elapsed).delay

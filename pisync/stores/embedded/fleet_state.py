@@ -21,6 +21,7 @@ from pisync.model.fleet import (
     Stats,
 )
 from pisync.model.outcome import STATUS_CODES
+from pisync.model.plans.polls import Polls
 from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script
 from pisync.stores.changes import Due, FleetChanges
@@ -64,6 +65,8 @@ class FleetState:
         self.moving = asyncio.Lock()
         """Held while the clock is moved or its speed is changed."""
         self.scripts: dict[int, Script] = {}
+        self.polls: dict[int, Polls] = {}
+        """Of the devices whose attempt is pending for so many reads."""
         self.devices = DeviceTable(first, made_at)
         logs = first.error_logs if isinstance(first, Listed) else ()
         self.errors = ErrorHistory(logs, budgets.max_error_logs, self.shares)
@@ -95,6 +98,7 @@ class FleetState:
         devices: Iterable[Device],
         moments: Mapping[int, int],
         scripts: Mapping[int, Script],
+        polls: Mapping[int, Polls],
         error_logs: Sequence[ErrorLog],
         counts: Mapping[Count, int],
     ) -> None:
@@ -107,6 +111,7 @@ class FleetState:
                 self.moments.set(self.position(device_id), moment)
         for device_id, script in scripts.items():
             self._set_script(device_id, texts.of_script(script))
+        self._set_polls({device_id: texts.of_polls(each) for device_id, each in polls.items()})
         self.counts.update(counts)
         self.errors.restore(texts.of_error_logs(error_logs), self.counts[LOGGED])
 
@@ -116,7 +121,7 @@ class FleetState:
         requests = self.requests
         return [
             *(each for each in first if isinstance(each, list)),
-            *(self.devices.messages, self.scripts, self._queue, self.counts),
+            *(self.devices.messages, self.scripts, self.polls, self._queue, self.counts),
             *(*self.errors.containers(), *self.texts.containers()),
             requests.counts,
             *requests.journal.containers(),
@@ -258,6 +263,8 @@ class FleetState:
             self.moments.update(changes.moments)
         for device_id, script in changes.scripts.items():
             self._set_script(device_id, script)
+        if changes.polls:
+            self._set_polls(changes.polls)
         for log in changes.error_logs:
             self.errors.append(log)
         self.requests.apply(changes)
@@ -278,6 +285,16 @@ class FleetState:
         if script is not None:
             self.scripts[device_id] = script
         self.shares.script_steps.change(_steps(script) - _steps(old))
+
+    def _set_polls(self, polls: Mapping[int, Polls | None]) -> None:
+        before = len(self.polls)
+        for device_id, of_device in polls.items():
+            if of_device is None:
+                self.polls.pop(device_id, None)
+            else:
+                self.polls[device_id] = of_device
+        # Each is a step of a script that outlives the script.
+        self.shares.script_steps.change(len(self.polls) - before)
 
     def _save(self, position: int, device: Device) -> None:
         self.devices.save(position, device)

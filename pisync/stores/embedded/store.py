@@ -11,7 +11,8 @@ from pisync.stores.embedded.accounts.login_attempts import EmbeddedLoginAttempts
 from pisync.stores.embedded.fleet_registry import FleetRegistry
 from pisync.stores.embedded.fleet_writer import EmbeddedFleetWriter
 from pisync.stores.embedded.lifetimes import EmbeddedLifetimes
-from pisync.stores.embedded.queries import EmbeddedQueries
+from pisync.stores.embedded.reading.acting_reads import EmbeddedActingReads
+from pisync.stores.embedded.reading.queries import EmbeddedQueries
 from pisync.stores.embedded.requests.store import EmbeddedRequests
 from pisync.stores.embedded.snapshots.store import EmbeddedSnapshots
 from pisync.stores.embedded.syncs import EmbeddedFinisher, EmbeddedStarter
@@ -43,6 +44,7 @@ class EmbeddedStore:
         self._registry = FleetRegistry(clocks, max_error_logs)
         self.budgets = tuple(self._registry.budgets)
         self.queries = EmbeddedQueries(self._registry)
+        self.acting_reads = EmbeddedActingReads(self._registry, self._writer)
         self.fleets = EmbeddedFleetWriter(self._registry, self._writer)
         self.lifetimes = EmbeddedLifetimes(self._registry, self._writer)
         self.snapshots = EmbeddedSnapshots(self._registry, self._writer)

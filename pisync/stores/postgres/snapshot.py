@@ -8,6 +8,7 @@ from typing import Any
 from pisync.model.clock import Clock
 from pisync.model.device import Device
 from pisync.model.fleet import Count
+from pisync.model.plans.polls import Polls
 from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script
 from pisync.stores.changes import Due
@@ -113,6 +114,7 @@ class FleetSnapshot:
     pending: int
     devices: LoadedDevices = field(default_factory=LoadedDevices)
     scripts: dict[int, Script] = field(default_factory=dict)
+    polls: dict[int, Polls] = field(default_factory=dict)
     is_preparing: bool = False
     """Whether its devices are to sync by themselves, and it is yet to be written down when."""
     next_error_id: int = 1

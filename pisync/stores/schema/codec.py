@@ -120,15 +120,16 @@ def read_first(text: str) -> FirstData:
 
 def write_steps(steps: tuple[Step, ...]) -> str:
     """Return a script's steps as text."""
-    return _write(steps)
+    # Polls only where there are some: 0.1.0 reads steps that have no more than the other two.
+    return _write([step if step.polls is not None else step[:2] for step in steps])
 
 
 def read_script(steps: str, sticky: bool, position: int) -> Script:
     """Return a script with the steps that `write_steps` wrote."""
     return Script(
         tuple(
-            Step(None if outcome is None else Outcome(*outcome), delay)
-            for outcome, delay in orjson.loads(steps)
+            Step(None if outcome is None else Outcome(*outcome), *timing)
+            for outcome, *timing in orjson.loads(steps)
         ),
         sticky,
         position,

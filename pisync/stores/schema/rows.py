@@ -6,6 +6,7 @@ from typing import Any
 from pisync.model.account import Account
 from pisync.model.device import Device, Pending
 from pisync.model.outcome import PENDING, Outcome
+from pisync.model.plans.polls import Polls
 
 DeviceRow = tuple[Any, ...]
 """The columns of `tables.devices`, in its order, without the fleet's id."""
@@ -34,6 +35,17 @@ def read_moment(row: Sequence[Any]) -> int | None:
     """Return when the device in a row begins its own attempt; None if something is pending."""
     _, _, status, _, _, _, due_at, _, _ = row
     return None if status == PENDING else due_at
+
+
+def polls_row(polls: Polls) -> tuple[Any, ...]:
+    """Return the columns of `tables.polls`, in its order, without the keys."""
+    return polls.attempt, polls.remaining, *polls.outcome
+
+
+def read_polls(row: Iterable[Any]) -> Polls:
+    """Return the polls that are in a row, which comes without the keys."""
+    attempt, remaining, *outcome = row
+    return Polls(attempt, remaining, Outcome(*outcome))
 
 
 def account_row(account: Account) -> tuple[Any, ...]:

@@ -72,6 +72,25 @@ scripts = Table(
     Column("position", Integer, nullable=False),
 )
 
+polls = Table(
+    "polls",
+    metadata,
+    # Of devices whose attempt is pending for so many more reads, what it comes to after them. A row
+    # of another attempt than the device's present one means nothing.
+    Column(
+        "fleet_id",
+        BigInteger,
+        ForeignKey("fleets.fleet_id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("device_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("attempt", BigInteger, nullable=False),
+    Column("remaining", Integer, nullable=False),
+    Column("planned_status_code", SmallInteger, nullable=False),
+    Column("planned_error_message", Text),
+)
+
 error_logs = Table(
     "error_logs",
     metadata,

@@ -50,8 +50,22 @@ async def list_devices(request: web.Request) -> web.Response:
 
     The header `Link` leads to the next page, if there is one.
     """
-    page = await page_of(request.app, fleet_of(request), request.rel_url.raw_query_string)
-    return page.answer(request)
+    app, fleet, raw_query = request.app, fleet_of(request), request.rel_url.raw_query_string
+    plain = partial(page_of, app, fleet, raw_query)
+    if not _acts(request, fleet):
+        return (await plain()).answer(request)
+    await before_effect(request, plain)
+    query = parse_query(raw_query, DevicesQuery)
+    page = await app[keys.SIMULATOR].acting_reads.devices(
+        fleet, after=query["after"], limit=query["limit"], statuses=query["status"]
+    )
+    return _page(page, query).answer(request)
+
+
+def _acts(request: web.Request, fleet: str) -> bool:
+    """Return whether a request does something by reading; HEAD shows the state, no more."""
+    acts = request.app[keys.SIMULATOR].acting_reads.acts
+    return request.method != hdrs.METH_HEAD and acts(fleet)
 
 
 async def page_of(app: web.Application, fleet: str, raw_query: str) -> Rendered:
@@ -68,9 +82,13 @@ async def page_of(app: web.Application, fleet: str, raw_query: str) -> Rendered:
     )
     rendered = cache.get(key, page.version)
     if rendered is None:
-        rendered = Rendered.tagged(rendering.devices(page.devices), _page_headers(page, query))
+        rendered = _page(page, query)
         cache.put(key, page.version, rendered)
     return rendered
+
+
+def _page(page: DevicePage, query: Mapping[str, Any]) -> Rendered:
+    return Rendered.tagged(rendering.devices(page.devices), _page_headers(page, query))
 
 
 def _page_headers(page: DevicePage, query: Mapping[str, Any]) -> dict[str, str]:
@@ -87,7 +105,13 @@ def _page_headers(page: DevicePage, query: Mapping[str, Any]) -> dict[str, str]:
 
 async def get_device(request: web.Request) -> web.Response:
     """Return a device."""
-    return (await device_at(request.app, fleet_of(request), device_of(request))).answer(request)
+    app, fleet, device_id = request.app, fleet_of(request), device_of(request)
+    plain = partial(device_at, app, fleet, device_id)
+    if not _acts(request, fleet):
+        return (await plain()).answer(request)
+    await before_effect(request, plain)
+    device = await app[keys.SIMULATOR].acting_reads.device(fleet, device_id)
+    return Rendered.tagged(rendering.device(device)).answer(request)
 
 
 async def device_at(app: web.Application, fleet: str, device_id: int) -> Rendered:
@@ -169,15 +193,22 @@ async def get_stats(request: web.Request) -> web.Response:
     With `history`, those of the last seconds, too, as far as this server has heard of them since it
     started, or since the fleet was made or reset. The newest thousand fleets have a history.
     """
-    stats = await stats_of(request.app, fleet_of(request), request.rel_url.raw_query_string)
-    return stats.answer(request)
+    app, fleet, raw_query = request.app, fleet_of(request), request.rel_url.raw_query_string
+    plain = partial(stats_of, app, fleet, raw_query)
+    if not _acts(request, fleet):
+        return (await plain()).answer(request)
+    await before_effect(request, plain)
+    return (await stats_of(app, fleet, raw_query, acting=True)).answer(request)
 
 
-async def stats_of(app: web.Application, fleet: str, raw_query: str) -> Rendered:
-    """Return a fleet's counts."""
+async def stats_of(
+    app: web.Application, fleet: str, raw_query: str, *, acting: bool = False
+) -> Rendered:
+    """Return a fleet's counts; `acting` says whether that does something."""
     seconds = parse_query(raw_query, StatsQuery)["history"] if raw_query else None
     simulator = app[keys.SIMULATOR]
-    stats = rendering.stats(await simulator.queries.stats(fleet))
+    reads = simulator.acting_reads if acting else simulator.queries
+    stats = rendering.stats(await reads.stats(fleet))
     if seconds is not None:
         stats = {**stats, "history": rendering.history(simulator.rates(fleet, seconds))}
     return Rendered.of(stats)

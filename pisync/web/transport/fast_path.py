@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from aiohttp import HttpVersion11, hdrs, web
 
-from pisync.keys import DRAINING, IDLE_FLEETS, METRICS, RequestHandler
+from pisync.keys import DRAINING, IDLE_FLEETS, METRICS, SIMULATOR, RequestHandler
 from pisync.model.account import DEVICES
 from pisync.model.bounds import HEAD_BYTES
 from pisync.model.fleet import DEFAULT_FLEET, FLEET_NAME
@@ -159,6 +159,7 @@ class FastPath:
         self._draining = app[DRAINING]
         self._guard = app[GUARD]
         self._journalist = app[JOURNALIST]
+        self._acts = app[SIMULATOR].acting_reads.acts
         self._cors = app.get(CORS)
         self._heads = _Remembered[Head]()
         self._lines = _Remembered[Target]()
@@ -181,7 +182,7 @@ class FastPath:
         if target is None or self._guard.remembered(head.token, SCOPE) is None:
             return False
         fleet = head.fleet_for(target)
-        if fleet is None or self._journalist.is_watched(fleet):
+        if fleet is None or self._journalist.is_watched(fleet) or self._acts(fleet):
             return False
         request_id = new_request_id()
         answering = self._answer(
@@ -257,7 +258,7 @@ class FastPath:
                 fleet = addressed_fleet(request.headers, target.base_fleet, decision.fleet, SCOPE)
             except Problem as problem:
                 return self._refuse(request, target, problem, cors, request_id, began)
-            if self._journalist.is_watched(fleet):
+            if self._journalist.is_watched(fleet) or self._acts(fleet):
                 return ordinary(request)
             caller = decision.subject, user_agent_of(request.headers)
             lines = self._lines_to_remember(request, target)

@@ -7,6 +7,7 @@ from pisync.model.bounds import Budget, Share
 from pisync.model.device import Device, ErrorLog
 from pisync.model.fleet import FirstData, Listed
 from pisync.model.outcome import Outcome
+from pisync.model.plans.polls import Polls
 from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script
 from pisync.stores.embedded.bounds.budgets import check_room
@@ -70,6 +71,10 @@ class Texts:
             for step in script.steps
         )
         return script._replace(steps=steps)
+
+    def of_polls(self, polls: Polls) -> Polls:
+        """Return polls with their outcome's text shared."""
+        return polls._replace(outcome=self.of_outcome(polls.outcome))
 
     def of_first_data(self, first: FirstData) -> FirstData:
         """Return a fleet's first data with their texts shared."""

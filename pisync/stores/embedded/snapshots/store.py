@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from pisync.model.clock import Clock
 from pisync.model.device import Device
 from pisync.model.fleet import DEFAULT_FLEET, LOGGED, FleetView, Lifetime
+from pisync.model.plans.polls import Polls
 from pisync.model.plans.script import Script
 from pisync.model.snapshot import (
     DeviceScript,
@@ -47,7 +48,8 @@ class EmbeddedSnapshots:
             counts = sorted(chosen.requests.counts.items())
             living = None if chosen.moments is None else chosen.moments.frozen()
             moments = _Moments(living, chosen.devices, head.clock.now)
-            yield Snapshot(head, _parts(table, moments, scripts, logs, counts))
+            polls = dict(chosen.polls)
+            yield Snapshot(head, _parts(table, moments, polls, scripts, logs, counts))
 
     def _head(self, fleet: FleetState, error_logs: int) -> SnapshotHead:
         lifetime = fleet.lifetime
@@ -103,6 +105,7 @@ class EmbeddedSnapshots:
                     for position, each in changes.devices.items()
                     if each.pending is None
                 }
+            changes.polls = {each: texts.of_polls(polls) for each, polls in part.polls.items()}
             changes.scripts = {each: texts.of_script(script) for each, script in part.scripts}
             changes.error_logs = list(texts.of_error_logs(part.error_logs))
             changes.request_counts = dict(part.request_counts)
@@ -171,16 +174,27 @@ class _Moments(NamedTuple):
         return moment
 
 
+def _polls_of(devices: Sequence[Device], polls: dict[int, Polls]) -> dict[int, Polls]:
+    """Return the polls of those of these devices that have some, by id."""
+    if not polls:
+        return {}
+    ids = [each.device_id for each in devices]
+    return {device_id: polls[device_id] for device_id in ids if device_id in polls}
+
+
 async def _parts(
     table: FrozenTable,
     moments: _Moments,
+    polls: dict[int, Polls],
     scripts: list[tuple[int, Script]],
     logs: list[tuple[Any, ...]],
     counts: list[tuple[int, int]],
 ) -> AsyncIterator[SnapshotPart]:
     for block in table.blocks():
         if devices := block.attempted():
-            yield SnapshotPart(devices=devices, moments=moments.of(devices))
+            yield SnapshotPart(
+                devices=devices, moments=moments.of(devices), polls=_polls_of(devices, polls)
+            )
         await asyncio.sleep(0)
     for first in range(0, len(scripts), BLOCK):
         of_devices = scripts[first : first + BLOCK]

@@ -10,9 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Table
-from sqlalchemy.dialects import sqlite
-
 from pisync.clocks import MachineClocks
 from pisync.model.account import (
     Account,
@@ -27,6 +24,7 @@ from pisync.stores.changes import FleetChanges
 from pisync.stores.embedded.bounds.budgets import FleetBudgets
 from pisync.stores.embedded.fleet_state import FleetState
 from pisync.stores.embedded.sqlite.opening import OpenFile
+from pisync.stores.embedded.sqlite.statements import UPSERT, Statement, statements_of_polls
 from pisync.stores.embedded.transaction import Transaction
 from pisync.stores.embedded.writers import Contents
 from pisync.stores.errors import StoreUnavailable
@@ -39,31 +37,10 @@ from pisync.stores.schema.rows import (
     device_row,
     read_device,
     read_moment,
+    read_polls,
     read_scopes,
 )
 
-
-def _upsert(table: Table, *, adding: str | None = None) -> str:
-    """Return the statement that writes whole rows, but adds to the column `adding`."""
-    insert = sqlite.insert(table)
-    values = {
-        column.name: (
-            table.c[column.name] + insert.excluded[column.name]
-            if column.name == adding
-            else insert.excluded[column.name]
-        )
-        for column in table.columns
-        if not column.primary_key
-    }
-    keys = [column.name for column in table.primary_key]
-    statement = insert.on_conflict_do_update(index_elements=keys, set_=values)
-    return str(statement.compile(dialect=sqlite.dialect(paramstyle="qmark")))
-
-
-_UPSERT = {
-    table.name: _upsert(table, adding="n" if table is tables.ledger_counts else None)
-    for table in tables.metadata.sorted_tables
-}
 _ROWS_OF_A_FLEET = [
     table.name
     for table in tables.metadata.sorted_tables
@@ -74,9 +51,6 @@ _DELETE_SOME = """
     DELETE FROM {table} WHERE rowid IN (SELECT rowid FROM {table} WHERE fleet_id = ? LIMIT ?)"""
 
 _NO_MOMENTS = "UPDATE devices SET due_at = NULL WHERE fleet_id = ? AND sync_status_code <> 202"
-
-Statement = tuple[str, list[tuple[Any, ...]]]
-"""SQL, and the rows of parameters to run it with."""
 
 
 class SqliteFile:
@@ -176,10 +150,10 @@ class SqliteFile:
         yield "DELETE FROM fleets WHERE fleet_id = ?", gone
         for made in transaction.replaced.values():
             if made is not None:
-                yield _UPSERT["fleets"], [self._fleet_row(made, made.clock, made)]
-                yield _UPSERT["traffic"], _traffic_rows(made, made.live_since)
+                yield UPSERT["fleets"], [self._fleet_row(made, made.clock, made)]
+                yield UPSERT["traffic"], _traffic_rows(made, made.live_since)
                 if made.requests.has_settings:
-                    yield _UPSERT["request_settings"], [_settings_row(made)]
+                    yield UPSERT["request_settings"], [_settings_row(made)]
         for changes in transaction.changes.values():
             if not transaction.has_ended(changes.fleet):
                 yield from self._statements_of(changes)
@@ -191,15 +165,15 @@ class SqliteFile:
             [(key,) for key, account in accounts if account is None],
         )
         yield (
-            _UPSERT["accounts"],
+            UPSERT["accounts"],
             [account_row(account) for _, account in accounts if account is not None],
         )
         now = self._clocks.wall()
-        yield _UPSERT["restrictions"], [(*each, now) for each in transaction.revocations.values()]
+        yield UPSERT["restrictions"], [(*each, now) for each in transaction.revocations.values()]
         if transaction.login_failures:
             yield "DELETE FROM guesses WHERE window_ends <= ?", [(now,)]
             yield (
-                _UPSERT["guesses"],
+                UPSERT["guesses"],
                 [
                     (key, failures, now + from_seconds(left))
                     for key, (failures, left) in transaction.login_failures.items()
@@ -209,15 +183,15 @@ class SqliteFile:
     def _statements_of(self, changes: FleetChanges[FleetState]) -> Iterator[Statement]:
         fleet, fleet_id = changes.fleet, changes.fleet.generation
         if changes.profile is not fleet.profile or changes.clock is not fleet.clock:
-            yield _UPSERT["fleets"], [self._fleet_row(fleet, changes.clock, changes)]
+            yield UPSERT["fleets"], [self._fleet_row(fleet, changes.clock, changes)]
         if changes.traffic_since is not None:
             # Moments from before are no more; those of now follow from when it began.
             yield _NO_MOMENTS, [(fleet_id,)]
             yield "DELETE FROM traffic WHERE fleet_id = ?", [(fleet_id,)]
             if changes.profile.traffic is not None:
-                yield _UPSERT["traffic"], _traffic_rows(fleet, changes.traffic_since)
+                yield UPSERT["traffic"], _traffic_rows(fleet, changes.traffic_since)
         yield (
-            _UPSERT["devices"],
+            UPSERT["devices"],
             [
                 (fleet_id, *device_row(device, changes.moments.get(position)))
                 for position, device in changes.devices.items()
@@ -229,23 +203,24 @@ class SqliteFile:
             [(fleet_id, device_id) for device_id, script in scripts if script is None],
         )
         yield (
-            _UPSERT["scripts"],
+            UPSERT["scripts"],
             [
                 (fleet_id, each, codec.write_steps(script.steps), script.sticky, script.position)
                 for each, script in scripts
                 if script is not None
             ],
         )
+        yield from statements_of_polls(changes)
         yield from _statements_of_requests(changes)
         if changes.error_logs:
-            yield _UPSERT["error_logs"], [(fleet_id, *log) for log in changes.error_logs]
+            yield UPSERT["error_logs"], [(fleet_id, *log) for log in changes.error_logs]
             oldest = changes.error_logs[-1].error_id - self._max_error_logs
             yield (
                 "DELETE FROM error_logs WHERE fleet_id = ? AND error_id <= ?",
                 [(fleet_id, oldest)],
             )
         yield (
-            _UPSERT["tallies"],
+            UPSERT["tallies"],
             [(fleet_id, *count, added) for count, added in changes.counts.items()],
         )
 
@@ -261,7 +236,7 @@ class SqliteFile:
             [(fleet_id,) for fleet_id, lifetime in lifetimes if lifetime is None],
         )
         yield (
-            _UPSERT["lifetimes"],
+            UPSERT["lifetimes"],
             [
                 (fleet_id, lifetime.ttl, lifetime.used_at + passed)
                 for fleet_id, lifetime in lifetimes
@@ -368,6 +343,7 @@ class SqliteFile:
             devices,
             {device_id: moment for device_id, moment in moments if moment is not None},
             {row[0]: codec.read_script(*row[1:]) for row in self._rows("scripts", fleet_id)},
+            {row[0]: read_polls(row[1:]) for row in self._rows("polls", fleet_id)},
             [ErrorLog(*row) for row in self._rows("error_logs", fleet_id)],
             {Count(what, text): n for what, text, n in self._rows("tallies", fleet_id)},
         )
@@ -405,9 +381,9 @@ def _statements_of_requests(changes: FleetChanges[FleetState]) -> Iterator[State
     if changes.fault_rules is not None:
         yield "DELETE FROM request_counts WHERE fleet_id = ?", [(fleet_id,)]
     if changes.fault_rules is not None or changes.journal_size is not None:
-        yield _UPSERT["request_settings"], [_settings_row(changes.fleet, changes)]
+        yield UPSERT["request_settings"], [_settings_row(changes.fleet, changes)]
     yield (
-        _UPSERT["request_counts"],
+        UPSERT["request_counts"],
         [(fleet_id, counter, n) for counter, n in changes.request_counts.items()],
     )
 
