@@ -30,28 +30,37 @@ CARELESS = ("fsync=off", "synchronous_commit=off", "wal_writer_delay=10s")
 class Postgres:
     """A server with its own data; it may be started and killed any number of times."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, programs: Path | None = None) -> None:
+        """Make its data in `directory`.
+
+        Args:
+            directory: A folder that is there, and empty.
+            programs: The folder with the server and what belongs to it; None: the wheel's.
+        """
         # As far as making the data goes: it knows what to do where root runs the tests.
         made = get_server(directory, start=False)
+        if programs is not None:
+            made.bin_path = programs
         made.ensure_pgdata_inited()
         self.port = free_port()
-        self._data = directory
+        self.data = directory
         self._programs = made.bin_path
-        self._user = made.system_user
+        self.user = made.system_user
+        """Who runs it, where root may not; None: whoever runs this."""
         self._numbers = count(1)
 
     def standby(self, directory: Path) -> "Postgres":
         """Return another server, not started yet, that follows this one until it is promoted."""
         standby = object.__new__(Postgres)
-        standby.__dict__ = self.__dict__ | {"port": free_port(), "_data": directory}
-        if self._user is not None:
-            shutil.chown(directory, self._user)
+        standby.__dict__ = self.__dict__ | {"port": free_port(), "data": directory}
+        if self.user is not None:
+            shutil.chown(directory, self.user)
         subprocess.run(
             [
                 *(self._programs / "pg_basebackup", "--write-recovery-conf", "--checkpoint=fast"),
                 *("-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-D", directory),
             ],
-            user=self._user,
+            user=self.user,
             cwd=directory,
             check=True,
         )
@@ -69,14 +78,14 @@ class Postgres:
 
     def _launch(self, settings: tuple[str, ...]) -> None:
         options = ("unix_socket_directories=", f"port={self.port}", *settings)
-        with (self._data / "log").open("ab") as log:
+        with (self.data / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    *(self._programs / "postgres", "-D", self._data),
+                    *(self._programs / "postgres", "-D", self.data),
                     *(word for option in options for word in ("-c", option)),
                 ],
-                user=self._user,
-                cwd=self._data,
+                user=self.user,
+                cwd=self.data,
                 stdout=log,
                 stderr=log,
             )
@@ -117,4 +126,4 @@ class Postgres:
 
     def log(self) -> str:
         """Return what it has written."""
-        return (self._data / "log").read_text(errors="replace")
+        return (self.data / "log").read_text(errors="replace")

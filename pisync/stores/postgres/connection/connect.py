@@ -1,6 +1,7 @@
 """Opening a connection: to the host that takes writes, with a session that PiSync can rely on."""
 
 import re
+import ssl
 from functools import cache
 from typing import TypeAlias
 
@@ -148,6 +149,9 @@ def _refusal(exc: Exception, address: Address) -> str:
     if isinstance(exc, TimeoutError):
         return f"no answer within {CONNECT_SECONDS / len(address.hosts):g} s"
     text = reason(exc)
+    # A certificate that is not believed: a ValueError, too, but not for what is in the URL.
+    if isinstance(exc, ssl.SSLError):
+        return text
     # The driver quotes what it can't read.
     if isinstance(exc, ValueError) and (
         not isinstance(exc, asyncpg.InterfaceError)
