@@ -207,6 +207,14 @@ class FleetClient:
 
     # Its time
 
+    def auto_clock(self) -> ClockView:
+        """Let time pass as somebody looks, and not by itself: no test has to wait for it.
+
+        A read in which a sync is pending that would finish by itself is answered; then time moves
+        to when the fleet's next one is due, and that finishes.
+        """
+        return self._set_clock({"mode": "auto"})
+
     def manual_clock(self) -> ClockView:
         """Stop the fleet's time: from now on it moves by `advance` and `settle` alone."""
         return self._set_clock({"mode": "manual"})
@@ -219,11 +227,11 @@ class FleetClient:
         return clock_of(self._admin("PUT", "/clock", body).value)
 
     def advance(self, seconds: float) -> Moved:
-        """Move a manual clock, and finish all that falls due on the way."""
+        """Move a clock that is not real, and finish all that falls due on the way."""
         return moved_of(self._admin("POST", "/advance", {"seconds": seconds}).value)
 
     def settle(self) -> Moved:
-        """Finish every pending sync that is not held; a manual clock moves to the last one."""
+        """Finish every pending sync that is not held; time that stands still moves to the last."""
         return moved_of(self._admin("POST", "/settle").value)
 
     # Its attempts

@@ -96,7 +96,7 @@ class Stats:
 
 @dataclass(frozen=True, slots=True)
 class ClockView:
-    """A fleet's clock: `mode` is `real` or `manual`, `now` fleet time."""
+    """A fleet's clock: `mode` is `real`, `manual` or `auto`, `now` fleet time."""
 
     mode: str
     speed: float

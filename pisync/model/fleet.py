@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from pisync.model.clock import ClockView
+from pisync.model.clock import REAL, ClockSetting, ClockView
 from pisync.model.device import Device, ErrorLog
 from pisync.model.outcome import SUCCESS
 from pisync.model.plans.profile import Profile
@@ -105,7 +105,7 @@ class FleetDefinition:
         name: Its name.
         first: Its first data.
         profile: What its attempts come to.
-        speed: How many times as fast as real time its clock runs; 0 is a manual clock.
+        clock: How its time runs.
         scripts: The scripts of devices, by id.
         ttl: Seconds after which it may be forgotten; None: it stays.
         journal: How many requests its journal keeps; None: as many as the store's fleets do.
@@ -115,7 +115,7 @@ class FleetDefinition:
     name: str
     first: FirstData
     profile: Profile
-    speed: float = 1.0
+    clock: ClockSetting = REAL
     scripts: Mapping[int, Script] = field(default_factory=dict)
     ttl: int | None = None
     journal: int | None = None

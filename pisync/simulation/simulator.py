@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from pisync.clocks import SYSTEM_CLOCKS, MachineClocks
-from pisync.model.clock import ClockView
+from pisync.model.clock import ClockSetting, ClockView
 from pisync.model.device import Device
 from pisync.model.outcome import Outcome
 from pisync.model.plans.draw import Draw, draw
@@ -91,16 +91,16 @@ class Simulator:
         """Begin an attempt of every device with these statuses; see `BulkSyncs.start_all`."""
         return await self.bulk.start_all(fleet, statuses)
 
-    async def set_clock(self, fleet: str, speed: float) -> ClockView:
-        """Let a fleet's time go on at another speed; see `SyncFinisher.set_clock`."""
-        return await self._calls.finish(self._finisher.set_clock(fleet, speed))
+    async def set_clock(self, fleet: str, setting: ClockSetting) -> ClockView:
+        """Let a fleet's time go on in another way; see `SyncFinisher.set_clock`."""
+        return await self._calls.finish(self._finisher.set_clock(fleet, *setting))
 
     async def release(self, fleet: str, device_id: int, outcome: Outcome) -> Device:
         """Finish a held attempt; see `SyncFinisher.release`."""
         return await self._calls.finish(self._finisher.release(fleet, device_id, outcome))
 
     async def advance(self, fleet: str, microseconds: int) -> ClockAdvance:
-        """Move a manual clock; see `SyncFinisher.advance`."""
+        """Move a clock that stands still; see `SyncFinisher.advance`."""
         return await self._calls.finish(self._finisher.advance(fleet, microseconds))
 
     async def settle(self, fleet: str) -> ClockAdvance:

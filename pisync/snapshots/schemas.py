@@ -42,14 +42,14 @@ def _count() -> Int:
 class ClockSchema(Schema):
     """A clock as answers have it."""
 
-    mode = Text(required=True, validate=validate.OneOf(("real", "manual")))
+    mode = Text(required=True, validate=validate.OneOf(("real", "manual", "auto")))
     speed = Number(required=True, validate=validate.Range(0, MAX_SPEED))
     now = Timestamp(required=True)
 
     @validates_schema
     def _agrees(self, data: Mapping[str, Any], **_: object) -> None:
-        if (data["mode"] == "manual") != (data["speed"] == 0):
-            raise ValidationError({"speed": ["Must be 0 exactly if the clock is manual."]})
+        if (data["mode"] == "real") == (data["speed"] == 0):
+            raise ValidationError({"speed": ["Must be 0 exactly if the clock is not real."]})
 
     @post_load
     def _make(self, data: dict[str, Any], **_: object) -> ClockView:

@@ -230,15 +230,16 @@ class SyncFinisher(Protocol):
     async def next_due(self) -> float | None:
         """Return the real seconds until `finish_due` has something to do; None if not in sight."""
 
-    async def set_clock(self, name: str, speed: float) -> ClockView:
-        """Let a fleet's time go on from the present at another speed; 0 makes it manual.
+    async def set_clock(self, name: str, speed: float, is_auto: bool = False) -> ClockView:
+        """Let a fleet's time go on from the present at another speed; at 0, it stands still.
 
+        It is then a manual clock, or one that moves itself (`is_auto`): reads move it.
         Waits while the clock is moved. If the fleet is reset or replaced meanwhile, it is the new
         fleet whose clock is set.
         """
 
     async def advance(self, name: str, microseconds: int) -> ClockAdvance:
-        """Move a manual clock, and finish all that falls due on the way, in due order.
+        """Move a clock that stands still, and finish all that falls due on the way, in due order.
 
         Two advances at once add up.
 
@@ -250,7 +251,9 @@ class SyncFinisher(Protocol):
         """
 
     async def settle(self, name: str) -> ClockAdvance:
-        """Finish all pending syncs that are not held; a manual clock moves to the last due time.
+        """Finish all pending syncs that are not held.
+
+        A clock that stands still moves to the last due time.
 
         Raises:
             FleetReplaced: The fleet was reset, replaced or deleted before that was over.

@@ -49,7 +49,7 @@ class DefaultFleetProtected(StoreError):
 class ClockNotManual(StoreError):
     """A real clock moves by itself alone."""
 
-    message = "The fleet's clock is real: only a manual clock can be advanced."
+    message = "The fleet's clock is real: only a manual or auto clock can be advanced."
 
 
 class BoundReached(StoreError):

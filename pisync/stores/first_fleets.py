@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from pisync.model.clock import REAL
 from pisync.model.fleet import DEFAULT_FLEET, FirstData, FleetDefinition
 from pisync.model.plans.profile import Profile
 from pisync.stores.base import Store
@@ -33,8 +34,8 @@ async def _make(store: Store, definition: FleetDefinition) -> None:
         journal=definition.journal,
         ttl=definition.ttl,
     )
-    if definition.speed != 1:
-        await store.finisher.set_clock(definition.name, definition.speed)
+    if definition.clock != REAL:
+        await store.finisher.set_clock(definition.name, *definition.clock)
     for device_id, script in definition.scripts.items():
         await store.fleets.set_script(definition.name, device_id, script)
     if definition.faults:

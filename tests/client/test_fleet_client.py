@@ -227,6 +227,7 @@ def test_a_fleet_made_without_a_seed_draws_one_and_shows_it(pisync: FleetClient)
 
 
 def test_runs_the_fleets_time(pisync: FleetClient) -> None:
+    assert pisync.auto_clock().mode == "auto"
     manual = pisync.manual_clock()
     assert (manual.mode, manual.speed) == ("manual", 0)
     assert pisync.advance(0.5).now == manual.now + timedelta(seconds=0.5)

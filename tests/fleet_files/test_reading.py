@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped] # ha
 from pisync.fleet_files import reading
 from pisync.fleet_files.formats import read_json, read_toml, read_yaml
 from pisync.fleet_files.reading import InvalidFleetFiles, read_fleet_files
+from pisync.model.clock import ClockSetting
 from pisync.model.fleet import DeviceSpec, FleetDefinition, Generated, Listed
 from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script, Step
@@ -50,7 +51,7 @@ def test_a_fleet_is_read_with_its_clock_and_scripts(file: Path) -> None:
         "ci",
         Generated(7),
         Profile(3, refuse_pending=True),
-        10.0,
+        ClockSetting(10.0),
         {7: Script((Step(None),), sticky=True)},
         600,
         50,

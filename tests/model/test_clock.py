@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pisync.model.clock import MAX_SPEED, Clock
+from pisync.model.clock import AUTO, MANUAL, MAX_SPEED, REAL, Clock, ClockSetting
 from pisync.model.timestamp import LATEST, SECOND, parse
 
 NOON = parse("2026-11-22T12:00:00.000000Z")
@@ -21,7 +21,7 @@ class TestReal:
     def test_runs_with_real_time(self) -> None:
         clock = Clock(NOON, 1000)
         assert clock.mode == "real"
-        assert not clock.is_manual
+        assert not clock.stands_still
         assert [clock.now(1000 + passed) for passed in (0, 1, DAY)] == [NOON, NOON + 1, NOON + DAY]
 
     @given(FLEET_TIMES, REAL_TIMES)
@@ -42,24 +42,40 @@ class TestManual:
     def test_stands_still(self) -> None:
         clock = Clock(NOON, 1000, 0)
         assert clock.mode == "manual"
-        assert clock.is_manual
+        assert clock.stands_still
         assert clock.now(1000 + DAY) == NOON
 
     def test_moves_when_it_is_moved(self) -> None:
         clock = Clock(NOON, 1000, 0).moved_to(NOON + DAY, 2000)
-        assert clock.is_manual
+        assert clock.stands_still
         assert clock.now(3000) == NOON + DAY
+
+
+class TestAuto:
+    def test_stands_still(self) -> None:
+        clock = Clock(NOON, 1000, *AUTO)
+        assert (clock.mode, clock.stands_still) == ("auto", True)
+        assert clock.now(1000 + DAY) == NOON
+        assert clock.real_wait(NOON, 1000) is None
+
+    def test_stays_one_when_it_is_moved(self) -> None:
+        assert Clock(NOON, 1000, *AUTO).moved_to(NOON + DAY, 2000).mode == "auto"
+
+    @pytest.mark.parametrize(("setting", "mode"), [(REAL, "real"), (MANUAL, "manual")])
+    def test_becomes_another_at_the_present(self, setting: ClockSetting, mode: str) -> None:
+        clock = Clock(NOON, 1000, *AUTO).set_to(setting, 2000)
+        assert (clock.mode, clock.now(2000)) == (mode, NOON)
 
 
 class TestChange:
     def test_of_speed_goes_on_from_the_present(self) -> None:
-        clock = Clock(NOON, 0).with_speed(10, DAY)
+        clock = Clock(NOON, 0).set_to(ClockSetting(10), DAY)
         assert clock.now(DAY) == NOON + DAY
         assert clock.now(DAY + 1) == NOON + DAY + 10
 
     def test_back_to_real_runs_at_full_speed_ahead_of_the_wall_clock(self) -> None:
         manual = Clock(NOON, 0, 0).moved_to(NOON + 7 * DAY, 1000)
-        clock = manual.with_speed(1, 5000)
+        clock = manual.set_to(REAL, 5000)
         assert clock.now(5000) == NOON + 7 * DAY
         assert clock.now(5000 + SECOND) == NOON + 7 * DAY + SECOND
 
@@ -157,6 +173,6 @@ class TestNeverBackwards:
                 clock = clock.moved_to(change, real_time)
                 assert clock.now(real_time) == max(change, now)
             else:
-                clock = clock.with_speed(change, real_time)
+                clock = clock.set_to(ClockSetting(change), real_time)
                 assert clock.now(real_time) == now
             seen = clock.now(real_time)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pisync.model.clock import AUTO
 from pisync.model.fleet import FleetDefinition, Generated
 from pisync.model.outcome import Outcome
 from pisync.model.plans.script import Script, Step
@@ -24,7 +25,7 @@ SHOP = FleetDefinition(
     "shop",
     Generated(7),
     FAILING,
-    0.0,
+    AUTO,
     {3: Script((Step(Outcome(500, "Storage Full"), 0),))},
     ttl=600,
     journal=5,
@@ -66,7 +67,7 @@ async def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIte
 
 async def is_as_described(store: Store) -> None:
     shop = await store.queries.fleet("shop")
-    assert (shop.devices, shop.profile, shop.clock.speed) == (7, FAILING, 0)
+    assert (shop.devices, shop.profile, shop.clock.mode) == (7, FAILING, "auto")
     assert (shop.ttl, shop.journal) == (600, 5)
     assert await store.requests.faults("shop") == [(RULE, 0)]
     await store.starter.begin("shop", [3])

@@ -25,7 +25,7 @@ export interface FleetDefinition {
   /** Seconds without a request or an open stream after which the server deletes it. */
   ttl?: number | null;
   /** How its time runs. Default: a real clock. */
-  clock?: { mode: "real"; speed?: number } | { mode: "manual" };
+  clock?: { mode: "real"; speed?: number } | { mode: "manual" | "auto" };
   /** The scripts of devices, by id. */
   scripts?: Readonly<Record<number, readonly Step[]>>;
   /** The rules for faults of HTTP. */
@@ -143,6 +143,14 @@ export class FleetClient extends PisyncClient {
 
   // Its time
 
+  /**
+   * Let time pass as somebody looks, and not by itself: no test has to wait for it. A read in which a sync is pending
+   * that would finish by itself is answered; then time moves to when the fleet's next one is due, and that finishes.
+   */
+  autoClock(options?: CallOptions): Promise<Clock> {
+    return this.control("PUT", "/clock", { ...options, body: { mode: "auto" } });
+  }
+
   /** Stop the fleet's time: from now on it moves by `advance` and `settle` alone. */
   manualClock(options?: CallOptions): Promise<Clock> {
     return this.control("PUT", "/clock", { ...options, body: { mode: "manual" } });
@@ -153,12 +161,12 @@ export class FleetClient extends PisyncClient {
     return this.control("PUT", "/clock", { ...options, body: { mode: "real", speed } });
   }
 
-  /** Move a manual clock by seconds, and finish all that falls due on the way. */
+  /** Move a clock that is not real by seconds, and finish all that falls due on the way. */
   advance(seconds: number, options?: CallOptions): Promise<ClockAdvance> {
     return this.control("POST", "/advance", { ...options, body: { seconds } });
   }
 
-  /** Finish every pending sync that is not held; a manual clock moves to the last one. */
+  /** Finish every pending sync that is not held; time that stands still moves to the last. */
   settle(options?: CallOptions): Promise<ClockAdvance> {
     return this.control("POST", "/settle", options);
   }

@@ -190,9 +190,9 @@ export type Step = (
 
 /** A fleet's clock. */
 export interface Clock {
-  /** Whether time runs by itself, or moves by `advance` and `settle` alone. */
-  mode: "real" | "manual";
-  /** Seconds of fleet time per real second; 0 for a manual clock. */
+  /** Whether time runs by itself, moves by `advance` and `settle` alone, or by reads, too. */
+  mode: "real" | "manual" | "auto";
+  /** Seconds of fleet time per real second; 0 for a clock that stands still. */
   speed: number;
   /** Fleet time. */
   now: Timestamp;

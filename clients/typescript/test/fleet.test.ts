@@ -68,6 +68,7 @@ test("a snapshot or a copy of it goes on from there", async ({ pisync, pisyncSer
 });
 
 test("its time stands, moves and runs", async ({ pisync }) => {
+  expect((await pisync.autoClock()).mode).toBe("auto");
   expect((await pisync.manualClock()).mode).toBe("manual");
   await pisync.changeProfile({ delay: { distribution: "constant", seconds: 60 } });
   await pisync.sync(1);

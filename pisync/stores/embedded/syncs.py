@@ -7,7 +7,7 @@ from functools import partial
 from math import inf
 from typing import Any
 
-from pisync.model.clock import ClockView
+from pisync.model.clock import ClockSetting, ClockView
 from pisync.model.device import Device
 from pisync.model.outcome import Outcome
 from pisync.model.sync import ClockAdvance, FinishedSync, SyncResult
@@ -76,7 +76,7 @@ class EmbeddedFinisher:
         for fleet in sorted(self._registry.waiting, key=_falls_due):
             # The transaction's clock: an earlier mutation may have stopped it.
             clock = transaction.clock_of(fleet)
-            if not clock.is_manual and not transaction.has_ended(fleet):
+            if not clock.stands_still and not transaction.has_ended(fleet):
                 steps = self._run_until(
                     transaction, fleet, clock.now(self._now()), min(share, limit - done)
                 )
@@ -106,25 +106,28 @@ class EmbeddedFinisher:
 
     # When time is moved
 
-    async def set_clock(self, name: str, speed: float) -> ClockView:
+    async def set_clock(self, name: str, speed: float, is_auto: bool = False) -> ClockView:
+        setting = ClockSetting(speed, is_auto)
         while True:
             fleet = self._registry.fleet(name)
             async with fleet.moving:
                 # The one that has taken its place is next.
                 with suppress(FleetReplaced):
-                    return await self._writer.write(partial(self._set_clock, fleet, speed))
+                    return await self._writer.write(partial(self._set_clock, fleet, setting))
 
-    def _set_clock(self, fleet: FleetState, speed: float, transaction: Transaction) -> ClockView:
+    def _set_clock(
+        self, fleet: FleetState, setting: ClockSetting, transaction: Transaction
+    ) -> ClockView:
         changes = transaction.changes_of(_same(transaction, fleet))
         now = self._now()
-        changes.clock = changes.clock.with_speed(speed, now)
+        changes.clock = changes.clock.set_to(setting, now)
         transaction.on_commit(lambda: self._registry.tell_next_due(fleet))
         return changes.clock.view(now)
 
     async def advance(self, name: str, microseconds: int) -> ClockAdvance:
         fleet = self._registry.fleet(name)
         async with fleet.moving:
-            if not fleet.clock.is_manual:
+            if not fleet.clock.stands_still:
                 raise ClockNotManual
             target = fleet.clock.fleet_time + microseconds
             if target > LATEST:
@@ -169,7 +172,7 @@ class EmbeddedFinisher:
         if not _prepare(fleet):
             return 0, True
         real_time = self._now()
-        if not changes.clock.is_manual:
+        if not changes.clock.stands_still:
             # Its time has not come yet: only what is pending finishes now.
             due = fleet.take_due(target, BATCH, own=False)
             self._finish(transaction, changes, due, changes.clock.now(real_time))

@@ -111,7 +111,7 @@ def _arguments(changes: SnapshotChanges, max_error_logs: int) -> list[Any]:
         *_columns(
             [(each, script and script.position) for each, script in changes.scripts.items()], 2
         ),
-        *(changes.clock if changes.clock is not fleet.clock else (None, None, None)),
+        *(changes.clock[:3] if changes.clock is not fleet.clock else (None, None, None)),
         None if changes.profile is fleet.profile else codec.write_profile(changes.profile),
     ]
 

@@ -7,7 +7,7 @@ from functools import partial
 from math import inf
 from operator import itemgetter
 
-from pisync.model.clock import ClockView
+from pisync.model.clock import ClockSetting, ClockView
 from pisync.model.device import Device
 from pisync.model.outcome import Outcome
 from pisync.model.sync import ClockAdvance, FinishedSync
@@ -51,6 +51,8 @@ _Target = Callable[[Connection, FleetSnapshot], Awaitable[int]]
 _PROMISE = """
     UPDATE turns SET promised_time = $3, version = version + 1
     WHERE fleet_id = $1 AND version = $2 RETURNING promised_time"""
+
+_SET_AUTO = "UPDATE fleets SET auto_clock = $2 WHERE fleet_id = $1"
 
 
 class PostgresFinisher:
@@ -170,7 +172,7 @@ class PostgresFinisher:
     async def advance(self, name: str, microseconds: int) -> ClockAdvance:
 
         async def target(_: Connection, fleet: FleetSnapshot) -> int:
-            if not fleet.clock.is_manual:
+            if not fleet.clock.stands_still:
                 raise ClockNotManual
             return max(fleet.now, fleet.promised_time) + microseconds
 
@@ -180,7 +182,7 @@ class PostgresFinisher:
 
         async def target(connection: Connection, fleet: FleetSnapshot) -> int:
             last = await last_due(connection, fleet)
-            if fleet.clock.is_manual:
+            if fleet.clock.stands_still:
                 return max(fleet.now, fleet.promised_time, last or fleet.now)
             return fleet.now if last is None else last
 
@@ -199,7 +201,7 @@ class PostgresFinisher:
         until = await target(connection, fleet)
         if until > LATEST:
             raise PastTheLastYear
-        if fleet.clock.is_manual and until > max(fleet.now, fleet.promised_time):
+        if fleet.clock.stands_still and until > max(fleet.now, fleet.promised_time):
             promised = await connection.fetchval(_PROMISE, fleet.fleet_id, fleet.version, until)
             if promised is None:
                 return None
@@ -221,7 +223,7 @@ class PostgresFinisher:
         fleet = await self._same(name, fleet_id, connection)
         if not await prepare(connection, fleet):
             return ClockAdvance(fleet.now, 0), False
-        if not fleet.clock.is_manual:
+        if not fleet.clock.stands_still:
             return await self._keep_some_now(connection, fleet, until)
         due = await load_due(connection, fleet, until, STEP)
         progress, changes = await self._run(connection, fleet, due, until, STEP, by_itself=False)
@@ -259,26 +261,33 @@ class PostgresFinisher:
         changes = FleetChanges(fleet)
         return changes.run(due, until, until, limit, by_itself=by_itself), changes
 
-    async def set_clock(self, name: str, speed: float) -> ClockView:
+    async def set_clock(self, name: str, speed: float, is_auto: bool = False) -> ClockView:
+        setting = ClockSetting(speed, is_auto)
         async with self._moving.turn(name):
             fleet = await self._database.call(partial(self._load, name))
             if fleet.is_on_its_way:
                 # If the fleet is replaced meanwhile, it is the new one whose clock is set.
                 with suppress(FleetReplaced):
                     await self._keep(name, fleet.fleet_id, fleet.promised_time)
-            return await self._database.persist(partial(self._set_clock, name, speed))
+            return await self._database.persist(partial(self._set_clock, name, setting))
 
-    async def _set_clock(self, name: str, speed: float, connection: Connection) -> ClockView | None:
+    async def _set_clock(
+        self, name: str, setting: ClockSetting, connection: Connection
+    ) -> ClockView | None:
         fleet = await load_fleet(self._database, connection, name)
         if fleet.is_on_its_way:
             return None
         changes = FleetChanges(fleet)
-        changes.clock = fleet.clock.with_speed(speed, fleet.real_time)
+        changes.clock = fleet.clock.set_to(setting, fleet.real_time)
         due = await first_due(connection, fleet)
         wait = None if due is None else changes.clock.real_wait(due, fleet.real_time)
         told = [] if wait is None else [notifications.due(wait / SECOND)]
-        if not await self._apply(connection, changes, all_of(()), told):
-            return None
+        async with connection.transaction():
+            if not await self._apply(connection, changes, all_of(()), told):
+                return None
+            if fleet.clock.is_auto != setting.is_auto:
+                await connection.execute(_SET_AUTO, fleet.fleet_id, setting.is_auto)
+        self._commits.send_soon()
         if wait is not None:
             self._holder.observer.due_in(wait / SECOND)
         return changes.clock.view(fleet.real_time)

@@ -25,7 +25,8 @@ DEVICE = """
 
 _FLEETS = """
     SELECT
-        fleet_id, name, profile, fleet_time, wall_time, speed, version, promised_time,
+        fleet_id, name, profile, fleet_time, wall_time, speed,
+        coalesce(auto_clock, false) AS is_auto, version, promised_time,
         coalesce(started_at, made_at) AS started_at, steady_now() AS now, n AS pending
     FROM fleets JOIN turns USING (fleet_id) JOIN status_counts USING (fleet_id)
     WHERE sync_status_code = 202"""
@@ -128,7 +129,7 @@ class FleetSnapshot:
     @property
     def is_on_its_way(self) -> bool:
         """Whether a manual clock has still to reach the time that was promised."""
-        return self.clock.is_manual and self.now < self.promised_time
+        return self.clock.stands_still and self.now < self.promised_time
 
     def counted_as(self, failure: Count, _changes: Mapping[Count, int]) -> Count:
         """Return what a failure counts as: it is the database that knows what came before."""

@@ -43,6 +43,8 @@ fleets = Table(
     Column("speed", Float(53), nullable=False),
     # When it was made or reset; null if 0.1.0 did that.
     Column("started_at", BigInteger),
+    # Whether a clock of speed 0 moves itself; null: no. To 0.1.0 it is a manual clock.
+    Column("auto_clock", Boolean),
 )
 
 devices = Table(

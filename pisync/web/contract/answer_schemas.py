@@ -168,11 +168,11 @@ class ProfileSchema(profile.ProfileSchema):
 class ClockSchema(Schema):
     """A fleet's clock."""
 
-    mode = fields.String(required=True, validate=validate.OneOf(("real", "manual")))
+    mode = fields.String(required=True, validate=validate.OneOf(("real", "manual", "auto")))
     speed = Number(
         required=True,
         validate=validate.Range(0, MAX_SPEED),
-        metadata={"description": "Fleet seconds per real second; 0 for a manual clock."},
+        metadata={"description": "Fleet seconds per real second; 0 for a clock that stands still."},
     )
     now = Timestamp(required=True, metadata={"description": "Fleet time."})
 

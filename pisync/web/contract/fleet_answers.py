@@ -104,7 +104,7 @@ ADVANCE = (
     refusal(
         HTTPStatus.CONFLICT,
         "The fleet's clock is real, or the fleet was reset, replaced or deleted meanwhile.",
-        "The fleet's clock is real: only a manual clock can be advanced.",
+        "The fleet's clock is real: only a manual or auto clock can be advanced.",
     ),
 )
 SETTLE = (_TIME_MOVED, REPLACED)

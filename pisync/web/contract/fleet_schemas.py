@@ -16,7 +16,7 @@ from marshmallow import (
     validates_schema,
 )
 
-from pisync.model.clock import MAX_SPEED
+from pisync.model.clock import AUTO, MANUAL, MAX_SPEED, REAL, ClockSetting
 from pisync.model.device import MAX_DEVICE_ID
 from pisync.model.fleet import (
     FLEET_NAME,
@@ -187,30 +187,37 @@ class FleetChangesBody(Schema):
             raise ValidationError({"profile": ["Give the profile, the journal or the ttl."]})
 
 
+_SETTINGS = {"real": REAL, "manual": MANUAL, "auto": AUTO}
+
+
 class ClockBody(Schema):
     """How a fleet's time runs.
 
-    Loads into a speed; 0 is a manual clock.
+    Loads into a setting. Time stands still with a manual clock, and with one that moves itself
+    (`auto`): reads of what is pending move that.
     """
 
-    mode = Text(required=True, validate=validate.OneOf(("real", "manual")))
+    mode = Text(required=True, validate=validate.OneOf(tuple(_SETTINGS)))
     speed = Number(
         validate=validate.Range(0, MAX_SPEED, min_inclusive=False),
         metadata={"description": "Fleet seconds per real second; 1 if left out."},
     )
 
     @validates_schema
-    def _manual_has_no_speed(self, data: Mapping[str, Any], **_: object) -> None:
-        if data["mode"] == "manual" and "speed" in data:
-            raise ValidationError({"speed": ["A manual clock has no speed."]})
+    def _only_real_has_speed(self, data: Mapping[str, Any], **_: object) -> None:
+        mode = data["mode"]
+        if mode != "real" and "speed" in data:
+            article = "An" if mode == "auto" else "A"
+            raise ValidationError({"speed": [f"{article} {mode} clock has no speed."]})
 
     @post_load
-    def _speed(self, data: dict[str, Any], **_: object) -> float:
-        return 0.0 if data["mode"] == "manual" else data.get("speed", 1.0)
+    def _make(self, data: dict[str, Any], **_: object) -> ClockSetting:
+        setting = _SETTINGS[data["mode"]]
+        return setting._replace(speed=data["speed"]) if "speed" in data else setting
 
 
 class AdvanceBody(Schema):
-    """How far to advance a manual clock.
+    """How far to advance a clock that stands still.
 
     Loads into microseconds.
     """

@@ -198,15 +198,20 @@ async def reset_fleet(request: web.Request) -> web.Response:
 
 
 async def put_clock(request: web.Request) -> web.Response:
-    """Set how a fleet's time runs, from its present time on."""
-    speed = await read_json(request, _CLOCK)
+    """Set how a fleet's time runs, from its present time on.
+
+    With `auto`, time stands still, as with `manual`, until somebody looks: a read in which
+    something is pending that would finish by itself is answered, and then time moves to when the
+    next is due.
+    """
+    setting = await read_json(request, _CLOCK)
     return rendering.answer(
-        rendering.clock(await request.app[keys.SIMULATOR].set_clock(_name(request), speed))
+        rendering.clock(await request.app[keys.SIMULATOR].set_clock(_name(request), setting))
     )
 
 
 async def advance(request: web.Request) -> web.Response:
-    """Advance a manual clock, and finish every sync that falls due, in order.
+    """Advance a manual or auto clock, and finish every sync that falls due, in order.
 
     Where devices sync by themselves, they may do so about 100,000,000 times on the way.
     """
@@ -214,8 +219,8 @@ async def advance(request: web.Request) -> web.Response:
     simulator = request.app[keys.SIMULATOR]
     fleet = await simulator.queries.fleet(name)
     traffic = fleet.profile.traffic
-    is_manual = fleet.clock.speed == 0
-    if traffic and is_manual and traffic.attempts(fleet.devices, microseconds) > MAX_OWN_ATTEMPTS:
+    may_move = fleet.clock.speed == 0
+    if traffic and may_move and traffic.attempts(fleet.devices, microseconds) > MAX_OWN_ATTEMPTS:
         problem = f"The devices would sync more than {MAX_OWN_ATTEMPTS} times by themselves."
         raise invalid({"seconds": [problem]})
     try:
@@ -228,7 +233,7 @@ async def advance(request: web.Request) -> web.Response:
 async def settle(request: web.Request) -> web.Response:
     """Finish all pending syncs that are not held.
 
-    A manual clock moves to the last one's due time; a real clock does not change.
+    A manual or auto clock moves to the last one's due time; a real clock does not change.
     """
     return rendering.answer(
         rendering.moved(await request.app[keys.SIMULATOR].settle(_name(request)))

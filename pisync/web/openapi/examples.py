@@ -104,6 +104,7 @@ BODIES: Mapping[type[Schema], Examples] = {
     },
     CopyBody: {"A copy to look into": {"to": "suite-1-copy"}},
     ClockBody: {
+        "Auto": {"mode": "auto"},
         "Manual": {"mode": "manual"},
         "Real": {"mode": "real"},
         "Real, ten times as fast": {"mode": "real", "speed": 10},

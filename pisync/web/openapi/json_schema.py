@@ -161,7 +161,7 @@ _RULES: Mapping[type[Schema], Json] = {
     },
     PhaseSchema: {"if": {"not": {"required": ["delay"]}}, "then": {"required": ["outcomes"]}},
     fleet_schemas.ClockBody: {
-        "if": {"properties": {"mode": {"const": "manual"}}},
+        "if": {"properties": {"mode": {"enum": ["manual", "auto"]}}},
         "then": {"properties": {"speed": _NEVER}},
     },
 }

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from pisync.model.account import Account, LoginDecision
-from pisync.model.clock import MAX_SPEED
+from pisync.model.clock import AUTO, MAX_SPEED
 from pisync.model.first_fleet import first_fleet
 from pisync.model.fleet import DeviceSpec, Generated, Listed
 from pisync.model.outcome import SUCCEEDED, Outcome
@@ -251,6 +251,15 @@ class TestClock:
         clock = (await store.queries.fleet(F)).clock
         assert (clock.mode, clock.now) == ("manual", present)
         assert (await store.finisher.advance(F, 5)).now == present + 5
+
+    async def test_that_moves_itself_still_does(
+        self, store: Store, home: StoreHarness, reopen: Reopen
+    ) -> None:
+        present = (await store.finisher.set_clock(F, *AUTO)).now
+        await home.pass_time(0.05)
+        store = await reopen()
+        clock = (await store.queries.fleet(F)).clock
+        assert (clock.mode, clock.now) == ("auto", present)
 
     async def test_that_is_real_has_gone_on(
         self, store: Store, home: StoreHarness, reopen: Reopen

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pisync.model.clock import AUTO
 from pisync.model.fleet import Generated
 from pisync.model.outcome import SUCCEEDED
 from pisync.model.plans.delay import UniformDelay
@@ -211,6 +212,12 @@ class TestTime:
         assert view.clock.speed == 1000
         await home.pass_time(0.1)
         assert await now(store, COPY) - view.clock.now >= 100 * SECOND
+
+    async def test_a_clock_that_moves_itself_is_one_in_the_copy(self, store: Store) -> None:
+        present = (await store.finisher.set_clock(F, *AUTO)).now
+        await copy(store)
+        clock = (await store.queries.fleet(COPY)).clock
+        assert (clock.mode, clock.now) == ("auto", present)
 
     async def test_a_ttl_counts_from_now_and_default_has_none(self, store: Store) -> None:
         await store.fleets.put("short", TWENTY, PROFILE, ttl=60)

@@ -106,6 +106,7 @@ async def test_a_clock_that_is_none_is_refused(lab: FleetLab, subtests: pytest.S
         ({"speed": 2}, "mode"),
         ({"mode": "manual", "speed": 1}, "speed"),
         ({"mode": "manual", "speed": 0}, "speed"),
+        ({"mode": "auto", "speed": 1}, "speed"),
         ({"mode": "real", "speed": 0}, "speed"),
         ({"mode": "real", "speed": -0.0}, "speed"),
         ({"mode": "real", "speed": -1}, "speed"),

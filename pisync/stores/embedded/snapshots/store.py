@@ -144,7 +144,7 @@ class EmbeddedSnapshots:
             is_new = True
         check_room(self._registry.budgets.fault_counters, fleet.shares.fault_counters.held, old)
         now = self._registry.clocks.monotonic()
-        fleet.clock = Clock(head.clock.now, now, head.clock.speed)
+        fleet.clock = Clock(head.clock.now, now, head.clock.speed, head.clock.is_auto)
         self._registry.replace(transaction, fleet.name, fleet)
         stays = head.ttl is None or fleet.name == DEFAULT_FLEET
         transaction.lifetimes[fleet] = None if stays else Lifetime(head.ttl or 0, now)

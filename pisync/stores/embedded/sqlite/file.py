@@ -257,6 +257,7 @@ class SqliteFile:
             self._clocks.wall(),
             clock.speed,
             fleet.started_at,
+            clock.is_auto,
         )
 
     # Reading
@@ -314,7 +315,7 @@ class SqliteFile:
         }
 
     def _fleet(self, row: tuple[Any, ...]) -> FleetState:
-        fleet_id, name, first_data, made_at, profile, *clock, started_at = row
+        fleet_id, name, first_data, made_at, profile, *clock, started_at, is_auto = row
         fleet_time, wall_time, speed = clock
         rows = self._rows("devices", fleet_id)
         devices = [read_device(row) for row in rows]
@@ -326,7 +327,7 @@ class SqliteFile:
             codec.read_first(first_data),
             made_at,
             codec.read_profile(profile),
-            Clock(fleet_time, monotonic - slept, speed),
+            Clock(fleet_time, monotonic - slept, speed, bool(is_auto)),
             self._budgets,
         )
         # Of a fleet that 0.1.0 has made, nobody has written down when it was reset.

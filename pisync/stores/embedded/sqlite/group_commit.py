@@ -75,8 +75,8 @@ class GroupCommitWriter:
     def _write_clock(self, transaction: Transaction) -> None:
         """Write what is true already."""
         changes = transaction.changes_of(transaction.fleet(DEFAULT_FLEET))
-        clock = changes.clock
-        changes.clock = clock.with_speed(clock.speed, self._registry.clocks.monotonic())
+        now = self._registry.clocks.monotonic()
+        changes.clock = changes.clock.moved_to(changes.clock.fleet_time, now)
 
     async def write(self, mutation: Mutation[_Result]) -> _Result:
         result: asyncio.Future[_Result] = asyncio.get_running_loop().create_future()

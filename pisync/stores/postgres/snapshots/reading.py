@@ -42,6 +42,7 @@ _PATIENT = f"""
 _HEAD = """
     SELECT
         fleet_id, first_data, made_at, profile, fleet_time, wall_time, speed,
+        coalesce(auto_clock, false) AS is_auto,
         coalesce(started_at, made_at) AS started_at, steady_now() AS now, newest_error,
         (SELECT json_agg(json_build_array(what, error_message, n)) FROM tallies
             WHERE tallies.fleet_id = fleets.fleet_id) AS counts,
@@ -106,7 +107,7 @@ class SnapshotQueries:
         first = await asyncio.to_thread(codec.read_first, row["first_data"])
         own = len(first.error_logs) if isinstance(first, Listed) else 0
         oldest = await connection.fetchval(_OLDEST_LOG, row["fleet_id"], own)
-        clock = Clock(row["fleet_time"], row["wall_time"], row["speed"])
+        clock = Clock(row["fleet_time"], row["wall_time"], row["speed"], row["is_auto"])
         counts = orjson.loads(row["counts"] or "[]")
         head = SnapshotHead(
             fleet=name,

@@ -27,7 +27,8 @@ from pisync.stores.schema import codec
 
 _REPLACE = "SELECT * FROM replace_fleet($1, NULL, $2, $3, $4, $5, $6, $7, $8)"
 _GO_ON = """
-    UPDATE fleets SET fleet_time = $2, wall_time = steady_now(), speed = $3, started_at = $4
+    UPDATE fleets SET fleet_time = $2, wall_time = steady_now(), speed = $3, started_at = $4,
+        auto_clock = $5
     WHERE fleet_id = $1"""
 _SETTINGS = "INSERT INTO request_settings VALUES ($1, $2, $3, 1, $4, 0)"
 _NOTIFY = "SELECT pg_notify('pisync', $1)"
@@ -132,8 +133,9 @@ class _Placing(NamedTuple):
             )
             if row is None or row["is_new"] is None:
                 raise StoreUnavailable
+            clock = head.clock
             await connection.execute(
-                _GO_ON, fleet_id, head.clock.now, head.clock.speed, head.started_at
+                _GO_ON, fleet_id, clock.now, clock.speed, head.started_at, clock.is_auto
             )
             if head.ttl is not None and self.name != DEFAULT_FLEET:
                 await set_ttl(connection, fleet_id, head.ttl)
