@@ -259,6 +259,17 @@ class SyncFinisher(Protocol):
             FleetReplaced: The fleet was reset, replaced or deleted before that was over.
         """
 
+    async def run_to_due(self, name: str, device_id: int | None = None) -> bool:
+        """Move a clock that moves itself to when a device's pending attempt is due.
+
+        All that falls due on the way finishes, in due order. Without a device: to when the last is
+        due that is pending now. Does nothing on another clock, or where nothing is pending that
+        would finish by itself; returns whether there was.
+
+        Raises:
+            FleetReplaced: The fleet was reset, replaced or deleted before that was over.
+        """
+
     async def release(self, fleet: str, device_id: int, outcome: Outcome) -> Device:
         """Finish a held attempt now with this outcome.
 

@@ -73,7 +73,7 @@ _Fleet = TypeVar("_Fleet", bound=KnownFleet)
 
 STEP = 1024
 """How much of what is due is done in one step of `advance`, which takes some milliseconds."""
-_BEYOND = 2**62
+BEYOND = 2**62
 """A position after every other."""
 
 
@@ -202,7 +202,7 @@ class FleetChanges(Generic[_Fleet]):
             by_itself: As for `finish_due`.
         """
         is_all = len(due) < limit
-        end = Due(until, _BEYOND) if is_all else due[-1]
+        end = Due(until, BEYOND) if is_all else due[-1]
         progress = Progress([], [], [], until, (), is_all)
         more: list[Due] = []
         place = 0

@@ -13,7 +13,7 @@ from pisync.model.outcome import Outcome
 from pisync.model.sync import ClockAdvance, FinishedSync, SyncResult
 from pisync.model.timestamp import LATEST
 from pisync.stores.base import BATCH
-from pisync.stores.changes import STEP, Due, FleetChanges, Progress
+from pisync.stores.changes import BEYOND, STEP, Due, FleetChanges, Progress
 from pisync.stores.embedded.fleet_registry import FleetRegistry
 from pisync.stores.embedded.fleet_state import FleetState
 from pisync.stores.embedded.transaction import Transaction
@@ -89,7 +89,7 @@ class EmbeddedFinisher:
     def _run_until(self, transaction: Transaction, fleet: FleetState, now: int, limit: int) -> int:
         """Do what is due in a fleet by itself; return how much there was."""
         _prepare(fleet)
-        due = fleet.take_due(now, limit)
+        due = self._take(transaction, fleet, now, limit)
         if not due:
             return 0
         changes = transaction.changes_of(fleet)
@@ -141,6 +141,38 @@ class EmbeddedFinisher:
             last_due = await self._writer.write(partial(_last_due, fleet))
             return await self._finish_until(fleet, last_due)
 
+    async def run_to_due(self, name: str, device_id: int | None = None) -> bool:
+        fleet = self._registry.fleet(name)
+        async with fleet.moving:
+            if not fleet.clock.is_auto:
+                return False
+            target = await self._writer.write(partial(_due_of, fleet, device_id))
+            await self._finish_until(fleet, target)
+            return target is not None
+
+    def step(self, transaction: Transaction, fleet: FleetState) -> bool:
+        """Move time that stands still to when something is due, and do all that is due then.
+
+        Part of a mutation. Returns whether nothing is left to do there; else `finish_step` does it.
+        """
+        changes = transaction.changes_of(fleet)
+        while (first := _first_due(changes)) is not None:
+            until = max(first, changes.clock.fleet_time)
+            taken = self._take(transaction, fleet, until, STEP)
+            due = _with_new_dues(changes, taken, until)
+            limit = len(due) if len(taken) == STEP else max(STEP, len(due) + 1)
+            progress = self._run(transaction, changes, due, until, limit, by_itself=False)
+            changes.clock = changes.clock.moved_to(progress.reached, self._now())
+            # Else it was due no longer.
+            if progress.changed:
+                return progress.is_over
+        return True
+
+    async def finish_step(self, fleet: FleetState) -> None:
+        """Do what `step` has left to do at the present time of a fleet."""
+        with suppress(FleetReplaced):
+            await self._finish_until(fleet, fleet.clock.fleet_time)
+
     async def _finish_until(self, fleet: FleetState, target: int | None) -> ClockAdvance:
         """Finish what is due up to `target`, some at a time; a manual clock moves along.
 
@@ -174,13 +206,28 @@ class EmbeddedFinisher:
         real_time = self._now()
         if not changes.clock.stands_still:
             # Its time has not come yet: only what is pending finishes now.
-            due = fleet.take_due(target, BATCH, own=False)
+            due = self._take(transaction, fleet, target, BATCH, own=False)
             self._finish(transaction, changes, due, changes.clock.now(real_time))
             return len(due), bool(due)
-        due = fleet.take_due(target, STEP)
+        due = self._take(transaction, fleet, target, STEP)
         progress = self._run(transaction, changes, due, target, STEP, by_itself=False)
         changes.clock = changes.clock.moved_to(progress.reached, real_time)
         return len(progress.finished), not progress.is_over
+
+    def _take(
+        self,
+        transaction: Transaction,
+        fleet: FleetState,
+        until: int,
+        limit: int,
+        *,
+        own: bool = True,
+    ) -> list[Due]:
+        """Take what is due from a fleet's queues; it goes back there if the transaction fails."""
+        due = fleet.take_due(until, limit, own=own)
+        if due:
+            transaction.on_rollback(lambda: self._registry.give_back(fleet, due))
+        return due
 
     def _run(
         self,
@@ -192,9 +239,8 @@ class EmbeddedFinisher:
         *,
         by_itself: bool,
     ) -> Progress:
-        """Do what was taken from a fleet's queues; it goes back there if that fails."""
+        """Do what is due; what is left of it goes back to the fleet's queues."""
         fleet = changes.fleet
-        transaction.on_rollback(lambda: self._registry.give_back(fleet, due))
         progress = changes.run(due, until, until, limit, by_itself=by_itself)
         if progress.left:
             transaction.on_commit(lambda: self._registry.give_back(fleet, progress.left))
@@ -210,10 +256,8 @@ class EmbeddedFinisher:
         now: int,
     ) -> None:
         """Finish what was taken from a fleet's queue before its time has come."""
-        fleet = changes.fleet
-        transaction.on_rollback(lambda: self._registry.give_back(fleet, due))
         finished = changes.finish_due(due, now, by_itself=False)
-        self._on_commit_tell(transaction, fleet, finished)
+        self._on_commit_tell(transaction, changes.fleet, finished)
 
     # When one is released
 
@@ -266,6 +310,47 @@ def _prepare(fleet: FleetState) -> bool:
 
 def _last_due(fleet: FleetState, transaction: Transaction) -> int | None:
     return _same(transaction, fleet).last_due()
+
+
+def _due_of(fleet: FleetState, device_id: int | None, transaction: Transaction) -> int | None:
+    """Return when a device's attempt falls due (None: the last that is pending), if it does."""
+    fleet = _same(transaction, fleet)
+    if device_id is None:
+        return fleet.last_due()
+    pending = fleet.devices.load(fleet.position(device_id)).pending
+    return None if pending is None else pending.due_at
+
+
+def _first_due(changes: FleetChanges[FleetState]) -> int | None:
+    """Return the earliest fleet time at which something is due, of what is new, too."""
+    fleet = changes.fleet
+    first = fleet.take_due(LATEST, 1)
+    fleet.give_back(first)
+    return min((due.moment for due in (*first, *_new_dues(changes))), default=None)
+
+
+def _new_dues(changes: FleetChanges[FleetState]) -> list[Due]:
+    """Return what has become due, or is to begin, by changes that are not applied yet."""
+    pending = (
+        Due(device.pending.due_at, position)
+        for position, device in changes.devices.items()
+        if device.pending is not None and device.pending.due_at is not None
+    )
+    own = (
+        Due(moment, position, is_own=True)
+        for position, moment in changes.moments.items()
+        if moment is not None
+    )
+    return [*pending, *own]
+
+
+def _with_new_dues(
+    changes: FleetChanges[FleetState], taken: Sequence[Due], until: int
+) -> Sequence[Due]:
+    """Return what was taken with what is new, in order: up to `until`, or to the last of a STEP."""
+    last = taken[-1] if len(taken) == STEP else Due(until, BEYOND)
+    new = [due for due in _new_dues(changes) if due <= last]
+    return sorted((*taken, *new)) if new else taken
 
 
 def _falls_due(fleet: FleetState) -> float:

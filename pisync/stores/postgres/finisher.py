@@ -52,6 +52,9 @@ _PROMISE = """
     UPDATE turns SET promised_time = $3, version = version + 1
     WHERE fleet_id = $1 AND version = $2 RETURNING promised_time"""
 
+_DEVICE_DUE = """
+    SELECT due_at, sync_status_code = 202 AS is_pending FROM devices
+    WHERE fleet_id = $1 AND device_id = $2"""
 _SET_AUTO = "UPDATE fleets SET auto_clock = $2 WHERE fleet_id = $1"
 
 
@@ -187,6 +190,58 @@ class PostgresFinisher:
             return fleet.now if last is None else last
 
         return await self._move(name, target)
+
+    async def run_to_due(self, name: str, device_id: int | None = None) -> bool:
+
+        async def target(connection: Connection, fleet: FleetSnapshot) -> int:
+            due = None
+            if fleet.clock.is_auto:
+                due = await _due_of(connection, fleet, device_id)
+            if due is None:
+                raise _NothingDue
+            return max(fleet.now, fleet.promised_time, due)
+
+        try:
+            await self._move(name, target)
+        except _NothingDue:
+            return False
+        return True
+
+    async def step(self, fleet: FleetSnapshot) -> bool:
+        """Move time that stands still to when something is due, and do all that is due then.
+
+        Returns whether the fleet was still as it was read: else nothing has happened.
+        """
+        if fleet.is_on_its_way:
+            # Whoever comes to a fleet's clock keeps what was promised.
+            await self._keep(fleet.name, fleet.fleet_id, fleet.promised_time)
+            return False
+        if fleet.profile.traffic is not None:
+            while not await self._database.call(partial(self._prepare, fleet)):
+                pass
+        stepped, until = await self._database.call(partial(self._step, fleet))
+        if until is not None:
+            await self._keep(fleet.name, fleet.fleet_id, until)
+        return stepped
+
+    async def _prepare(self, fleet: FleetSnapshot, connection: Connection) -> bool:
+        return await prepare(connection, await self._same(fleet.name, fleet.fleet_id, connection))
+
+    async def _step(self, fleet: FleetSnapshot, connection: Connection) -> tuple[bool, int | None]:
+        """Do what `step` does, as far as one transaction goes.
+
+        Returns what it returns, and the time at which there is more to do, if there is.
+        """
+        first = await first_due(connection, fleet)
+        if first is None:
+            return True, None
+        until = max(first, fleet.now)
+        due = await load_due(connection, fleet, until, STEP)
+        progress, changes = await self._run(connection, fleet, due, until, STEP, by_itself=False)
+        changes.clock = fleet.clock.moved_to(progress.reached, fleet.real_time)
+        if not await self._apply(connection, changes, progress):
+            return False, None
+        return True, None if progress.is_over else until
 
     async def _move(self, name: str, target: _Target) -> ClockAdvance:
         async with self._moving.turn(name):
@@ -353,6 +408,22 @@ class PostgresFinisher:
                 [_numbered(each, newest_error) for each in progress.finished],
             )
         return True
+
+
+class _NothingDue(Exception):
+    """Nothing is pending that time could be moved to, or it is not for a read to move it."""
+
+
+async def _due_of(
+    connection: Connection, fleet: FleetSnapshot, device_id: int | None
+) -> int | None:
+    """Return when a device's attempt falls due (None: the last that is pending), if it does."""
+    if device_id is None:
+        return await last_due(connection, fleet)
+    row = await connection.fetchrow(_DEVICE_DUE, fleet.fleet_id, device_id)
+    if row is None:
+        raise NoSuchDevice
+    return row["due_at"] if row["is_pending"] else None
 
 
 def _numbered(finished: FinishedSync, newest_error: int) -> FinishedSync:

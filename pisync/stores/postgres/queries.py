@@ -22,7 +22,8 @@ from pisync.stores.schema.rows import read_device
 _FLEET = """
     SELECT
         fleet_id, name, profile, fleet_time, wall_time, speed,
-        coalesce(auto_clock, false) AS is_auto, coalesce(started_at, made_at), steady_now(),
+        coalesce(auto_clock AND speed = 0, false) AS is_auto,
+        coalesce(started_at, made_at), steady_now(),
         (SELECT journal FROM request_settings AS one WHERE one.fleet_id = fleets.fleet_id),
         (SELECT sum(n)::bigint FROM status_counts WHERE status_counts.fleet_id = fleets.fleet_id),
         ttl, used_at + wall_now() - steady_now()

@@ -26,7 +26,7 @@ DEVICE = """
 _FLEETS = """
     SELECT
         fleet_id, name, profile, fleet_time, wall_time, speed,
-        coalesce(auto_clock, false) AS is_auto, version, promised_time,
+        coalesce(auto_clock AND speed = 0, false) AS is_auto, version, promised_time,
         coalesce(started_at, made_at) AS started_at, steady_now() AS now, n AS pending
     FROM fleets JOIN turns USING (fleet_id) JOIN status_counts USING (fleet_id)
     WHERE sync_status_code = 202"""

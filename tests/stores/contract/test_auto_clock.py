@@ -1,8 +1,17 @@
 """A clock that moves itself: time stands, and moves when somebody looks."""
 
-from pisync.model.clock import AUTO, MANUAL, REAL
+from collections.abc import Iterable
+
+import pytest
+
+from pisync.model.clock import AUTO, MANUAL, REAL, ClockSetting
+from pisync.model.device import Device
+from pisync.model.plans.delay import ConstantDelay
+from pisync.model.plans.profile import Profile
+from pisync.model.plans.traffic import Traffic
 from pisync.model.timestamp import SECOND
 from pisync.stores.base import Store
+from pisync.stores.errors import NoSuchDevice, NoSuchFleet
 from tests.support.stores.harness import StoreHarness
 from tests.support.stores.short import (
     PROFILE,
@@ -11,6 +20,7 @@ from tests.support.stores.short import (
     advance,
     devices,
     finish_all_due,
+    hold,
     now,
     planned,
     start,
@@ -20,6 +30,68 @@ from tests.support.stores.short import (
 async def auto(store: Store, fleet: str = F) -> int:
     """Let a fleet's clock move itself; return its time."""
     return (await store.finisher.set_clock(fleet, *AUTO)).now
+
+
+def pending(many: Iterable[Device]) -> list[int]:
+    """Return the ids of those that are pending."""
+    return [device.device_id for device in many if device.is_pending]
+
+
+LIVING = Profile(seed=7, delay=ConstantDelay(10), traffic=Traffic(ConstantDelay(60)))
+
+
+class TestRunToDue:
+    async def test_moves_time_to_when_a_device_is_due_and_finishes_all_on_the_way(
+        self, store: Store
+    ) -> None:
+        before = await auto(store)
+        await planned(store, {1: 1, 2: 5, 3: 5, 4: 9})
+        assert await store.finisher.run_to_due(F, 2)
+        assert await now(store) == before + 5 * SECOND
+        assert pending(await devices(store)) == [4]
+
+    async def test_without_a_device_moves_to_the_last_that_is_pending(self, store: Store) -> None:
+        before = await auto(store)
+        await planned(store, {1: 1, 2: 5})
+        assert await store.finisher.run_to_due(F)
+        assert await now(store) == before + 5 * SECOND
+        assert pending(await devices(store)) == []
+
+    async def test_does_nothing_where_nothing_is_pending(self, store: Store) -> None:
+        before = await auto(store)
+        assert not await store.finisher.run_to_due(F, 1)
+        assert not await store.finisher.run_to_due(F)
+        assert await now(store) == before
+
+    async def test_does_nothing_for_a_held_attempt(self, store: Store) -> None:
+        before = await auto(store)
+        await hold(store, 1)
+        assert not await store.finisher.run_to_due(F, 1)
+        assert not await store.finisher.run_to_due(F)
+        assert await now(store) == before
+
+    @pytest.mark.parametrize("setting", [MANUAL, REAL])
+    async def test_moves_no_other_clock(self, store: Store, setting: ClockSetting) -> None:
+        await store.finisher.set_clock(F, *setting)
+        await planned(store, {1: 60})
+        assert not await store.finisher.run_to_due(F, 1)
+        assert not await store.finisher.run_to_due(F)
+        assert pending(await devices(store)) == [1]
+
+    async def test_of_a_device_or_fleet_that_is_not_there(self, store: Store) -> None:
+        await auto(store)
+        with pytest.raises(NoSuchDevice):
+            await store.finisher.run_to_due(F, 999)
+        with pytest.raises(NoSuchFleet):
+            await store.finisher.run_to_due("nowhere")
+
+    async def test_ends_where_devices_sync_by_themselves(self, store: Store) -> None:
+        await store.fleets.put(F, TWENTY, LIVING)
+        before = await auto(store)
+        await planned(store, {1: 600})
+        assert await store.finisher.run_to_due(F)
+        assert await now(store) == before + 600 * SECOND
+        assert (await store.queries.stats(F)).attempts > 20
 
 
 class TestMode:

@@ -42,7 +42,7 @@ _PATIENT = f"""
 _HEAD = """
     SELECT
         fleet_id, first_data, made_at, profile, fleet_time, wall_time, speed,
-        coalesce(auto_clock, false) AS is_auto,
+        coalesce(auto_clock AND speed = 0, false) AS is_auto,
         coalesce(started_at, made_at) AS started_at, steady_now() AS now, newest_error,
         (SELECT json_agg(json_build_array(what, error_message, n)) FROM tallies
             WHERE tallies.fleet_id = fleets.fleet_id) AS counts,
