@@ -146,7 +146,8 @@ class FleetClient:
         """Make the fleet, or make it anew; what `profile` leaves out has its default.
 
         Args:
-            devices: A count, or a list of devices with at least their `device_id`.
+            devices: A count, or a list of devices with at least their `device_id`. Their times may
+                be relative (`now-2h`), so that they do not age.
             profile: What differs from the default profile.
             ttl: Seconds without a request or an open stream after which the server deletes the
                 fleet, or None for never.

@@ -1,7 +1,7 @@
 """The ten hard-coded devices that the default fleet starts with, and their error logs."""
 
 from pisync.model.device import ErrorLog
-from pisync.model.fleet import DeviceSpec, Listed
+from pisync.model.fleet import DeviceSpec, FleetTimes, Listed
 from pisync.model.timestamp import parse
 
 
@@ -37,7 +37,7 @@ _DEVICES = (
 
 
 def _log_order(device: DeviceSpec) -> int:
-    return device.last_attempt_at or 0
+    return device.made(FleetTimes(0, 0)).last_attempt_at
 
 
 def first_fleet() -> Listed:

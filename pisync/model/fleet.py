@@ -10,7 +10,7 @@ from pisync.model.outcome import SUCCESS
 from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script
 from pisync.model.requests.fault import FaultRule
-from pisync.model.timestamp import SECOND
+from pisync.model.timestamp import SECOND, Moment, RelativeMoment
 
 DEFAULT_FLEET = "default"
 FLEET_NAME = r"[a-z0-9][a-z0-9-]{0,62}"
@@ -34,34 +34,50 @@ class Generated:
         return self.count
 
 
-class DeviceSpec(NamedTuple):
-    """A device of a list; times (fleet time, microseconds) that it leaves open are its fleet's.
+class FleetTimes(NamedTuple):
+    """When a fleet began, in microseconds of its time.
 
-    A success has the same time, or none, in both fields.
+    Attributes:
+        made_at: When its first data was made.
+        started_at: When it was made or last reset.
+    """
+
+    made_at: int
+    started_at: int
+
+
+class DeviceSpec(NamedTuple):
+    """A device of a list; times (fleet time) that it leaves open are its fleet's.
+
+    A success has the same time, or none, in both fields. A relative time is taken from the moment
+    at which the fleet was made, and anew from each reset.
     """
 
     device_id: int
-    last_sync_at: int | None = None
+    last_sync_at: Moment | None = None
     sync_status_code: int = SUCCESS
     error_message: str | None = None
-    last_attempt_at: int | None = None
+    last_attempt_at: Moment | None = None
 
-    def made(self, at: int) -> Device:
-        """Return the device as it is in a fleet made at `at`."""
+    def made(self, times: FleetTimes) -> Device:
+        """Return the device as it is in a fleet of these times, before its first attempt."""
+        made_at, now = times
+        synced, attempted = _moment(self.last_sync_at, now), _moment(self.last_attempt_at, now)
         succeeded = self.sync_status_code == SUCCESS
-        if self.last_attempt_at is not None:
-            attempted = self.last_attempt_at
-        elif self.last_sync_at is not None:
-            attempted = self.last_sync_at if succeeded else max(at, self.last_sync_at)
-        else:
-            attempted = at
-        return Device(
-            self.device_id,
-            attempted if succeeded else self.last_sync_at,
-            self.sync_status_code,
-            self.error_message,
-            attempted,
-        )
+        if succeeded:
+            synced = attempted = next(
+                each for each in (attempted, synced, made_at) if each is not None
+            )
+        elif attempted is None:
+            attempted = now if isinstance(self.last_sync_at, RelativeMoment) else made_at
+        if synced is not None:
+            # The wall clock may have stepped back since the list was checked.
+            attempted = max(attempted, synced)
+        return Device(self.device_id, synced, self.sync_status_code, self.error_message, attempted)
+
+
+def _moment(moment: Moment | None, now: int) -> int | None:
+    return moment.at(now) if isinstance(moment, RelativeMoment) else moment
 
 
 class Listed(NamedTuple):

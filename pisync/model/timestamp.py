@@ -1,10 +1,12 @@
 """Timestamps: whole microseconds since 1970-01-01 UTC inside, RFC 3339 outside.
 
 What is written has one form, `yyyy-MM-ddTHH:mm:ss.mmmuuuZ`: always six digits of fraction, always
-`Z`. What is read may have any form that RFC 3339 gives a moment, as other languages write it.
+`Z`. What is read may have any form that RFC 3339 gives a moment, as other languages write it. Where
+a fleet's first data are listed, a moment may also be relative: `now`, `now-90s`, `now-2h`.
 """
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
@@ -83,6 +85,53 @@ def _offset(form: re.Match[str]) -> int:
         return 0
     minutes = 60 * int(form["hours"]) + int(form["minutes"])
     return (minutes if form["sign"] == "+" else -minutes) * 60 * SECOND
+
+
+RELATIVE = "now(?:-(?:0|[1-9][0-9]{0,11})[smhdw])?"
+"""The regular expression of a relative moment."""
+MAX_AGE_DAYS = -EARLIEST // (24 * 3600 * SECOND)
+"""How long ago a relative moment may be, so that it lies in the year 1 or later for any present."""
+_UNITS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
+"""Seconds by unit, the longest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class RelativeMoment:
+    """So many seconds before the present, whenever that is."""
+
+    age: int
+
+    def at(self, now: int) -> int:
+        """Return the moment for a present, both in microseconds since the epoch."""
+        return now - self.age * SECOND
+
+    def __str__(self) -> str:
+        """Write it in the longest unit that has no remainder: `now-2h`."""
+        if not self.age:
+            return "now"
+        unit = next(unit for unit, seconds in _UNITS.items() if not self.age % seconds)
+        return f"now-{self.age // _UNITS[unit]}{unit}"
+
+
+Moment = int | RelativeMoment
+"""A moment in microseconds since the epoch, or one that moves with the present."""
+
+
+# Most devices of a list share theirs with others.
+@lru_cache(maxsize=4096)
+def parse_relative(text: str) -> RelativeMoment:
+    """Read a relative moment.
+
+    Raises:
+        ValueError: The text has another form.
+        OverflowError: It is more than `MAX_AGE_DAYS` ago.
+    """
+    if not re.fullmatch(RELATIVE, text):
+        raise ValueError(f"not a relative moment: {text!r}")
+    age = int(text[4:-1] or 0) * _UNITS.get(text[-1], 0)
+    if age > MAX_AGE_DAYS * _UNITS["d"]:
+        raise OverflowError(f"too long ago: {text!r}")
+    return RelativeMoment(age)
 
 
 def from_seconds(seconds: float) -> int:

@@ -12,7 +12,7 @@ from pisync.model.device import Device
 from pisync.model.fleet import DeviceSpec, Generated, Ledger
 from pisync.model.plans.script import Step
 from pisync.model.snapshot import DeviceScript, Snapshot, SnapshotHead, SnapshotPart
-from pisync.model.timestamp import SECOND
+from pisync.model.timestamp import SECOND, Moment
 from pisync.web.contract import rendering
 from pisync.web.contract.rendering import Json
 
@@ -119,13 +119,17 @@ def _first_device(spec: DeviceSpec) -> Json:
     """Return what a `PUT` of a fleet takes for the device."""
     value: dict[str, object] = {"device_id": spec.device_id}
     if spec.last_sync_at is not None:
-        value["last_sync_at"] = timestamp.render(spec.last_sync_at)
+        value["last_sync_at"] = _moment(spec.last_sync_at)
     if spec.error_message is not None:
         value["sync_status_code"] = spec.sync_status_code
         value["error_message"] = spec.error_message
     if spec.last_attempt_at is not None:
-        value["last_attempt_at"] = timestamp.render(spec.last_attempt_at)
+        value["last_attempt_at"] = _moment(spec.last_attempt_at)
     return value
+
+
+def _moment(moment: Moment) -> str:
+    return timestamp.render(moment) if isinstance(moment, int) else str(moment)
 
 
 def _device(device: Device) -> Json:

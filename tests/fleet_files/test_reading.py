@@ -16,7 +16,7 @@ from pisync.model.fleet import DeviceSpec, FleetDefinition, Generated, Listed
 from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script, Step
 from pisync.model.requests.fault import FaultRule, StatusFault
-from pisync.model.timestamp import parse
+from pisync.model.timestamp import RelativeMoment, parse
 from pisync.web.openapi.fleets_schema import fleets_schema
 from tests.support.paths import ROOT
 
@@ -64,6 +64,29 @@ def test_devices_may_be_listed(file: Path) -> None:
     [ci] = read_fleet_files(file)
     at = parse("2025-06-02T07:40:12.000000Z")
     assert ci.values["devices"] == Listed([DeviceSpec(2, at)])
+
+
+def test_times_of_listed_devices_may_be_relative(file: Path) -> None:
+    file.write_text("ci:\n  devices:\n  - device_id: 2\n    last_sync_at: now-2h\n")
+    [ci] = read_fleet_files(file)
+    assert ci.values["devices"] == Listed([DeviceSpec(2, RelativeMoment(7200))])
+
+
+def test_relative_times_that_cannot_be_are_told_with_their_line(file: Path) -> None:
+    failed = "sync_status_code: 404\n    error_message: Server Not Reachable\n"
+    file.write_text(
+        "ci:\n  devices:\n"
+        "  - device_id: 1\n    last_sync_at: now-2y\n"
+        "  - device_id: 3\n    last_attempt_at: now-800000d\n"
+        "shop:\n  devices:\n"
+        f"  - device_id: 1\n    {failed}    last_sync_at: now-1h\n    last_attempt_at: now-2h\n"
+    )
+    assert mistakes(file) == [
+        "fleets.yaml:4: ci.devices.0.last_sync_at: Not a timestamp in the form"
+        " 2026-11-22T07:40:12.000000Z, now or now-2h (s, m, h, d or w).",
+        "fleets.yaml:6: ci.devices.1.last_attempt_at: Must be at most 719162 days ago.",
+        "fleets.yaml:12: shop.devices.0.last_sync_at: Must not be after last_attempt_at.",
+    ]
 
 
 def test_a_folder_stands_for_the_fleet_files_in_it(tmp_path: Path) -> None:

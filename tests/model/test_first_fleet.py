@@ -1,11 +1,12 @@
 from pisync.model.first_fleet import first_fleet
+from pisync.model.fleet import FleetTimes
 from pisync.model.outcome import SUCCESS, why_not_an_outcome
 from pisync.model.plans.profile import DEFAULT_OUTCOMES
 from pisync.model.timestamp import parse
 
 MADE_AT = parse("2026-11-22T07:40:12.000000Z")
 FLEET = first_fleet()
-DEVICES = [each.made(MADE_AT) for each in FLEET.devices]
+DEVICES = [each.made(FleetTimes(MADE_AT, MADE_AT)) for each in FLEET.devices]
 
 
 def test_there_are_ten_devices_with_the_ids_1_to_10() -> None:
@@ -35,7 +36,7 @@ def test_no_success_is_later_than_the_last_attempt() -> None:
 
 
 def test_all_times_are_hard_coded_and_in_the_past() -> None:
-    assert [each.made(MADE_AT + 1) for each in FLEET.devices] == DEVICES
+    assert [each.made(FleetTimes(MADE_AT + 1, MADE_AT + 2)) for each in FLEET.devices] == DEVICES
     assert all(each.last_attempt_at < MADE_AT for each in DEVICES)
 
 

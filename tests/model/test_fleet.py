@@ -3,14 +3,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pisync.model.device import Device, synced
-from pisync.model.fleet import DeviceSpec, Ledger
+from pisync.model.fleet import DeviceSpec, FleetTimes, Ledger
+from pisync.model.timestamp import SECOND, Moment, RelativeMoment
 
 MADE_AT, BEFORE, AFTER = 1000, 900, 1100
+MADE = FleetTimes(MADE_AT, MADE_AT)
+NOW, HOUR_AGO = RelativeMoment(0), RelativeMoment(3600)
+RESET_AT = 5_000_000_000_000_000
 
 
 class TestDeviceSpec:
     def test_of_an_id_alone_is_a_device_synced_when_its_fleet_was_made(self) -> None:
-        assert DeviceSpec(7).made(MADE_AT) == synced(7, MADE_AT)
+        assert DeviceSpec(7).made(MADE) == synced(7, MADE_AT)
 
     @pytest.mark.parametrize(
         "spec",
@@ -22,7 +26,7 @@ class TestDeviceSpec:
         ids=["sync", "attempt", "both"],
     )
     def test_of_a_success_has_one_time_for_both(self, spec: DeviceSpec) -> None:
-        assert spec.made(MADE_AT) == Device(7, BEFORE, 200, None, BEFORE)
+        assert spec.made(MADE) == Device(7, BEFORE, 200, None, BEFORE)
 
     @pytest.mark.parametrize(
         ("last_sync_at", "last_attempt_at", "made"),
@@ -43,7 +47,7 @@ class TestDeviceSpec:
     ) -> None:
         spec = DeviceSpec(7, last_sync_at, 500, "Connection Timeout", last_attempt_at)
         synced_at, attempted_at = made
-        assert spec.made(MADE_AT) == Device(7, synced_at, 500, "Connection Timeout", attempted_at)
+        assert spec.made(MADE) == Device(7, synced_at, 500, "Connection Timeout", attempted_at)
 
     @given(
         st.sampled_from((200, 404)),
@@ -57,9 +61,45 @@ class TestDeviceSpec:
         message = None if code == 200 else "Server Not Reachable"
         if one is not None and other is not None:
             one, other = (other, other) if code == 200 else sorted((one, other))
-        device = DeviceSpec(7, one, code, message, other).made(made_at)
+        device = DeviceSpec(7, one, code, message, other).made(FleetTimes(made_at, made_at))
         assert device.last_sync_at is None or device.last_sync_at <= device.last_attempt_at
         assert other is None or device.last_attempt_at == other
+
+    @pytest.mark.parametrize(
+        ("code", "last_sync_at", "last_attempt_at", "made"),
+        [
+            (200, HOUR_AGO, None, (-3600, -3600)),
+            (200, None, HOUR_AGO, (-3600, -3600)),
+            (200, HOUR_AGO, HOUR_AGO, (-3600, -3600)),
+            (500, HOUR_AGO, NOW, (-3600, 0)),
+            (500, HOUR_AGO, None, (-3600, 0)),
+            (500, None, HOUR_AGO, (None, -3600)),
+        ],
+    )
+    def test_has_relative_times_of_its_fleets_making_and_then_of_its_reset(
+        self,
+        code: int,
+        last_sync_at: Moment | None,
+        last_attempt_at: Moment | None,
+        made: tuple[int | None, int],
+    ) -> None:
+        message = None if code == 200 else "Connection Timeout"
+        spec = DeviceSpec(7, last_sync_at, code, message, last_attempt_at)
+        for now in (MADE_AT, RESET_AT):
+            device = spec.made(FleetTimes(MADE_AT, now))
+            synced, attempted = (
+                None if seconds is None else now + seconds * SECOND for seconds in made
+            )
+            assert (device.last_sync_at, device.last_attempt_at) == (synced, attempted)
+
+    def test_has_open_times_of_its_fleets_making_after_a_reset_too(self) -> None:
+        assert DeviceSpec(7).made(FleetTimes(MADE_AT, RESET_AT)) == synced(7, MADE_AT)
+
+    def test_that_failed_was_not_attempted_before_its_sync_though_the_clock_stepped_back(
+        self,
+    ) -> None:
+        spec = DeviceSpec(7, AFTER, 500, "Connection Timeout", HOUR_AGO)
+        assert spec.made(FleetTimes(MADE_AT, MADE_AT)).last_attempt_at == AFTER
 
 
 class TestLedger:

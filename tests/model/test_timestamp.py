@@ -5,7 +5,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pisync.model.timestamp import EARLIEST, LATEST, SECOND, from_seconds, parse, render
+from pisync.model.timestamp import (
+    EARLIEST,
+    LATEST,
+    MAX_AGE_DAYS,
+    SECOND,
+    RelativeMoment,
+    from_seconds,
+    parse,
+    parse_relative,
+    render,
+)
 
 MOMENTS = st.integers(EARLIEST, LATEST)
 
@@ -171,3 +181,59 @@ def test_whatever_is_read_is_what_would_be_written(text: str) -> None:
 )
 def test_seconds_become_the_nearest_microsecond(seconds: float, microseconds: int) -> None:
     assert from_seconds(seconds) == microseconds
+
+
+@pytest.mark.parametrize(
+    ("text", "age"),
+    [
+        ("now", 0),
+        ("now-90s", 90),
+        ("now-15m", 15 * 60),
+        ("now-2h", 2 * 3600),
+        ("now-5d", 5 * 86_400),
+        ("now-4w", 28 * 86_400),
+        (f"now-{MAX_AGE_DAYS}d", MAX_AGE_DAYS * 86_400),
+    ],
+)
+def test_a_relative_moment_is_so_long_before_the_present(text: str, age: int) -> None:
+    moment = parse_relative(text)
+    assert moment == RelativeMoment(age)
+    assert moment.at(0) == -age * SECOND
+    assert str(moment) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("now-0s", "now"),
+        ("now-0w", "now"),
+        ("now-60s", "now-1m"),
+        ("now-120m", "now-2h"),
+        ("now-7d", "now-1w"),
+        ("now-61s", "now-61s"),
+    ],
+)
+def test_a_relative_moment_is_written_in_its_longest_unit(text: str, written: str) -> None:
+    assert str(parse_relative(text)) == written
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "Now", "NOW", "now ", " now", "now\n", "now-", "now-2", "now-h", "now+2h", "now- 2h"),
+        *("now-02h", "now--2h", "now-1.5h", "now-2H", "now-2y", "now-2h30m", "now-\u0662h"),
+        *("2h", "-2h", "nowadays", f"now-{10**12}s"),
+    ],
+)
+def test_what_is_not_quite_a_relative_moment_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="not a relative moment"):
+        parse_relative(text)
+
+
+@pytest.mark.parametrize(
+    "text", [f"now-{MAX_AGE_DAYS + 1}d", f"now-{MAX_AGE_DAYS * 86_400 + 1}s", "now-999999999999w"]
+)
+def test_a_relative_moment_lies_in_the_year_1_or_later_whenever_it_is(text: str) -> None:
+    assert RelativeMoment(MAX_AGE_DAYS * 86_400).at(0) == EARLIEST
+    with pytest.raises(OverflowError, match="too long ago"):
+        parse_relative(text)

@@ -164,7 +164,12 @@ export interface Phase {
   delay?: Delay;
 }
 
-/** A device to make. What is left out follows from the rest; one that has only its id is synced. */
+/**
+ * A device to make. What is left out follows from the rest; one that has only its id is synced.
+ *
+ * Its times may be relative: `now`, `now-90s`, `now-15m`, `now-2h`, `now-7d`, `now-4w`, from the fleet's clock when it
+ * is made, and again at each reset.
+ */
 export interface DeviceSpec {
   /** 1 to 2^53 − 1, unique in the fleet. */
   device_id: number;

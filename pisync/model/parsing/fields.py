@@ -10,6 +10,7 @@ from marshmallow import Schema, ValidationError, fields, validate
 from pisync.model import timestamp
 from pisync.model.device import MAX_DEVICE_ID
 from pisync.model.outcome import STATUS_CODES
+from pisync.model.timestamp import Moment
 
 _DIGITS = re.compile(r"0|[1-9][0-9]{0,15}")
 
@@ -87,6 +88,25 @@ class Timestamp(fields.Field[int]):
 
 class SentTimestamp(Timestamp):
     """A timestamp as clients may send it: in any form that RFC 3339 has."""
+
+
+class SentMoment(fields.Field[Moment]):
+    """A timestamp as clients may send it, or one that is relative to the present: `now-2h`."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Moment:
+        if not isinstance(value, str):
+            raise ValidationError("Not a valid timestamp.")
+        try:
+            if value.startswith("now"):
+                return timestamp.parse_relative(value)
+            return timestamp.parse(value)
+        except ValueError:
+            raise ValidationError(
+                "Not a timestamp in the form 2026-11-22T07:40:12.000000Z, now or now-2h"
+                " (s, m, h, d or w)."
+            ) from None
+        except OverflowError:
+            raise ValidationError(f"Must be at most {timestamp.MAX_AGE_DAYS} days ago.") from None
 
 
 class ListOf(fields.List[Any]):

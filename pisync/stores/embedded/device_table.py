@@ -9,7 +9,7 @@ from heapq import merge
 from typing import Protocol
 
 from pisync.model.device import Device, Pending
-from pisync.model.fleet import FirstData, Generated
+from pisync.model.fleet import FirstData, FleetTimes, Generated
 from pisync.model.outcome import PENDING, STATUS_CODES, SUCCESS, Outcome
 
 _NONE = -(2**63)
@@ -38,16 +38,16 @@ class DeviceTable:
     looks for a status at gigabytes a second, so that filtered pages need no index.
     """
 
-    def __init__(self, first: FirstData, made_at: int) -> None:
+    def __init__(self, first: FirstData, times: FleetTimes) -> None:
         if isinstance(first, Generated):
             count = first.count
             self.ids: Sequence[int] = range(1, count + 1)
-            self._synced = array("q", [made_at]) * count
+            self._synced = array("q", [times.made_at]) * count
             self._attempted = self._synced[:]
             self._status = bytearray([_CODE_BYTE[SUCCESS]]) * count
             self._message: list[str | None] = [None] * count
         else:
-            devices = [each.made(made_at) for each in first.devices]
+            devices = [each.made(times) for each in first.devices]
             count = len(devices)
             self.ids = array("q", [each.device_id for each in devices])
             self._synced = array("q", [_or_none(each.last_sync_at) for each in devices])

@@ -10,7 +10,7 @@ from pisync.concurrency.garbage import set_aside
 from pisync.model.bounds import Budget
 from pisync.model.clock import Clock
 from pisync.model.device import Device, ErrorLog
-from pisync.model.fleet import FirstData, FleetView, Listed
+from pisync.model.fleet import FirstData, FleetTimes, FleetView, Listed
 from pisync.model.plans.profile import Profile
 from pisync.model.requests.journal import Journal
 from pisync.model.sync import Change, FinishedSync, SyncDecision, SyncResult
@@ -73,23 +73,39 @@ class FleetRegistry:
         return fleet.view(self.clocks.monotonic(), self.clocks.wall())
 
     async def make(
-        self, name: str, first: FirstData, profile: Profile, made_at: int | None = None
+        self,
+        name: str,
+        first: FirstData,
+        profile: Profile,
+        *,
+        made_at: int | None = None,
+        started_at: int | None = None,
     ) -> FleetState:
-        """Make a fleet, in a thread: a large one takes longer than requests should wait for."""
-        fleet = await asyncio.to_thread(self._make, name, first, profile, made_at)
+        """Make a fleet, in a thread: a large one takes longer than requests should wait for.
+
+        A time that is left out is the present, to which the fleet's clock is set in any case.
+        """
+        fleet = await asyncio.to_thread(self._make, name, first, profile, made_at, started_at)
         if isinstance(first, Listed) and first.size >= _MANY:
             set_aside()
         return fleet
 
     def _make(
-        self, name: str, first: FirstData, profile: Profile, made_at: int | None
+        self,
+        name: str,
+        first: FirstData,
+        profile: Profile,
+        made_at: int | None,
+        started_at: int | None,
     ) -> FleetState:
         wall = self.clocks.wall()
         return FleetState(
             name,
             next(self._generations),
             first,
-            wall if made_at is None else made_at,
+            FleetTimes(
+                wall if made_at is None else made_at, wall if started_at is None else started_at
+            ),
             profile,
             Clock(wall, self.clocks.monotonic()),
             self.budgets,

@@ -14,6 +14,7 @@ from pisync.model.fleet import (
     OTHER_MESSAGES,
     Count,
     FirstData,
+    FleetTimes,
     FleetView,
     Ledger,
     Lifetime,
@@ -44,7 +45,7 @@ class FleetState:
         name: str,
         generation: int,
         first: FirstData,
-        made_at: int,
+        times: FleetTimes,
         profile: Profile,
         clock: Clock,
         budgets: FleetBudgets,
@@ -57,8 +58,7 @@ class FleetState:
         self.name = name
         self.generation = generation
         self.first = first
-        self.made_at = made_at
-        self.started_at = clock.fleet_time
+        self.made_at, self.started_at = times
         self.clock = clock
         self.lifetime: Lifetime | None = None
         """Of a fleet with a ttl."""
@@ -67,7 +67,7 @@ class FleetState:
         self.scripts: dict[int, Script] = {}
         self.polls: dict[int, Polls] = {}
         """Of the devices whose attempt is pending for so many reads."""
-        self.devices = DeviceTable(first, made_at)
+        self.devices = DeviceTable(first, times)
         logs = first.error_logs if isinstance(first, Listed) else ()
         self.errors = ErrorHistory(logs, budgets.max_error_logs, self.shares)
         # One integer a pending sync: due time and position. Held syncs have none, since a release

@@ -59,7 +59,7 @@ class EmbeddedFleetWriter:
     async def _reset(self, name: str) -> bool:
         """Reset a fleet and return true, unless another takes its place before that is done."""
         old = self._registry.fleet(name)
-        new = await self._registry.make(name, old.first, old.profile, old.made_at)
+        new = await self._registry.make(name, old.first, old.profile, made_at=old.made_at)
 
         def mutation(transaction: Transaction) -> bool:
             if transaction.fleet(name) is not old:

@@ -15,7 +15,15 @@ from typing import Any, NamedTuple
 from asyncpg import Record
 
 from pisync.model.clock import ClockView
-from pisync.model.fleet import DEFAULT_FLEET, FirstData, FleetView, Generated, Listed, NewTtl
+from pisync.model.fleet import (
+    DEFAULT_FLEET,
+    FirstData,
+    FleetTimes,
+    FleetView,
+    Generated,
+    Listed,
+    NewTtl,
+)
 from pisync.model.outcome import STATUS_CODES, SUCCESS
 from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script
@@ -253,7 +261,7 @@ class PostgresFleetWriter:
             await generate(self._database, fleet_id, made_at, range(1, first.count + 1))
             counts = Counter({SUCCESS: first.count})
         else:
-            await self._write(fleet_id, first, made_at)
+            await self._write(fleet_id, first, FleetTimes(made_at, now))
             counts = Counter(spec.sync_status_code for spec in first.devices)
         arguments = (
             name,
@@ -266,16 +274,16 @@ class PostgresFleetWriter:
             STATUS_CODES,
             [counts[code] for code in STATUS_CODES],
         )
-        row = await self._database.call(partial(_put_in_place, arguments, journal, ttl))
+        row = await self._database.call(partial(_put_in_place, arguments, now, journal, ttl))
         self._has_tombstones.set()
         if row is None or row["is_new"] is None:
             return None
         return _Made(fleet_id, counts.total(), row["is_new"], row["present"], made_at)
 
-    async def _write(self, fleet_id: int, listed: Listed, made_at: int) -> None:
+    async def _write(self, fleet_id: int, listed: Listed, times: FleetTimes) -> None:
         async def copy_devices(first: int, last: int) -> None:
             specs = listed.devices[first:last]
-            rows = [(fleet_id, *device_row(spec.made(made_at))) for spec in specs]
+            rows = [(fleet_id, *device_row(spec.made(times))) for spec in specs]
             await copy_rows(self._database, "devices", rows)
 
         async def copy_logs(first: int, last: int) -> None:
@@ -325,7 +333,7 @@ async def announce(connection: Connection) -> tuple[int, int]:
 
 
 async def _put_in_place(
-    arguments: tuple[Any, ...], journal: int, ttl: int | None, connection: Connection
+    arguments: tuple[Any, ...], now: int, journal: int, ttl: int | None, connection: Connection
 ) -> Record | None:
     """Call `replace_fleet`; a fleet that is reset keeps its settings for requests."""
     name, old_id, new_id, *_ = arguments
@@ -343,7 +351,7 @@ async def _put_in_place(
             if ttl is not None:
                 await set_ttl(connection, new_id, ttl)
             if old_id is not None:
-                await connection.execute(_RESTARTED, new_id, row["present"])
+                await connection.execute(_RESTARTED, new_id, now)
             if await start_living(connection, new_id):
                 await connection.execute(_TELL, notifications.CHANNEL, f"[0,{notifications.due(0)}")
     return row

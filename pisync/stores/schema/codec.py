@@ -14,6 +14,7 @@ from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script, Step
 from pisync.model.plans.traffic import Traffic
 from pisync.model.plans.weights import WeightedOutcome
+from pisync.model.timestamp import Moment, RelativeMoment
 
 _DELAYS: dict[str, type[Delay]] = {
     "constant": ConstantDelay,
@@ -104,7 +105,37 @@ def write_first(first: FirstData) -> str:
     """Return a fleet's first data as text."""
     if isinstance(first, Generated):
         return _write({"count": first.count})
-    return _write({"devices": list(first.devices), "error_logs": list(first.error_logs)})
+    written: dict[str, object] = {
+        "devices": [_without_relative(each) for each in first.devices],
+        "error_logs": list(first.error_logs),
+    }
+    relative = [
+        (place, _age(each.last_sync_at), _age(each.last_attempt_at))
+        for place, each in enumerate(first.devices)
+        if _is_relative(each)
+    ]
+    # Only where there are any, and beside the devices: 0.1.0 reads these as left open.
+    if relative:
+        written["relative"] = relative
+    return _write(written)
+
+
+def _is_relative(spec: DeviceSpec) -> bool:
+    return RelativeMoment in (type(spec.last_sync_at), type(spec.last_attempt_at))
+
+
+def _without_relative(spec: DeviceSpec) -> DeviceSpec:
+    if not _is_relative(spec):
+        return spec
+    synced, attempted = (
+        None if isinstance(moment, RelativeMoment) else moment
+        for moment in (spec.last_sync_at, spec.last_attempt_at)
+    )
+    return spec._replace(last_sync_at=synced, last_attempt_at=attempted)
+
+
+def _age(moment: Moment | None) -> int | None:
+    return moment.age if isinstance(moment, RelativeMoment) else None
 
 
 def read_first(text: str) -> FirstData:
@@ -112,10 +143,13 @@ def read_first(text: str) -> FirstData:
     written = orjson.loads(text)
     if "count" in written:
         return Generated(written["count"])
-    return Listed(
-        [DeviceSpec(*each) for each in written["devices"]],
-        [ErrorLog(*each) for each in written["error_logs"]],
-    )
+    devices = [DeviceSpec(*each) for each in written["devices"]]
+    for place, synced, attempted in written.get("relative", ()):
+        if synced is not None:
+            devices[place] = devices[place]._replace(last_sync_at=RelativeMoment(synced))
+        if attempted is not None:
+            devices[place] = devices[place]._replace(last_attempt_at=RelativeMoment(attempted))
+    return Listed(devices, [ErrorLog(*each) for each in written["error_logs"]])
 
 
 def write_steps(steps: tuple[Step, ...]) -> str:

@@ -4,7 +4,8 @@ The OpenAPI document is made from the same schemas.
 """
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import attrgetter
 from typing import Any, cast
 
 from marshmallow import (
@@ -16,6 +17,7 @@ from marshmallow import (
     validates_schema,
 )
 
+from pisync.clocks import SYSTEM_CLOCKS
 from pisync.model.clock import AUTO, MANUAL, MAX_SPEED, REAL, ClockSetting
 from pisync.model.device import MAX_DEVICE_ID
 from pisync.model.fleet import (
@@ -35,13 +37,14 @@ from pisync.model.parsing.fields import (
     Int,
     Number,
     QueryInt,
+    SentMoment,
     SentTimestamp,
     Text,
     whole_number,
 )
 from pisync.model.parsing.profile import ProfileSchema, seconds
 from pisync.model.plans.script import MAX_STEPS, Script, Step
-from pisync.model.timestamp import LATEST, SECOND, from_seconds
+from pisync.model.timestamp import LATEST, SECOND, Moment, RelativeMoment, from_seconds
 from pisync.web.contract.requests.schemas import journal_field
 from pisync.web.contract.schemas import MAX_PAGE, page_size
 
@@ -54,14 +57,26 @@ MAX_OWN_ATTEMPTS = 100_000_000
 """How often devices may sync by themselves in one advance: they take half an hour or more."""
 
 
+_RELATIVE = "A timestamp, or `now`, `now-90s`, `now-15m`, `now-2h`, `now-7d`, `now-4w`."
+
+
 class DeviceSpecSchema(Schema):
-    """A device to create. Fields that are left out follow from the others."""
+    """A device to create. Fields that are left out follow from the others.
+
+    A timestamp may be relative: it is taken from the fleet's clock when the fleet is made, and anew
+    at each reset.
+    """
 
     device_id = Int(required=True, validate=validate.Range(1, MAX_DEVICE_ID))
-    last_sync_at = SentTimestamp(allow_none=True)
+    last_sync_at = SentMoment(allow_none=True, metadata={"description": _RELATIVE})
     sync_status_code = Int(load_default=SUCCESS, validate=validate.OneOf(OUTCOME_CODES))
     error_message = Text(load_default=None, allow_none=True)
-    last_attempt_at = SentTimestamp()
+    last_attempt_at = SentMoment(metadata={"description": _RELATIVE})
+
+    def __init__(self, *, now: Callable[[], int] = SYSTEM_CLOCKS.wall, **options: Any) -> None:
+        """Take the clock by which relative timestamps are compared with others."""
+        super().__init__(**options)
+        self._now = now
 
     @validates_schema
     def _agrees(self, data: Mapping[str, Any], **_: object) -> None:
@@ -74,10 +89,26 @@ class DeviceSpecSchema(Schema):
                 wrong["last_sync_at"] = (
                     "Must equal last_attempt_at, since the last attempt succeeded."
                 )
-        elif synced is not None and attempted is not None and synced > attempted:
-            wrong["last_sync_at"] = "Must not be after last_attempt_at."
+        elif synced is not None and attempted is not None:
+            wrong |= self._why_not_in_order(synced, attempted)
         if wrong:
             raise ValidationError({field: [text] for field, text in wrong.items()})
+
+    def _why_not_in_order(self, synced: Moment, attempted: Moment) -> dict[str, str]:
+        """Return what is wrong with the times of a failure; they must agree after resets, too."""
+        match synced, attempted:
+            case RelativeMoment(), RelativeMoment():
+                is_after = synced.age < attempted.age
+            case RelativeMoment(), _:
+                return {
+                    "last_sync_at": "Must not be relative, since last_attempt_at is not: a later"
+                    " reset would take it past that."
+                }
+            case int(), RelativeMoment():
+                is_after = synced > attempted.at(self._now())
+            case _:
+                is_after = synced > attempted
+        return {"last_sync_at": "Must not be after last_attempt_at."} if is_after else {}
 
     @post_load
     def _make(self, data: dict[str, Any], **_: object) -> DeviceSpec:
@@ -100,6 +131,9 @@ class FirstDataField(fields.Field[FirstData]):
         return Generated(count)
 
 
+_BY_ID = attrgetter("device_id")
+
+
 def listed_devices(slices: Iterable[list[Any]]) -> Listed:
     """Return the devices of a list that comes in slices, ordered by id.
 
@@ -110,7 +144,7 @@ def listed_devices(slices: Iterable[list[Any]]) -> Listed:
     schema, devices, index = DeviceSpecSchema(), list[list[DeviceSpec]](), 0
     for values in _short(slices):
         try:
-            devices.append(sorted(schema.load(values, many=True)))
+            devices.append(sorted(schema.load(values, many=True), key=_BY_ID))
         except ValidationError as exc:
             # By position in the slice, since that is a list.
             messages = cast("dict[int, Any]", exc.messages)
@@ -119,7 +153,7 @@ def listed_devices(slices: Iterable[list[Any]]) -> Listed:
             raise ValidationError(errors if is_last else IncompleteErrors(errors)) from None
         index += len(values)
     # Merged step by step: to sort all at once would hold up other threads.
-    listed = list(heapq.merge(*devices))
+    listed = list(heapq.merge(*devices, key=_BY_ID))
     if len({device.device_id for device in listed}) < len(listed):
         raise ValidationError("A device_id appears more than once.")
     return Listed(listed)

@@ -30,6 +30,7 @@ from pisync.model.parsing.fields import (
     OneOf,
     QueryInt,
     QueryList,
+    SentMoment,
     SentTimestamp,
     Statuses,
     Text,
@@ -43,6 +44,7 @@ from pisync.model.parsing.profile import (
 )
 from pisync.model.plans.script import MAX_STEPS
 from pisync.model.requests.fault import FAULT_STATUSES, MAX_RULES
+from pisync.model.timestamp import RELATIVE
 from pisync.web.contract import (
     fleet_schemas,
     schemas,
@@ -70,6 +72,23 @@ _SENT_TIMESTAMP: Json = {
         r"([Zz]|[+-][0-9]{2}:[0-9]{2})$"
     ),
     "examples": ["2026-11-22T07:40:12.000000Z", "2026-11-22T09:40:12+02:00"],
+}
+
+_SENT_MOMENT: Json = {
+    # No `format`: a `date-time` is not relative. So the pattern says what it can of the calendar.
+    "pattern": (
+        r"^([0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+        r"[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?"
+        r"([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
+        rf"|{RELATIVE.replace('(?:', '(')})$"
+    ),
+    "examples": ["now-2h", "now", "2026-11-22T07:40:12.000000Z"],
+}
+
+_TIMESTAMPS: Mapping[type[fields.Field[Any]], Json] = {
+    Timestamp: _TIMESTAMP,
+    SentTimestamp: _SENT_TIMESTAMP,
+    SentMoment: _SENT_MOMENT,
 }
 
 _WITHOUT_NUL = r"^[^\u0000]*$"
@@ -195,6 +214,7 @@ class Converter(OpenAPIConverter):
         **DEFAULT_FIELD_MAPPING,
         Timestamp: ("string", "date-time"),
         SentTimestamp: ("string", "date-time"),
+        SentMoment: ("string", None),
         DeviceIds: ("array", None),
         Scripts: ("object", None),
         Statuses: ("array", None),
@@ -316,10 +336,8 @@ def _with_form(found: Json, field: fields.Field[Any]) -> Json:
             found["items"] = {"type": "string", "enum": list(field.words)}
         case HttpStatuses():
             found["items"] = {"type": "integer", "minimum": 100, "maximum": 599}
-        case SentTimestamp():
-            found |= _SENT_TIMESTAMP
-        case Timestamp():
-            found |= _TIMESTAMP
+        case Timestamp() | SentMoment():
+            found |= _TIMESTAMPS[type(field)]
         case Text() if not {"pattern", "enum"} & found.keys():
             found["pattern"] = _WITHOUT_NUL
     return found

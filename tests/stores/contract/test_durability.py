@@ -8,14 +8,14 @@ import pytest
 from pisync.model.account import Account, LoginDecision
 from pisync.model.clock import AUTO, MAX_SPEED
 from pisync.model.first_fleet import first_fleet
-from pisync.model.fleet import DeviceSpec, Generated, Listed
+from pisync.model.fleet import DeviceSpec, FleetTimes, Generated, Listed
 from pisync.model.outcome import SUCCEEDED, Outcome
 from pisync.model.plans.delay import LognormalDelay, UniformDelay
 from pisync.model.plans.draw import draw
 from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script, Step
 from pisync.model.plans.weights import WeightedOutcome
-from pisync.model.timestamp import SECOND
+from pisync.model.timestamp import SECOND, RelativeMoment
 from pisync.stores.base import Store
 from pisync.stores.errors import FleetReplaced, NoSuchFleet
 from tests.stores.conftest import MakeStore, Reopen
@@ -224,6 +224,24 @@ class TestSettings:
         (held,) = await start(store, 1)
         assert held.pending is not None
         assert held.pending.is_held
+
+    async def test_of_relative_times_stay_as_they_are_until_a_reset(
+        self, make_store: MakeStore, reopen: Reopen, home: StoreHarness
+    ) -> None:
+        hour_ago = RelativeMoment(3600)
+        first = listed(DeviceSpec(1, hour_ago), DeviceSpec(2, hour_ago, *FULL, RelativeMoment(60)))
+        store = await make_store(first)
+        for _ in range(2):
+            before = await devices(store)
+            await home.pass_time(0.01)
+            store = await reopen()
+            assert await devices(store) == before
+            await home.pass_time(0.01)
+            await store.fleets.reset(F)
+            view = await store.queries.fleet(F)
+            times = FleetTimes(0, view.started_at)
+            assert await devices(store) == [each.made(times) for each in first.devices]
+            assert before[0].last_sync_at < times.started_at - 3600 * SECOND  # type: ignore[operator]  # it has one
 
     async def test_of_first_data_give_the_same_after_a_reset(
         self, make_store: MakeStore, reopen: Reopen, home: StoreHarness

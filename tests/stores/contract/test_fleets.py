@@ -5,13 +5,13 @@ import pytest
 
 from pisync.model.device import Device, ErrorFilter, ErrorLog, synced
 from pisync.model.first_fleet import first_fleet
-from pisync.model.fleet import DeviceSpec, Generated, Listed
+from pisync.model.fleet import DeviceSpec, FleetTimes, Generated, Listed
 from pisync.model.outcome import SUCCEEDED
 from pisync.model.plans.delay import ConstantDelay, UniformDelay
 from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script, Step
 from pisync.model.plans.weights import WeightedOutcome
-from pisync.model.timestamp import EARLIEST, LATEST, SECOND
+from pisync.model.timestamp import EARLIEST, LATEST, SECOND, RelativeMoment
 from pisync.stores.base import Store
 from pisync.stores.errors import DefaultFleetProtected, FleetReplaced, NoSuchDevice, NoSuchFleet
 from tests.stores.conftest import MakeStore
@@ -40,6 +40,7 @@ from tests.support.stores.short import (
 )
 
 MINUTE = 60 * SECOND
+NOW, HOUR_AGO = RelativeMoment(0), RelativeMoment(3600)
 
 
 class TestFirstData:
@@ -57,7 +58,7 @@ class TestFirstData:
     ) -> None:
         first = first_fleet()
         store = await make_store(first)
-        assert await devices(store) == [each.made(0) for each in first.devices]
+        assert await devices(store) == [each.made(FleetTimes(0, 0)) for each in first.devices]
         assert await error_logs(store) == list(first.error_logs)
 
     async def test_of_a_list_is_just_those_devices(self, make_store: MakeStore) -> None:
@@ -68,7 +69,8 @@ class TestFirstData:
         )
         store = await make_store(Listed(specs))
         found = await devices(store)
-        assert found == [each.made(found[0].last_attempt_at) for each in specs]
+        made_at = found[0].last_attempt_at
+        assert found == [each.made(FleetTimes(made_at, made_at)) for each in specs]
 
     async def test_may_be_no_devices_at_all(self, make_store: MakeStore) -> None:
         for first in (Generated(0), listed()):
@@ -335,6 +337,29 @@ class TestReset:
         await home.pass_time(0.01)
         await store.fleets.reset(F)
         assert await devices(store) == before
+
+    async def test_of_relative_times_takes_them_from_its_own_moment(
+        self, make_store: MakeStore, home: StoreHarness
+    ) -> None:
+        first = listed(
+            DeviceSpec(1, HOUR_AGO),
+            DeviceSpec(2, HOUR_AGO, *FULL, NOW),
+            DeviceSpec(3, None, *FULL, HOUR_AGO),
+            DeviceSpec(4),
+        )
+        store = await make_store(first)
+        made_at = (await devices(store))[3].last_attempt_at
+        started_at = made_at
+        for _ in range(3):
+            times = FleetTimes(made_at, started_at)
+            assert await devices(store) == [each.made(times) for each in first.devices]
+            await start(store, 1, 2, 3, 4)
+            await home.pass_time(0.05)
+            await store.fleets.reset(F)
+            view = await store.queries.fleet(F)
+            assert started_at + 0.05 * SECOND <= view.started_at <= view.clock.now
+            assert abs(view.started_at - await home.wall()) < MINUTE
+            started_at = view.started_at
 
     async def test_takes_the_counts_back_to_nothing(self, store: Store) -> None:
         await live(store)

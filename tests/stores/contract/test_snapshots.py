@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pisync.model.clock import AUTO
-from pisync.model.fleet import Generated
+from pisync.model.fleet import DeviceSpec, FleetTimes, Generated, Listed
 from pisync.model.outcome import SUCCEEDED
 from pisync.model.plans.delay import UniformDelay
 from pisync.model.plans.script import Script, Step
@@ -15,7 +15,7 @@ from pisync.model.plans.traffic import Traffic
 from pisync.model.requests.fault import FaultRule, ResetFault
 from pisync.model.requests.fault_draw import CallOfUser
 from pisync.model.snapshot import Snapshot, SnapshotPart
-from pisync.model.timestamp import SECOND
+from pisync.model.timestamp import SECOND, RelativeMoment
 from pisync.stores.base import Store
 from pisync.stores.errors import NoSuchFleet
 from tests.stores.conftest import MakeStore, Reopen
@@ -138,6 +138,28 @@ class TestCopies:
         assert {device.attempt for device in await devices(store, COPY)} == {0}
         stats = await store.queries.stats(COPY)
         assert (stats.attempts, stats.pending, stats.error_logs) == (0, 0, 0)
+
+    async def test_keep_relative_times_relative(
+        self, make_store: MakeStore, home: StoreHarness
+    ) -> None:
+        hour_ago = RelativeMoment(3600)
+        first = Listed([DeviceSpec(1, hour_ago), DeviceSpec(2, hour_ago, *FULL, RelativeMoment(0))])
+        store = await make_store(first)
+        await home.pass_time(0.01)
+        # What `made_at` says is then another moment than that of the reset.
+        await store.fleets.reset(F)
+        await start(store, 1)
+        await home.pass_time(0.01)
+        await manual(store)
+        await copy(store)
+        assert await state(store, COPY) == await state(store, F)
+        await home.pass_time(0.01)
+        await store.fleets.reset(COPY)
+        started_at = (await store.queries.fleet(COPY)).started_at
+        assert started_at > (await store.queries.fleet(F)).started_at
+        assert await devices(store, COPY) == [
+            each.made(FleetTimes(0, started_at)) for each in first.devices
+        ]
 
     async def test_of_a_fleet_that_nothing_happened_to(self, make_store: MakeStore) -> None:
         store = await make_store(Generated(3000))

@@ -15,6 +15,7 @@ from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script, Step
 from pisync.model.plans.traffic import Traffic
 from pisync.model.plans.weights import WeightedOutcome
+from pisync.model.timestamp import RelativeMoment
 from pisync.stores.schema import codec
 
 
@@ -48,6 +49,15 @@ def test_a_profile_without_them_says_nothing_of_spells_and_phases() -> None:
         Generated(5_000_000),
         first_fleet(),
         Listed([DeviceSpec(1), DeviceSpec(2**53 - 1, None, 500, "x", 5)]),
+        Listed(
+            [
+                DeviceSpec(1, RelativeMoment(7200)),
+                DeviceSpec(2),
+                DeviceSpec(3, RelativeMoment(60), 500, "x", RelativeMoment(0)),
+                DeviceSpec(4, 5, 500, "x", RelativeMoment(0)),
+                DeviceSpec(5, None, 500, "x", RelativeMoment(1)),
+            ]
+        ),
         Listed([DeviceSpec(3)], [ErrorLog(1, 3, 0, 404, "Server Not Reachable", 12)]),
     ],
 )
@@ -68,3 +78,11 @@ def test_a_script_comes_back_as_it_was(sticky: bool) -> None:
     steps = (Step(None), Step(SUCCEEDED), Step(Outcome(500, "Connection Timeout"), 1_500_000))
     script = Script(steps, sticky, 2)
     assert codec.read_script(codec.write_steps(steps), sticky, 2) == script
+
+
+def test_a_replica_that_knows_no_relative_times_takes_them_as_open() -> None:
+    # As 0.1.0 reads first data: it resets fleets that replicas beside it have made.
+    spec = DeviceSpec(3, RelativeMoment(60), 500, "x", RelativeMoment(0))
+    written = orjson.loads(codec.write_first(Listed([DeviceSpec(1), spec])))
+    assert written["devices"] == [[1, None, 200, None, None], [3, None, 500, "x", None]]
+    assert "relative" not in orjson.loads(codec.write_first(Listed([DeviceSpec(1)])))

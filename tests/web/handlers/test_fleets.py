@@ -1,12 +1,14 @@
 """Fleets: made, looked at, changed, reset and deleted by an admin."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from yarl import URL
 
 from pisync import keys
+from pisync.model.timestamp import SECOND, parse, render
 from tests.conftest import Answer, Api, MakeApi
 from tests.support.documented import DOCUMENT
 from tests.support.fleet_lab import (
@@ -22,6 +24,7 @@ from tests.support.fleet_lab import (
 
 EARLY = "2026-11-22T07:40:12.000000Z"
 LATE = "2026-11-22T08:00:00.000000Z"
+EARLY_1970 = "1970-01-01T00:00:00.000000Z"
 FUTURE = "9999-12-31T23:59:59.999999Z"
 DEFAULT_PROFILE = {
     "outcomes": [
@@ -499,6 +502,33 @@ DISAGREEING: tuple[tuple[Json, str], ...] = (
     ({"last_attempt_at": None}, "last_attempt_at"),
     ({**FULL, "last_attempt_at": None}, "last_attempt_at"),
     ({"last_attempt_at": 1_763_800_000}, "last_attempt_at"),
+    ({"last_attempt_at": "now-2"}, "last_attempt_at"),
+    ({"last_attempt_at": "now+2h"}, "last_attempt_at"),
+    ({"last_attempt_at": "now-2h "}, "last_attempt_at"),
+    ({"last_attempt_at": "now-800000d"}, "last_attempt_at"),
+    ({"last_sync_at": "now-2y"}, "last_sync_at"),
+    ({"last_sync_at": "now-999999999999w"}, "last_sync_at"),
+    ({"last_sync_at": "now-9999999999999s"}, "last_sync_at"),
+    # A success has one time.
+    ({"last_sync_at": "now-2h", "last_attempt_at": "now-1h"}, "last_sync_at"),
+    ({"last_sync_at": "now-2h", "last_attempt_at": EARLY}, "last_sync_at"),
+    ({"last_sync_at": EARLY, "last_attempt_at": "now"}, "last_sync_at"),
+    # And a failure no sync after it, be it at a later reset.
+    ({**FULL, "last_sync_at": "now", "last_attempt_at": "now-1s"}, "last_sync_at"),
+    ({**FULL, "last_sync_at": "now-59m", "last_attempt_at": "now-1h"}, "last_sync_at"),
+    ({**FULL, "last_sync_at": FUTURE, "last_attempt_at": "now"}, "last_sync_at"),
+    ({**FULL, "last_sync_at": "now-2h", "last_attempt_at": FUTURE}, "last_sync_at"),
+)
+# What relative times make: seconds before the moment from which they are taken.
+RELATIVE: tuple[tuple[Json, tuple[int | str | None, int]], ...] = (
+    ({"last_sync_at": "now"}, (0, 0)),
+    ({"last_sync_at": "now-90s"}, (90, 90)),
+    ({"last_attempt_at": "now-15m"}, (900, 900)),
+    ({"last_sync_at": "now-120m", "last_attempt_at": "now-2h"}, (7_200, 7_200)),
+    ({**FULL, "last_sync_at": "now-7d"}, (604_800, 0)),
+    ({**FULL, "last_sync_at": "now-4w", "last_attempt_at": "now-7d"}, (2_419_200, 604_800)),
+    ({**FULL, "last_attempt_at": "now-2h"}, (None, 7_200)),
+    ({**FULL, "last_sync_at": EARLY_1970, "last_attempt_at": "now-2h"}, (EARLY_1970, 7_200)),
 )
 
 
@@ -513,6 +543,47 @@ async def test_fields_that_agree_make_a_device_and_the_rest_follows(
             moment = other["last_attempt_at"]
             at = tuple(moment if each is ... else each for each in made)
             assert tuple(device.values()) == (7, *at)
+
+
+async def test_relative_times_are_taken_from_the_clock_anew_at_each_reset(
+    new_lab: MakeFleetLab,
+) -> None:
+    listed = [{"device_id": each, **fields} for each, (fields, _) in enumerate(RELATIVE, 1)]
+    lab = await new_lab(devices=listed, mode="manual")
+    for _ in range(2):
+        started = parse((await lab.devices())[0]["last_attempt_at"])
+        found = [
+            (each["last_sync_at"], parse(each["last_attempt_at"])) for each in await lab.devices()
+        ]
+        assert found == [
+            (
+                render(started - synced * SECOND) if isinstance(synced, int) else synced,
+                started - attempted * SECOND,
+            )
+            for _, (synced, attempted) in RELATIVE
+        ]
+        await lab.sync_all()
+        await lab.reset()
+        # The clock is back at the wall clock, and does not stand still.
+        again = parse((await lab.devices())[0]["last_attempt_at"])
+        assert started < again <= parse(await lab.now())
+
+
+async def test_a_sync_that_would_come_to_be_after_its_attempt_is_told_why(admin: Api) -> None:
+    times = {"last_sync_at": "now-2h", "last_attempt_at": LATE}
+    answer = await admin.put(path("new"), {"devices": [{"device_id": 1, **FULL, **times}]})
+    assert answer.json["errors"] == {
+        "devices.0.last_sync_at": [
+            "Must not be relative, since last_attempt_at is not: a later reset would take it past"
+            " that."
+        ]
+    }
+
+
+async def test_one_id_with_different_times_is_refused(admin: Api) -> None:
+    times: Sequence[Json] = ({}, {"last_sync_at": EARLY}, {"last_sync_at": "now"})
+    body = {"devices": [{"device_id": 1, **each} for each in times]}
+    (await admin.put(path("new"), body)).assert_problem(422, "devices")
 
 
 async def test_fields_that_disagree_are_named(admin: Api, subtests: pytest.Subtests) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
+from pisync.model.timestamp import SECOND, parse
 from pisync.stores.embedded.snapshots.frozen_table import FrozenTable
 from tests.conftest import Answer, Api, MakeApi
 from tests.support.fleet_lab import FULL, HOLD, TIMEOUT, FleetLab, make_lab
@@ -156,6 +157,33 @@ class TestRestoring:
             await each.sync_all()
             await each.settle()
         assert await state(desk) == await state(default)
+
+    async def test_keeps_relative_times_relative(self, admin: Api) -> None:
+        listed = [
+            {"device_id": 1, "last_sync_at": "now-120m"},
+            {"device_id": 2, **FULL, "last_sync_at": "now-3d", "last_attempt_at": "now"},
+            {"device_id": 3, **FULL, "last_sync_at": "1970-01-01T00:00:00.000000Z"},
+        ]
+        lab = await make_lab(admin, devices=listed)
+        await lab.reset()
+        document = await snapshot(lab)
+        described = [orjson.loads(line) for line in document.splitlines()[1:4]]
+        assert described == [
+            {"first_device": {"device_id": 1, "last_sync_at": "now-2h"}},
+            {"first_device": listed[1]},
+            {"first_device": listed[2]},
+        ]
+        assert (await put(admin, "desk", document)).status == 201
+        desk = on(lab, "desk")
+        before = await lab.devices()
+        assert await desk.devices() == before
+        await desk.reset()
+        (synced, failed, _), (earlier, *_) = await desk.devices(), before
+        assert earlier["last_sync_at"] < synced["last_sync_at"]
+        attempted = parse(failed["last_attempt_at"])
+        assert attempted <= parse(await desk.now())
+        assert attempted - parse(failed["last_sync_at"]) == 3 * 86_400 * SECOND
+        assert attempted - parse(synced["last_sync_at"]) == 2 * 3600 * SECOND
 
     async def test_finishes_by_itself_with_a_real_clock(self, admin: Api) -> None:
         lab = await make_lab(admin, mode="real", delay={"distribution": "constant", "seconds": 0.2})

@@ -70,7 +70,13 @@ class EmbeddedSnapshots:
 
     async def restore(self, name: str, snapshot: Snapshot) -> tuple[FleetView, bool]:
         head = snapshot.head
-        fleet = await self._registry.make(name, head.first, head.profile, head.made_at)
+        fleet = await self._registry.make(
+            name,
+            head.first,
+            head.profile,
+            made_at=head.made_at,
+            started_at=head.started_at,
+        )
         try:
             await self._fill(fleet, snapshot)
             is_new = await self._writer.write(
@@ -84,7 +90,6 @@ class EmbeddedSnapshots:
     async def _fill(self, fleet: FleetState, snapshot: Snapshot) -> None:
         """Bring a fleet that nobody sees yet to the state of a snapshot."""
         head = snapshot.head
-        fleet.started_at = head.started_at
         if head.live_since is not None:
             fleet.start_living(head.live_since)
         fleet.requests.restore(tuple(head.faults), head.journal, {})

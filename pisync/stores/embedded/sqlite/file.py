@@ -17,7 +17,7 @@ from pisync.model.account import (
 )
 from pisync.model.clock import Clock
 from pisync.model.device import Device, ErrorLog
-from pisync.model.fleet import Count, Lifetime
+from pisync.model.fleet import Count, FleetTimes, Lifetime
 from pisync.model.parsing.faults import read_rules, write_rules
 from pisync.model.timestamp import SECOND, from_seconds
 from pisync.stores.changes import FleetChanges
@@ -325,13 +325,12 @@ class SqliteFile:
             name,
             fleet_id,
             codec.read_first(first_data),
-            made_at,
+            # Of a fleet that 0.1.0 has made, nobody has written down when it was reset.
+            FleetTimes(made_at, made_at if started_at is None else started_at),
             codec.read_profile(profile),
             Clock(fleet_time, monotonic - slept, speed, bool(is_auto)),
             self._budgets,
         )
-        # Of a fleet that 0.1.0 has made, nobody has written down when it was reset.
-        fleet.started_at = made_at if started_at is None else started_at
         # The wall clock may have stepped back while nobody looked; fleet time never does.
         fleet.clock = fleet.clock.moved_to(_latest_attempt(fleet, devices), monotonic)
         for ttl, used_at in self._rows("lifetimes", fleet_id):

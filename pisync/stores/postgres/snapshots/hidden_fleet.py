@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Final
 
 from pisync.model.device import Device, ErrorLog, synced
-from pisync.model.fleet import FirstData, Generated
+from pisync.model.fleet import FirstData, FleetTimes, Generated
 from pisync.model.snapshot import SnapshotHead
 from pisync.stores.changes import Due
 from pisync.stores.postgres.database import Database
@@ -82,7 +82,7 @@ class HiddenFleet:
             self.statuses[200] += len(ids)
             await self._renew()
         else:
-            for device in _made(first, start, end, self._head.made_at):
+            for device in _made(self._head, start, end):
                 await self._write(device)
 
     async def _write(self, device: Device, moment: int | None = None) -> None:
@@ -130,7 +130,9 @@ def _position(first: FirstData, device_id: int, start: int) -> int:
     return position
 
 
-def _made(first: FirstData, start: int, end: int, made_at: int) -> Iterator[Device]:
+def _made(head: SnapshotHead, start: int, end: int) -> Iterator[Device]:
+    first, made_at = head.first, head.made_at
     if isinstance(first, Generated):
         return (synced(position + 1, made_at) for position in range(start, end))
-    return (spec.made(made_at) for spec in islice(first.devices, start, end))
+    times = FleetTimes(made_at, head.started_at)
+    return (spec.made(times) for spec in islice(first.devices, start, end))

@@ -1,7 +1,7 @@
 """A table of devices as it was at a moment."""
 
 from pisync.model.device import Device, synced
-from pisync.model.fleet import Generated
+from pisync.model.fleet import FleetTimes, Generated
 from pisync.stores.embedded.device_table import DeviceTable
 from pisync.stores.embedded.snapshots.frozen_table import BLOCK, FrozenTable
 
@@ -13,7 +13,7 @@ def changed(device_id: int, attempt: int) -> Device:
 
 
 def test_it_has_what_was_there_when_it_was_made() -> None:
-    table = DeviceTable(Generated(COUNT), 0)
+    table = DeviceTable(Generated(COUNT), FleetTimes(0, 0))
     table.save(0, changed(1, 1))
     table.save(COUNT - 1, changed(COUNT, 1))
     with FrozenTable(table) as frozen:
@@ -31,7 +31,7 @@ def test_it_has_what_was_there_when_it_was_made() -> None:
 
 
 def test_it_holds_no_more_than_what_changes_before_it_is_read() -> None:
-    table = DeviceTable(Generated(COUNT), 0)
+    table = DeviceTable(Generated(COUNT), FleetTimes(0, 0))
     with FrozenTable(table) as frozen:
         kept = frozen._kept  # noqa: SLF001 - what it costs is what this is about
         table.save(BLOCK, changed(BLOCK + 1, 1))
