@@ -59,6 +59,11 @@ class Device(NamedTuple):
         """Whether an attempt is under way."""
         return self.pending is not None
 
+    @property
+    def finishes_by_itself(self) -> bool:
+        """Whether an attempt is under way that is not held."""
+        return self.pending is not None and self.pending.due_at is not None
+
 
 class ErrorLog(NamedTuple):
     """What a failed attempt leaves behind; `error_id` grows within its fleet."""

@@ -108,7 +108,10 @@ class Queries(Protocol):
 
 
 class ActingReads(Protocol):
-    """Reads that do something: they count down the polls of attempts.
+    """Reads that do something: they count down the polls of attempts, and move clocks.
+
+    A clock that moves itself moves where a read shows something pending that would finish by
+    itself: to when something in the fleet is due next, and all that is due then is done, in order.
 
     Each returns what the one of `Queries` would, as of before its effect; the effect is true when
     it returns. However many are under way, on however many replicas, each has its turn.

@@ -167,6 +167,11 @@ class FleetState:
         return self.devices.pending
 
     @property
+    def has_something_due(self) -> bool:
+        """Whether something is pending that finishes by itself."""
+        return self.devices.pending > self.devices.held
+
+    @property
     def next_error_id(self) -> int:
         """The id that the next error log must have."""
         return self.errors.next_id

@@ -118,7 +118,7 @@ class EmbeddedFinisher:
     def _set_clock(
         self, fleet: FleetState, setting: ClockSetting, transaction: Transaction
     ) -> ClockView:
-        changes = transaction.changes_of(_same(transaction, fleet))
+        changes = transaction.changes_of(same(transaction, fleet))
         now = self._now()
         changes.clock = changes.clock.set_to(setting, now)
         transaction.on_commit(lambda: self._registry.tell_next_due(fleet))
@@ -169,9 +169,17 @@ class EmbeddedFinisher:
         return True
 
     async def finish_step(self, fleet: FleetState) -> None:
-        """Do what `step` has left to do at the present time of a fleet."""
-        with suppress(FleetReplaced):
-            await self._finish_until(fleet, fleet.clock.fleet_time)
+        """Do what `step` has left to do at the present time of a fleet.
+
+        Raises:
+            FleetReplaced: The fleet has ended.
+        """
+        await self._finish_until(fleet, fleet.clock.fleet_time)
+
+    async def prepare(self, fleet: FleetState) -> None:
+        """Compute when devices begin their own attempts, where a fleet lives."""
+        while not _prepare(fleet):  # noqa: ASYNC110 - it is this that does it
+            await asyncio.sleep(0)
 
     async def _finish_until(self, fleet: FleetState, target: int | None) -> ClockAdvance:
         """Finish what is due up to `target`, some at a time; a manual clock moves along.
@@ -200,7 +208,7 @@ class EmbeddedFinisher:
 
         Returns how many finished, and whether there is more to do.
         """
-        changes = transaction.changes_of(_same(transaction, fleet))
+        changes = transaction.changes_of(same(transaction, fleet))
         if not _prepare(fleet):
             return 0, True
         real_time = self._now()
@@ -285,7 +293,7 @@ class EmbeddedFinisher:
             transaction.on_commit(lambda: self._registry.tell_finished(fleet, finished))
 
 
-def _same(transaction: Transaction, fleet: FleetState) -> FleetState:
+def same(transaction: Transaction, fleet: FleetState) -> FleetState:
     """Return a fleet that was looked up before.
 
     Raises:
@@ -309,12 +317,12 @@ def _prepare(fleet: FleetState) -> bool:
 
 
 def _last_due(fleet: FleetState, transaction: Transaction) -> int | None:
-    return _same(transaction, fleet).last_due()
+    return same(transaction, fleet).last_due()
 
 
 def _due_of(fleet: FleetState, device_id: int | None, transaction: Transaction) -> int | None:
     """Return when a device's attempt falls due (None: the last that is pending), if it does."""
-    fleet = _same(transaction, fleet)
+    fleet = same(transaction, fleet)
     if device_id is None:
         return fleet.last_due()
     pending = fleet.devices.load(fleet.position(device_id)).pending

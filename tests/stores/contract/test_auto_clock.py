@@ -1,26 +1,32 @@
 """A clock that moves itself: time stands, and moves when somebody looks."""
 
+import asyncio
 from collections.abc import Iterable
 
 import pytest
 
 from pisync.model.clock import AUTO, MANUAL, REAL, ClockSetting
-from pisync.model.device import Device
+from pisync.model.device import Device, DevicePage
+from pisync.model.fleet import Generated
 from pisync.model.plans.delay import ConstantDelay
 from pisync.model.plans.profile import Profile
 from pisync.model.plans.traffic import Traffic
 from pisync.model.timestamp import SECOND
 from pisync.stores.base import Store
 from pisync.stores.errors import NoSuchDevice, NoSuchFleet
+from tests.stores.conftest import MakeStore
 from tests.support.stores.harness import StoreHarness
 from tests.support.stores.short import (
     PROFILE,
+    SUCCEEDING,
     TWENTY,
     F,
     advance,
     devices,
+    error_logs,
     finish_all_due,
     hold,
+    manual,
     now,
     planned,
     start,
@@ -141,3 +147,143 @@ class TestMode:
         view, _ = await store.fleets.put("other", TWENTY, PROFILE)
         assert view.clock.mode == "real"
         assert len(await devices(store, "other")) == view.devices
+
+
+class TestReads:
+    async def test_of_a_pending_device_shows_it_and_then_it_finishes(self, store: Store) -> None:
+        before = await auto(store)
+        await planned(store, {1: 5})
+        assert (await store.acting_reads.device(F, 1)).is_pending
+        assert await now(store) == before + 5 * SECOND
+        assert not (await store.acting_reads.device(F, 1)).is_pending
+        assert await now(store) == before + 5 * SECOND
+
+    async def test_move_time_to_what_is_due_next_in_the_fleet(self, store: Store) -> None:
+        before = await auto(store)
+        await planned(store, {1: 9, 2: 5, 3: 5, 4: 7})
+        for seconds, left in ((5, [1, 4]), (7, [1]), (9, [])):
+            assert (await store.acting_reads.device(F, 1)).is_pending
+            assert await now(store) == before + seconds * SECOND
+            assert pending(await devices(store)) == left
+
+    async def test_of_a_page_and_of_stats_move_time_as_well(self, store: Store) -> None:
+        await auto(store)
+        await planned(store, {1: 5, 2: 9})
+        assert pending((await page(store)).devices) == [1, 2]
+        assert (await store.acting_reads.stats(F)).pending == 1
+        assert (await store.acting_reads.stats(F)).pending == 0
+
+    async def test_that_show_nothing_pending_move_nothing(self, store: Store) -> None:
+        before = await auto(store)
+        assert not (await store.acting_reads.device(F, 2)).is_pending
+        assert (await store.acting_reads.stats(F)).pending == 0
+        await planned(store, {1: 5})
+        assert not (await store.acting_reads.device(F, 2)).is_pending
+        assert pending((await page(store, after=1)).devices) == []
+        assert pending((await page(store, statuses=frozenset({200}))).devices) == []
+        assert await now(store) == before
+
+    async def test_of_a_held_attempt_move_nothing(self, store: Store) -> None:
+        before = await auto(store)
+        await hold(store, 1)
+        await planned(store, {2: 5})
+        assert (await store.acting_reads.device(F, 1)).is_pending
+        assert pending((await page(store, limit=1)).devices) == [1]
+        assert await now(store) == before
+        assert (await store.acting_reads.stats(F)).pending == 2
+        assert (await store.acting_reads.stats(F)).pending == 1
+        assert await now(store) == before + 5 * SECOND
+
+    async def test_finish_at_once_what_is_due_already(self, store: Store) -> None:
+        before = await auto(store)
+        await planned(store, {1: 0})
+        assert (await store.acting_reads.device(F, 1)).is_pending
+        assert not (await store.acting_reads.device(F, 1)).is_pending
+        assert await now(store) == before
+
+    async def test_finish_all_that_is_due_at_one_moment(self, make_store: MakeStore) -> None:
+        store = await make_store(Generated(3000), SUCCEEDING)
+        await auto(store)
+        await start(store, *range(1, 3001))
+        assert (await store.acting_reads.device(F, 1)).is_pending
+        assert (await store.queries.stats(F)).pending == 0
+
+    async def test_move_no_other_clock(self, store: Store) -> None:
+        for setting in (MANUAL, REAL):
+            await store.fleets.reset(F)
+            await store.finisher.set_clock(F, *setting)
+            await planned(store, {1: 60})
+            assert not store.acting_reads.acts(F)
+            assert (await store.acting_reads.device(F, 1)).is_pending
+            assert (await store.acting_reads.device(F, 1)).is_pending
+
+    async def test_act_while_the_clock_moves_itself(self, store: Store) -> None:
+        assert not store.acting_reads.acts(F)
+        assert not store.acting_reads.acts("nowhere")
+        await auto(store)
+        assert store.acting_reads.acts(F)
+        await store.finisher.set_clock(F, *MANUAL)
+        assert not store.acting_reads.acts(F)
+        await auto(store)
+        await store.fleets.reset(F)
+        assert not store.acting_reads.acts(F)
+
+    async def test_have_their_turns(self, store: Store) -> None:
+        delays = {number: float(number) for number in range(1, 11)}
+        before = await auto(store)
+        await planned(store, {**delays, 20: 30})
+        reads = [store.acting_reads.device(F, 20) for _ in range(10)]
+        assert all(device.is_pending for device in await asyncio.gather(*reads))
+        # One for each: none has seen what another one had moved.
+        assert await now(store) == before + 10 * SECOND
+        reads = [store.acting_reads.device(F, 20) for _ in range(10)]
+        shown = [device.is_pending for device in await asyncio.gather(*reads)]
+        assert sorted(shown) == [False] * 9 + [True]
+
+    async def test_of_a_fleet_that_lives_move_time_to_own_attempts_too(self, store: Store) -> None:
+        await store.fleets.put(F, TWENTY, LIVING)
+        before = await auto(store)
+        await planned(store, {1: 600})
+        times = [before]
+        while (await store.acting_reads.device(F, 1)).is_pending:
+            times.append(await now(store))
+        assert times[-1] == before + 600 * SECOND
+        assert times == sorted(times)
+        assert len(times) > 20
+
+    async def test_give_the_history_that_settling_gives(self, store: Store) -> None:
+        profile = Profile(seed=7)
+        for fleet in ("auto", "manual"):
+            await store.fleets.put(fleet, TWENTY, profile)
+        await auto(store, "auto")
+        await manual(store, "manual")
+        for _ in range(5):
+            for fleet in ("auto", "manual"):
+                await start(store, *range(1, 21), fleet=fleet)
+            await store.finisher.settle("manual")
+            while pending((await page(store, fleet="auto")).devices):
+                pass
+        assert outcomes(await devices(store, "auto")) == outcomes(await devices(store, "manual"))
+        assert [each[1:5] for each in await error_logs(store, "auto")] == [
+            each[1:5] for each in await error_logs(store, "manual")
+        ]
+        assert await store.queries.ledger("auto") == await store.queries.ledger("manual")
+
+
+async def page(
+    store: Store,
+    *,
+    fleet: str = F,
+    after: int = 0,
+    limit: int = 100,
+    statuses: frozenset[int] | None = None,
+) -> DevicePage:
+    return await store.acting_reads.devices(fleet, after=after, limit=limit, statuses=statuses)
+
+
+def outcomes(many: Iterable[Device]) -> list[tuple[object, ...]]:
+    """Return what became of devices, times aside."""
+    return [
+        (device.device_id, device.sync_status_code, device.error_message, device.attempt)
+        for device in many
+    ]

@@ -1,62 +1,105 @@
 """Reads that do something in a fleet in memory."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from heapq import merge
 from itertools import islice
+from typing import TypeVar
 
 from pisync.model.device import Device, DevicePage
 from pisync.model.fleet import Stats
 from pisync.stores.changes import FleetChanges
 from pisync.stores.embedded.fleet_registry import FleetRegistry
 from pisync.stores.embedded.fleet_state import FleetState
+from pisync.stores.embedded.syncs import EmbeddedFinisher, same
 from pisync.stores.embedded.transaction import Transaction
 from pisync.stores.embedded.writers import Writer
+from pisync.stores.errors import FleetReplaced, StoreUnavailable
+
+_Result = TypeVar("_Result")
+_Read = Callable[[Transaction, FleetState], tuple[_Result, bool]]
+"""Reads something in a mutation; says also whether it shows what would finish by itself."""
 
 
 class EmbeddedActingReads:
     """What the methods promise is written in pisync.stores.base.
 
-    Each is a mutation, which sees what those before it in its transaction have done.
+    Each is a mutation, which sees what those before it in its transaction have done. One that moves
+    a clock is the only one that does so until all is done that is due then.
     """
 
-    def __init__(self, registry: FleetRegistry, writer: Writer) -> None:
+    def __init__(self, registry: FleetRegistry, writer: Writer, finisher: EmbeddedFinisher) -> None:
         self._registry = registry
         self._writer = writer
+        self._finisher = finisher
 
     def acts(self, fleet: str) -> bool:
         chosen = self._registry.fleets.get(fleet)
-        return chosen is not None and bool(chosen.polls)
+        return chosen is not None and (chosen.clock.is_auto or bool(chosen.polls))
 
     async def device(self, fleet: str, device_id: int) -> Device:
-        def mutation(transaction: Transaction) -> Device:
-            chosen = transaction.fleet(fleet)
+        def read(transaction: Transaction, chosen: FleetState) -> tuple[Device, bool]:
             position = chosen.position(device_id)
             device = _device(transaction, chosen, position)
-            self._act(transaction, chosen, {position: device})
-            return device
+            self._count_polls(transaction, chosen, {position: device})
+            return device, device.finishes_by_itself
 
-        return await self._writer.write(mutation)
+        return await self._read(fleet, read)
 
     async def devices(
         self, fleet: str, *, after: int, limit: int, statuses: frozenset[int] | None
     ) -> DevicePage:
-        def mutation(transaction: Transaction) -> DevicePage:
-            chosen = transaction.fleet(fleet)
+        def read(transaction: Transaction, chosen: FleetState) -> tuple[DevicePage, bool]:
             found, total = _find(transaction, chosen, after, statuses)
             positions = list(islice(found, limit + 1))
             devices = {each: _device(transaction, chosen, each) for each in positions[:limit]}
-            self._act(transaction, chosen, devices)
-            return DevicePage(list(devices.values()), total, len(positions) > limit)
+            self._count_polls(transaction, chosen, devices)
+            page = DevicePage(list(devices.values()), total, len(positions) > limit)
+            return page, any(device.finishes_by_itself for device in page.devices)
 
-        return await self._writer.write(mutation)
+        return await self._read(fleet, read)
 
     async def stats(self, fleet: str) -> Stats:
-        return self._registry.fleet(fleet).stats()
+        def read(_: Transaction, chosen: FleetState) -> tuple[Stats, bool]:
+            return chosen.stats(), chosen.has_something_due
 
-    def _act(
+        return await self._read(fleet, read)
+
+    async def _read(self, name: str, read: _Read[_Result]) -> _Result:
+        """Return what is read, which says whether a clock that moves itself is to move then."""
+        while True:
+            fleet = self._registry.fleet(name)
+            if not fleet.clock.is_auto:
+                result, _ = await self._writer.write(
+                    lambda transaction: read(transaction, transaction.fleet(name))
+                )
+                return result
+            async with fleet.moving:
+                # The one that has taken its place is next.
+                with suppress(FleetReplaced):
+                    return await self._read_and_move(fleet, read)
+
+    async def _read_and_move(self, fleet: FleetState, read: _Read[_Result]) -> _Result:
+        await self._finisher.prepare(fleet)
+
+        def mutation(transaction: Transaction) -> tuple[_Result, bool]:
+            result, moves = read(transaction, same(transaction, fleet))
+            is_over = True
+            if moves and transaction.clock_of(fleet).is_auto:
+                is_over = self._finisher.step(transaction, fleet)
+            return result, is_over
+
+        result, is_over = await self._writer.write(mutation)
+        if not is_over:
+            # What this can't do is left to the next read.
+            with suppress(FleetReplaced, StoreUnavailable):
+                await self._finisher.finish_step(fleet)
+        return result
+
+    def _count_polls(
         self, transaction: Transaction, fleet: FleetState, shown: Mapping[int, Device]
     ) -> None:
-        """Do what a read does that has shown these devices, by position."""
+        """Count a read that has shown these devices, by position."""
         if not fleet.polls and fleet not in transaction.changes:
             return
         known = transaction.changes.get(fleet) or FleetChanges(fleet)
