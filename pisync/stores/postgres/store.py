@@ -27,6 +27,7 @@ from pisync.stores.postgres.notifications import ObserverHolder
 from pisync.stores.postgres.outbox.relay import Relay
 from pisync.stores.postgres.queries import PostgresQueries
 from pisync.stores.postgres.reading.acting_reads import PostgresActingReads
+from pisync.stores.postgres.reading.auto_clock import AutoClockReads
 from pisync.stores.postgres.requests.settings import KnownSettings
 from pisync.stores.postgres.requests.store import PostgresRequests
 from pisync.stores.postgres.snapshots.store import PostgresSnapshots
@@ -62,7 +63,7 @@ class PostgresStore:
         self._listener = Listener(database, holder, relay)
         commits = Commits(own, relay, max_error_logs)
         self.queries = PostgresQueries(database)
-        self.acting_reads = PostgresActingReads(self.queries)
+
         self.fleets = PostgresFleetWriter(
             database, self.queries, self._listener.catch_up, commits, max_error_logs
         )
@@ -74,6 +75,9 @@ class PostgresStore:
         )
         self.starter = BeginQueue(database, holder, commits)
         self.finisher = PostgresFinisher(database, holder, own, commits)
+        self.acting_reads = AutoClockReads(
+            database, PostgresActingReads(self.queries), self.queries, self.finisher
+        )
         self.requests = PostgresRequests(database, settings, self._listener.catch_up)
         self.accounts = PostgresAccounts(database)
         self.login_attempts = PostgresLoginAttempts(database)
