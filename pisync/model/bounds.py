@@ -47,6 +47,9 @@ FAULT_COUNTERS: Final = Bound(
 JOURNAL_ENTRIES: Final = Bound("journal_entries", 300_000, "requests in journals")
 ERROR_LOGS: Final = Bound("error_logs", 1_000_000, "error logs")
 ERROR_PAGE_LOGS: Final = Bound("error_page_logs", 200_000, "error logs on pages that are kept")
+ANSWER_BYTES: Final = Bound(
+    "answer_bytes", 64 * _MEBIBYTE, "bytes of answers remembered for idempotency keys"
+)
 
 
 class Budget:

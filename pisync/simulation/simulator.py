@@ -8,6 +8,12 @@ from pisync.model.clock import ClockSetting, ClockView
 from pisync.model.device import Device
 from pisync.model.outcome import Outcome
 from pisync.model.plans.draw import Draw, draw
+from pisync.model.requests.idempotency import (
+    KeyedRequest,
+    KeyedStep,
+    RememberedAnswer,
+    accepted_device,
+)
 from pisync.model.sync import ClockAdvance, SyncResult
 from pisync.simulation.alarm import Alarm
 from pisync.simulation.bulk import BulkResult, BulkSyncs
@@ -83,13 +89,32 @@ class Simulator:
         (begun,) = await self._starter.begin(fleet, (device_id,))
         return begun
 
-    async def start_listed(self, fleet: str, device_ids: Sequence[int]) -> BulkResult:
-        """Begin an attempt of each of these devices; see `BulkSyncs.start_listed`."""
-        return await self.bulk.start_listed(fleet, device_ids)
+    async def start_once(self, fleet: str, device_id: int, request: KeyedRequest) -> SyncResult:
+        """Begin an attempt of a device, or join the one under way, once for a request's key.
 
-    async def start_all(self, fleet: str, statuses: frozenset[int] | None) -> BulkResult:
+        Raises:
+            NoSuchFleet: There is no such fleet.
+            RequestRemembered: The key is known; nothing has begun.
+        """
+        step = KeyedStep(request, 1, accepted_device)
+        (begun,) = await self._starter.begin(fleet, (device_id,), step=step)
+        return begun
+
+    async def remembered(self, fleet: str, request: KeyedRequest) -> RememberedAnswer | None:
+        """Return what is remembered under a request's key; see `SyncStarter.remembered`."""
+        return await self._starter.remembered(fleet, request)
+
+    async def start_listed(
+        self, fleet: str, device_ids: Sequence[int], request: KeyedRequest | None = None
+    ) -> BulkResult:
+        """Begin an attempt of each of these devices; see `BulkSyncs.start_listed`."""
+        return await self.bulk.start_listed(fleet, device_ids, request)
+
+    async def start_all(
+        self, fleet: str, statuses: frozenset[int] | None, request: KeyedRequest | None = None
+    ) -> BulkResult:
         """Begin an attempt of every device with these statuses; see `BulkSyncs.start_all`."""
-        return await self.bulk.start_all(fleet, statuses)
+        return await self.bulk.start_all(fleet, statuses, request)
 
     async def set_clock(self, fleet: str, setting: ClockSetting) -> ClockView:
         """Let a fleet's time go on in another way; see `SyncFinisher.set_clock`."""

@@ -22,6 +22,7 @@ from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script
 from pisync.model.requests.fault import FaultRule
 from pisync.model.requests.fault_draw import CallOfUser, MetFault
+from pisync.model.requests.idempotency import KeyedRequest, KeyedStep, RememberedAnswer
 from pisync.model.requests.journal import Journal, JournalEntry, JournalPage, RequestFilter
 from pisync.model.sync import Change, ClockAdvance, FinishedSync, SyncResult
 from pisync.stores.fleet_snapshots import FleetSnapshots
@@ -208,15 +209,27 @@ class SyncStarter(Protocol):
     """Attempts begin."""
 
     async def begin(
-        self, fleet: str, device_ids: Iterable[int], *, generation: int | None = None
+        self,
+        fleet: str,
+        device_ids: Iterable[int],
+        *,
+        generation: int | None = None,
+        step: KeyedStep | None = None,
     ) -> Sequence[SyncResult]:
         """Begin an attempt of each device, or join the one under way, as the profile says.
 
-        The plan of an attempt is saved with it. Answers in the order of `device_ids`, which has no
-        repeats.
+        The plan of an attempt is saved with it, and so is what a `step` remembers. Answers in the
+        order of `device_ids`, which has no repeats.
 
         Raises:
             FleetReplaced: `generation` is given and is no longer the fleet's.
+            RequestRemembered: The `step` does not follow what is remembered; nothing has begun.
+        """
+
+    async def remembered(self, fleet: str, request: KeyedRequest) -> RememberedAnswer | None:
+        """Return what is remembered under a request's key, if anything.
+
+        For `KEPT`, of the newest `MAX_KEYS` of the fleet, until it is reset, replaced or deleted.
         """
 
 

@@ -14,9 +14,10 @@ from pisync.model.plans.polls import Polls
 from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script, plan
 from pisync.model.requests.fault import FaultRule
+from pisync.model.requests.idempotency import KeyedStep, RememberedAnswer
 from pisync.model.sync import FinishedSync, SyncDecision, SyncResult
 from pisync.model.timestamp import LATEST, SECOND
-from pisync.stores.errors import NothingHeld
+from pisync.stores.errors import NothingHeld, RequestRemembered
 
 
 class Devices(Protocol):
@@ -121,7 +122,7 @@ class FleetChanges(Generic[_Fleet]):
     __slots__ = (
         *("fleet", "profile", "clock", "devices", "moments", "traffic_since", "scripts"),
         *("polls", "error_logs", "counts", "fault_rules", "request_counts", "journal_size"),
-        "_newly_pending",
+        *("remembered", "remembered_at", "_newly_pending"),
     )
 
     def __init__(self, fleet: _Fleet) -> None:
@@ -141,6 +142,10 @@ class FleetChanges(Generic[_Fleet]):
         """New rules for faults; what was counted for the old ones is forgotten."""
         self.request_counts: dict[int, int] = {}
         self.journal_size: int | None = None
+        self.remembered: dict[bytes, RememberedAnswer] | None = None
+        """New answers to remember, by key; None where there are none, as mostly."""
+        self.remembered_at = 0
+        """When that was, by the wall clock."""
         self._newly_pending = 0
 
     def change_profile(self, profile: Profile, now: int) -> None:
@@ -153,6 +158,39 @@ class FleetChanges(Generic[_Fleet]):
     def begin(self, device_ids: Iterable[int], now: int) -> list[SyncResult]:
         """Begin an attempt of each device at fleet time `now`, or join, as the profile says."""
         return [self._begin(device_id, now) for device_id in device_ids]
+
+    def begin_step(
+        self,
+        device_ids: Iterable[int],
+        now: int,
+        step: KeyedStep,
+        known: RememberedAnswer | None,
+        wall: int,
+    ) -> list[SyncResult]:
+        """Begin attempts, as `begin` does, and remember the answer with them.
+
+        Args:
+            device_ids: The devices.
+            now: The fleet's time.
+            step: What is done, and remembered.
+            known: What was remembered under its key before these changes.
+            wall: The time by the wall clock.
+
+        Raises:
+            RequestRemembered: The step does not follow what is remembered; nothing has changed.
+        """
+        key = step.request.key
+        if self.remembered is not None:
+            known = self.remembered.get(key, known)
+        if known is not None and not step.follows(known):
+            raise RequestRemembered(known)
+        begun = self.begin(device_ids, now)
+        answer = step.remembered(begun)
+        if answer is not None:
+            self.remembered = self.remembered or {}
+            self.remembered[key] = answer
+            self.remembered_at = wall
+        return begun
 
     def _begin(self, device_id: int, now: int) -> SyncResult:
         fleet = self.fleet

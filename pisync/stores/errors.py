@@ -2,6 +2,8 @@
 
 from typing import ClassVar
 
+from pisync.model.requests.idempotency import RememberedAnswer
+
 
 class CannotOpen(Exception):
     """The store can't be used; the text says why, and what to do."""
@@ -38,6 +40,16 @@ class FleetReplaced(StoreError):
     """What was under way in a fleet ended with it."""
 
     message = "The fleet was reset, replaced or deleted meanwhile."
+
+
+class RequestRemembered(StoreError):
+    """A request's idempotency key is known already, with the answer that is `remembered`."""
+
+    message = "A request with this Idempotency-Key is under way. Try again."
+
+    def __init__(self, remembered: RememberedAnswer) -> None:
+        super().__init__()
+        self.remembered = remembered
 
 
 class DefaultFleetProtected(StoreError):

@@ -37,7 +37,7 @@ class AwayAccounts(EmbeddedAccounts):
 
 async def new_accounts() -> AwayAccounts:
     writer = ImmediateWriter()
-    await writer.open(FleetRegistry(ManualTime(), 1))
+    await writer.open(FleetRegistry(ManualTime(), 1, 1))
     return AwayAccounts(writer)
 
 

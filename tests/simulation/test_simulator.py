@@ -25,6 +25,7 @@ from pisync.model.plans.draw import draw
 from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script, Step
 from pisync.model.plans.weights import WeightedOutcome
+from pisync.model.requests.idempotency import KeyedStep
 from pisync.model.sync import (
     FinishedSync,
     SyncDecision,
@@ -78,9 +79,14 @@ class InterruptedStarter(EmbeddedStarter):
     begins = 0
 
     async def begin(
-        self, fleet: str, device_ids: Iterable[int], *, generation: int | None = None
+        self,
+        fleet: str,
+        device_ids: Iterable[int],
+        *,
+        generation: int | None = None,
+        step: KeyedStep | None = None,
     ) -> Sequence[SyncResult]:
-        begun = await super().begin(fleet, device_ids, generation=generation)
+        begun = await super().begin(fleet, device_ids, generation=generation, step=step)
         self.begins += 1
         if self.in_between:
             await self.in_between(self.begins)

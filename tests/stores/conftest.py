@@ -8,6 +8,7 @@ import pytest
 
 from pisync.model.fleet import FirstData
 from pisync.model.plans.profile import Profile
+from pisync.model.requests.idempotency import MAX_KEYS
 from pisync.stores.base import Store
 from tests.support.stores.harness import (
     HARNESSES,
@@ -27,6 +28,7 @@ class MakeStore(Protocol):
         profile: Profile = PROFILE,
         *,
         max_error_logs: int = 1000,
+        max_keys: int = MAX_KEYS,
     ) -> Store: ...
 
 
@@ -51,11 +53,15 @@ async def make_store(home: StoreHarness, heard: RecordingObserver) -> AsyncItera
     opened: list[Store] = []
 
     async def make(
-        first: FirstData = TWENTY, profile: Profile = PROFILE, *, max_error_logs: int = 1000
+        first: FirstData = TWENTY,
+        profile: Profile = PROFILE,
+        *,
+        max_error_logs: int = 1000,
+        max_keys: int = MAX_KEYS,
     ) -> Store:
         while opened:
             await opened.pop().close()
-        store = home.store(first, profile, max_error_logs)
+        store = home.store(first, profile, max_error_logs, max_keys)
         await store.open(heard)
         # To fill an empty store may be a thing to tell.
         await home.hear()

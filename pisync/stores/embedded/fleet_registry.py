@@ -34,13 +34,14 @@ class FleetRegistry:
 
     observer: StoreObserver
 
-    def __init__(self, clocks: MachineClocks, max_error_logs: int) -> None:
+    def __init__(self, clocks: MachineClocks, max_error_logs: int, max_keys: int) -> None:
         self.clocks = clocks
         self._disposal = Disposal()
-        self.budgets = budgets = FleetBudgets(max_error_logs)
+        self.budgets = budgets = FleetBudgets(max_error_logs, max_keys)
         budgets.journal_entries.on_overflow = self._shorten_journals
         budgets.error_logs.on_overflow = self._drop_error_logs
         budgets.error_page_logs.on_overflow = self._forget_error_pages
+        budgets.answer_bytes.on_overflow = self._forget_answers
         self.fleets: dict[str, FleetState] = {}
         self.waiting: set[FleetState] = set()
         """The fleets that may have pending syncs."""
@@ -224,6 +225,11 @@ class FleetRegistry:
     def _forget_error_pages(self) -> None:
         for fleet in self.fleets.values():
             fleet.errors.forget_pages()
+
+    def _forget_answers(self) -> None:
+        """Forget the oldest answers of the fleet that remembers most of them."""
+        fleet = max(self.fleets.values(), key=lambda fleet: fleet.shares.answer_bytes.held)
+        fleet.requests.answers.drop_oldest(_excess(self.budgets.answer_bytes))
 
 
 def _text_bytes(fleet: FleetState) -> int:

@@ -74,7 +74,7 @@ class FleetState:
         # finishes them at once.
         self._queue: list[int] = []
         self.counts: Counter[Count] = Counter()
-        self.requests = RequestState(self.shares)
+        self.requests = RequestState(self.shares, budgets.max_keys)
         self.moments: Moments | None = None
         """Of a fleet that lives."""
         self.start_living(self.started_at)
@@ -123,7 +123,7 @@ class FleetState:
             *(each for each in first if isinstance(each, list)),
             *(self.devices.messages, self.scripts, self.polls, self._queue, self.counts),
             *(*self.errors.containers(), *self.texts.containers()),
-            requests.counts,
+            *(requests.counts, requests.answers.container),
             *requests.journal.containers(),
         ]
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pisync.clocks import MachineClocks
 from pisync.model.fleet import FirstData, FleetDefinition
 from pisync.model.plans.profile import Profile
+from pisync.model.requests.idempotency import MAX_KEYS
 from pisync.stores.base import StoreObserver
 from pisync.stores.embedded.accounts.accounts import EmbeddedAccounts
 from pisync.stores.embedded.accounts.login_attempts import EmbeddedLoginAttempts
@@ -37,11 +38,12 @@ class EmbeddedStore:
         definitions: Iterable[FleetDefinition] = (),
         writer: Writer | None = None,
         max_error_logs: int = 100_000,
+        max_keys: int = MAX_KEYS,
     ) -> None:
         """Take the default fleet's first data and profile, and other fleets to make at first."""
         self._first_fleets = first_fleets(first, profile, definitions)
         self._writer = writer or ImmediateWriter()
-        self._registry = FleetRegistry(clocks, max_error_logs)
+        self._registry = FleetRegistry(clocks, max_error_logs, max_keys)
         self.budgets = tuple(self._registry.budgets)
         self.queries = EmbeddedQueries(self._registry)
         self.fleets = EmbeddedFleetWriter(self._registry, self._writer)

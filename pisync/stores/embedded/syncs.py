@@ -10,6 +10,7 @@ from typing import Any
 from pisync.model.clock import ClockSetting, ClockView
 from pisync.model.device import Device
 from pisync.model.outcome import Outcome
+from pisync.model.requests.idempotency import KeyedRequest, KeyedStep, RememberedAnswer
 from pisync.model.sync import ClockAdvance, FinishedSync, SyncResult
 from pisync.model.timestamp import LATEST
 from pisync.stores.base import BATCH
@@ -40,7 +41,12 @@ class EmbeddedStarter:
         self._writer = writer
 
     def begin(
-        self, fleet: str, device_ids: Iterable[int], *, generation: int | None = None
+        self,
+        fleet: str,
+        device_ids: Iterable[int],
+        *,
+        generation: int | None = None,
+        step: KeyedStep | None = None,
     ) -> Coroutine[Any, Any, Sequence[SyncResult]]:
         def mutation(transaction: Transaction) -> list[SyncResult]:
             chosen = transaction.fleet(fleet)
@@ -48,12 +54,21 @@ class EmbeddedStarter:
                 raise FleetReplaced
             changes = transaction.changes_of(chosen)
             now = changes.clock.now(self._registry.clocks.monotonic())
-            begun = changes.begin(device_ids, now)
+            if step is None:
+                begun = changes.begin(device_ids, now)
+            else:
+                wall = self._registry.clocks.wall()
+                known = chosen.requests.answers.find(step.request.key, wall)
+                begun = changes.begin_step(device_ids, now, step, known, wall)
             transaction.on_commit(lambda: self._registry.tell_begun(chosen, begun))
             return begun
 
         # The writer's own coroutine: one of ours around it would cost each sync more.
         return self._writer.write(mutation)
+
+    async def remembered(self, fleet: str, request: KeyedRequest) -> RememberedAnswer | None:
+        answers = self._registry.fleet(fleet).requests.answers
+        return answers.find(request.key, self._registry.clocks.wall())
 
 
 class EmbeddedFinisher:

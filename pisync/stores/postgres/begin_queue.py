@@ -1,19 +1,31 @@
 """Attempts begin: the calls that come while one commit is under way share the next one."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import asyncpg
 
+from pisync.model.requests.idempotency import (
+    MAX_KEYS,
+    KeyedRequest,
+    KeyedStep,
+    RememberedAnswer,
+)
 from pisync.model.sync import SyncResult
 from pisync.stores.changes import FleetChanges
-from pisync.stores.errors import FleetReplaced, StoreError, StoreUnavailable
-from pisync.stores.postgres.commit import Commits, due_in
+from pisync.stores.errors import (
+    FleetReplaced,
+    RequestRemembered,
+    StoreError,
+    StoreUnavailable,
+)
+from pisync.stores.postgres.commit import Commits, SnapshotChanges, due_in
 from pisync.stores.postgres.connection.connect import Connection
 from pisync.stores.postgres.database import PATIENCE, Database
 from pisync.stores.postgres.notifications import ObserverHolder
+from pisync.stores.postgres.requests.answers import read_answers, remember_answers
 from pisync.stores.postgres.snapshot import load_fleet
 
 _MOST_DEVICES = 1024
@@ -29,24 +41,33 @@ _CALLERS_PATIENCE = 2 * PATIENCE
 class _Request(NamedTuple):
     device_ids: Sequence[int]
     generation: int | None
+    step: KeyedStep | None
     answer: asyncio.Future[list[SyncResult]]
 
 
 class BeginQueue:
     """One queue of requests for each fleet. What `begin` promises: see pisync.stores.base."""
 
-    def __init__(self, database: Database, holder: ObserverHolder, commits: Commits) -> None:
+    def __init__(
+        self, database: Database, holder: ObserverHolder, commits: Commits, max_keys: int = MAX_KEYS
+    ) -> None:
         self._database = database
         self._commits = commits
         self._holder = holder
+        self._max_keys = max_keys
         self._queues: dict[str, list[_Request]] = {}
         self._workers: set[asyncio.Task[None]] = set()
 
     async def begin(
-        self, fleet: str, device_ids: Iterable[int], *, generation: int | None = None
+        self,
+        fleet: str,
+        device_ids: Iterable[int],
+        *,
+        generation: int | None = None,
+        step: KeyedStep | None = None,
     ) -> Sequence[SyncResult]:
         answer: asyncio.Future[list[SyncResult]] = asyncio.get_running_loop().create_future()
-        request = _Request([*device_ids], generation, answer)
+        request = _Request([*device_ids], generation, step, answer)
         if fleet in self._queues:
             self._queues[fleet].append(request)
         else:
@@ -59,6 +80,14 @@ class BeginQueue:
                 return await request.answer
         except TimeoutError:
             raise StoreUnavailable from None
+
+    async def remembered(self, fleet: str, request: KeyedRequest) -> RememberedAnswer | None:
+        async def read(connection: Connection) -> RememberedAnswer | None:
+            known = await load_fleet(self._database, connection, fleet)
+            answers = await read_answers(connection, known.fleet_id, [request.key])
+            return answers.get(request.key)
+
+        return await self._database.call(read)
 
     async def close(self) -> None:
         """Wait for what is under way."""
@@ -102,14 +131,11 @@ class BeginQueue:
     ) -> Sequence[list[SyncResult] | Exception] | None:
         device_ids = {device_id for request in requests for device_id in request.device_ids}
         fleet = await load_fleet(self._database, connection, name, [*device_ids])
+        keys = [request.step.request.key for request in requests if request.step is not None]
+        known = await read_answers(connection, fleet.fleet_id, keys) if keys else {}
         changes = FleetChanges(fleet)
-        answers: list[list[SyncResult] | Exception] = [
-            FleetReplaced()
-            if request.generation not in (None, fleet.fleet_id)
-            else changes.begin(request.device_ids, fleet.now)
-            for request in requests
-        ]
-        if changes.counts and await self._commits.apply(connection, changes) is None:
+        answers = [_begun(changes, request, known) for request in requests]
+        if not await self._commit(connection, changes):
             return None
         for answer in answers:
             if not isinstance(answer, Exception):
@@ -118,6 +144,42 @@ class BeginQueue:
         if wait is not None:
             self._holder.observer.due_in(wait)
         return answers
+
+    async def _commit(self, connection: Connection, changes: SnapshotChanges) -> bool:
+        """Make changes true; return whether what they were computed from still holds."""
+        if changes.remembered is None:
+            return not changes.counts or await self._commits.apply(connection, changes) is not None
+        try:
+            async with connection.transaction():
+                # In this order: the first takes the fleet's turn.
+                if await self._commits.apply(connection, changes) is None or not (
+                    await remember_answers(connection, changes, self._max_keys)
+                ):
+                    raise _Outdated
+        except _Outdated:
+            return False
+        self._commits.send_soon()
+        return True
+
+
+class _Outdated(Exception):
+    """What changes were computed from holds no more."""
+
+
+def _begun(
+    changes: SnapshotChanges, request: _Request, known: Mapping[bytes, RememberedAnswer]
+) -> list[SyncResult] | Exception:
+    """Return what becomes of a request."""
+    fleet, step = changes.fleet, request.step
+    if request.generation not in (None, fleet.fleet_id):
+        return FleetReplaced()
+    if step is None:
+        return changes.begin(request.device_ids, fleet.now)
+    answer = known.get(step.request.key)
+    try:
+        return changes.begin_step(request.device_ids, fleet.now, step, answer, fleet.real_time)
+    except RequestRemembered as refused:
+        return refused
 
 
 def _next_requests(queue: list[_Request]) -> list[_Request]:

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, suppress
 from pisync.model.bounds import Budget
 from pisync.model.fleet import FirstData, FleetDefinition
 from pisync.model.plans.profile import Profile
+from pisync.model.requests.idempotency import MAX_KEYS
 from pisync.stores.base import StoreObserver
 from pisync.stores.errors import CannotOpen
 from pisync.stores.first_fleets import first_fleets, make_missing
@@ -47,6 +48,7 @@ class PostgresStore:
         *,
         definitions: Iterable[FleetDefinition] = (),
         max_error_logs: int = 100_000,
+        max_keys: int = MAX_KEYS,
         grace: float = GRACE,
     ) -> None:
         """Take the database at `url`: `postgresql://user:password@host/database`.
@@ -73,7 +75,7 @@ class PostgresStore:
         self.lifetimes = PostgresLifetimes(
             database, self.fleets.sweep_soon, self._listener.catch_up
         )
-        self.starter = BeginQueue(database, holder, commits)
+        self.starter = BeginQueue(database, holder, commits, max_keys)
         self.finisher = PostgresFinisher(database, holder, own, commits)
         self.acting_reads = AutoClockReads(
             database, PostgresActingReads(self.queries), self.queries, self.finisher

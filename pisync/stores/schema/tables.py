@@ -158,6 +158,23 @@ request_counts = Table(
     Column("n", BigInteger, nullable=False),
 )
 
+remembered_answers = Table(
+    "remembered_answers",
+    metadata,
+    # What is remembered of requests with an idempotency key, the newest of each fleet.
+    Column("fleet_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    # Digests: of user and key, of path and body.
+    Column("key", LargeBinary, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Column("answer", LargeBinary, nullable=False),
+    # How many transactions the request has taken, and whether that were all.
+    Column("steps", Integer, nullable=False),
+    Column("is_complete", Boolean, nullable=False),
+    # Wall clock (microseconds since 1970); PostgreSQL's never steps back.
+    Column("made_at", BigInteger, nullable=False),
+)
+
 lifetimes = Table(
     "lifetimes",
     metadata,
@@ -299,6 +316,14 @@ steady_time = Table(
     Column("latest", BigInteger, nullable=False),
 )
 
+# By key, and the oldest ones: the embedded store finds both in memory.
+Index(
+    "ix_remembered_answers_key",
+    remembered_answers.c.fleet_id,
+    remembered_answers.c.key,
+    unique=True,
+)
+Index("ix_remembered_answers_made_at", remembered_answers.c.made_at)
 # Every page, whatever its filter, what is due next, and revocations: found by index.
 # The embedded store, which finds them in memory, does without.
 Index("ix_devices_status", devices.c.fleet_id, devices.c.sync_status_code, devices.c.device_id)

@@ -22,6 +22,7 @@ from pisync.web.contract.headers import (
     ETAG,
     LINK,
     LOCATION,
+    REPLAYED_HEADER,
     RETRY_AFTER,
     TOTAL_HEADER,
     WWW_AUTHENTICATE,
@@ -307,11 +308,12 @@ SYNC_DEVICE = (
         "The device is pending, with a new attempt or the one under way.",
         DeviceSchema(),
         _PENDING,
-        (LOCATION, ATTEMPT_HEADER),
+        (LOCATION, ATTEMPT_HEADER, REPLAYED_HEADER),
     ),
     refusal(
         HTTPStatus.CONFLICT,
-        "The device is pending, and the fleet refuses to join.",
+        "The device is pending, and the fleet refuses to join; or a request with this"
+        " `Idempotency-Key` is under way.",
         "A sync of this device is already pending.",
     ),
 )
@@ -321,8 +323,14 @@ SYNC_DEVICES = (
         "How many syncs were started, joined and refused.",
         BulkResultSchema(),
         {"started": 2, "joined": 0, "refused": 0, "not_found": [4711]},
+        (REPLAYED_HEADER,),
     ),
-    REPLACED,
+    refusal(
+        HTTPStatus.CONFLICT,
+        "The fleet was reset, replaced or deleted meanwhile; or a request with this"
+        " `Idempotency-Key` is under way.",
+        "The fleet was reset, replaced or deleted meanwhile.",
+    ),
 )
 LIST_ERRORS = (
     Answer(

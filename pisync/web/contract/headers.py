@@ -20,6 +20,8 @@ LOCATION = "Location"
 FLEET_HEADER = "Pisync-Fleet"
 ATTEMPT_HEADER = "Pisync-Attempt"
 FAULT_HEADER = "Pisync-Fault"
+IDEMPOTENCY_KEY = "Idempotency-Key"
+REPLAYED_HEADER = "Idempotency-Replayed"
 TOTAL_HEADER = "X-Total-Count"
 REQUEST_ID = "X-Request-ID"
 RETRY_AFTER = "Retry-After"
@@ -69,6 +71,10 @@ HEADERS: Mapping[str, Json] = {
         "schema": {"type": "integer", "minimum": 1},
         "required": True,
     },
+    REPLAYED_HEADER: {
+        "description": "There, and `true`, if the answer is the first one to an `Idempotency-Key`.",
+        "schema": {"type": "string", "const": "true"},
+    },
 }
 
 PARAMETERS: Mapping[str, Json] = {
@@ -102,6 +108,14 @@ PARAMETERS: Mapping[str, Json] = {
         "in": "header",
         "description": "The `ETag` of the client's copy: 304 if it is still current.",
         "schema": {"type": "string"},
+    },
+    IDEMPOTENCY_KEY: {
+        "in": "header",
+        "description": (
+            "Makes the request safe to repeat: one with the same key, path and body gets the first"
+            " 202 again, and nothing begins. Visible ASCII characters; remembered for 24 hours."
+        ),
+        "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"},
     },
     LAST_EVENT_ID: {
         "in": "header",

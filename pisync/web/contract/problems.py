@@ -19,6 +19,7 @@ from pisync.stores.errors import (
     NoSuchFleet,
     NothingHeld,
     PastTheLastYear,
+    RequestRemembered,
     StoreError,
     StoreUnavailable,
 )
@@ -159,6 +160,7 @@ STATUSES: Mapping[type[StoreError], HTTPStatus] = {
     ClockNotManual: HTTPStatus.CONFLICT,
     NothingHeld: HTTPStatus.CONFLICT,
     FleetReplaced: HTTPStatus.CONFLICT,
+    RequestRemembered: HTTPStatus.CONFLICT,
     NoSuchAccount: HTTPStatus.NOT_FOUND,
     AdminProtected: HTTPStatus.CONFLICT,
     AccountChanged: HTTPStatus.CONFLICT,

@@ -10,10 +10,11 @@ from aiohttp import hdrs, web
 from pisync import keys
 from pisync.concurrency.keyed_queue import Busy
 from pisync.model.device import HOLD, Device, DevicePage, begin
-from pisync.model.sync import SyncDecision
-from pisync.simulation.bulk import BulkResult
+from pisync.model.requests.idempotency import KeyedRequest, RememberedAnswer, read_device
+from pisync.model.sync import SyncDecision, SyncResult
+from pisync.simulation.bulk import BulkResult, read_result
 from pisync.simulation.simulator import Simulator
-from pisync.stores.errors import NoSuchDevice
+from pisync.stores.errors import NoSuchDevice, RequestRemembered
 from pisync.web.contract import rendering
 from pisync.web.contract.headers import ATTEMPT_HEADER, TOTAL_HEADER
 from pisync.web.contract.problems import (
@@ -34,6 +35,7 @@ from pisync.web.contract.schemas import (
     SyncBody,
 )
 from pisync.web.handlers.page_cache import PAGES
+from pisync.web.pipeline.idempotency import expected_answer, first_answer, keyed_request
 from pisync.web.pipeline.requests import before_effect
 
 BULK_LIMIT = 256 * 1024
@@ -128,13 +130,29 @@ async def sync_device(request: web.Request) -> web.Response:
     once, and the device shows 200, 400, 404 or 500.
     """
     app, fleet, device_id = request.app, fleet_of(request), device_of(request)
-    await before_effect(request, partial(_would_start, app, fleet, device_id))
-    return (await start_sync(app, fleet, device_id)).answer(request)
+    keyed = keyed_request(request, f"/devices/{device_id}/sync")
+    would_start = partial(_would_start, app, fleet, device_id)
+    if keyed is None:
+        await before_effect(request, would_start)
+        return (await start_sync(app, fleet, device_id)).answer(request)
+    simulator = app[keys.SIMULATOR]
+    await before_effect(
+        request, partial(expected_answer, simulator, fleet, keyed, _replayed, would_start)
+    )
+    try:
+        result = await simulator.start_once(fleet, device_id, keyed)
+    except RequestRemembered as known:
+        return first_answer(known, keyed, _replayed).answer(request)
+    return _started(result).answer(request)
 
 
 async def start_sync(app: web.Application, fleet: str, device_id: int) -> Rendered:
     """Start a sync of a device, or join the one under way; return the device, pending."""
-    verdict, device = await app[keys.SIMULATOR].start(fleet, device_id)
+    return _started(await app[keys.SIMULATOR].start(fleet, device_id))
+
+
+def _started(result: SyncResult) -> Rendered:
+    verdict, device = result
     if device is None:
         raise NoSuchDevice
     if verdict is SyncDecision.PENDING:
@@ -163,28 +181,53 @@ def _accepted(device: Device) -> Rendered:
     return Rendered.of(rendering.device(device), headers, _ACCEPTED)
 
 
+def _replayed(remembered: RememberedAnswer) -> Rendered:
+    return _accepted(read_device(remembered))
+
+
 async def sync_devices(request: web.Request) -> web.Response:
     """Start syncs of many devices: of those listed, of those with some status, or of all.
 
     A repeated id counts once. The body may have up to 256 KiB. Calls for many devices take turns;
     if too many wait, 503.
     """
-    selection = await read_body(request, _parse_bulk, BULK_LIMIT)
+    selection, keyed = await read_body(request, partial(_read_bulk, request), BULK_LIMIT)
     simulator, fleet = request.app[keys.SIMULATOR], fleet_of(request)
-    await before_effect(request, partial(_would_start_none, simulator, fleet))
+    would_start = partial(_would_start_none, simulator, fleet)
+    if keyed is None:
+        await before_effect(request, would_start)
+    else:
+        await before_effect(
+            request, partial(expected_answer, simulator, fleet, keyed, _bulk_replayed, would_start)
+        )
     try:
         if "device_ids" in selection:
-            result = await simulator.start_listed(fleet, selection["device_ids"])
+            result = await simulator.start_listed(fleet, selection["device_ids"], keyed)
         else:
-            result = await simulator.start_all(fleet, selection.get("status"))
+            result = await simulator.start_all(fleet, selection.get("status"), keyed)
     except Busy:
         raise unavailable("Too many bulk syncs are waiting. Try again.") from None
-    return rendering.answer(rendering.bulk_result(result), HTTPStatus.ACCEPTED)
+    except RequestRemembered as known:
+        assert keyed is not None  # noqa: S101 - nothing else is remembered
+        return first_answer(known, keyed, _bulk_replayed).answer(request)
+    return _bulk_accepted(result).answer(request)
+
+
+def _read_bulk(request: web.Request, body: bytes) -> tuple[Any, KeyedRequest | None]:
+    return _parse_bulk(body), keyed_request(request, "/devices/sync", body)
+
+
+def _bulk_accepted(result: BulkResult) -> Rendered:
+    return Rendered.of(rendering.bulk_result(result), status=_ACCEPTED)
+
+
+def _bulk_replayed(remembered: RememberedAnswer) -> Rendered:
+    return _bulk_accepted(read_result(remembered))
 
 
 async def _would_start_none(simulator: Simulator, fleet: str) -> Rendered:
     await simulator.queries.fleet(fleet)
-    return Rendered.of(rendering.bulk_result(BulkResult(0, 0, 0, [])), status=HTTPStatus.ACCEPTED)
+    return _bulk_accepted(BulkResult(0, 0, 0, []))
 
 
 async def get_stats(request: web.Request) -> web.Response:

@@ -30,9 +30,11 @@ from pisync.web.contract.answers import (
 from pisync.web.contract.headers import (
     FLEET_HEADER,
     HEADERS,
+    IDEMPOTENCY_KEY,
     IF_NONE_MATCH,
     LAST_EVENT_ID,
     PARAMETERS,
+    REPLAYED_HEADER,
     REQUEST_ID,
 )
 from pisync.web.openapi.docstrings import docstring
@@ -183,6 +185,8 @@ def _parameters(route: Route) -> Iterator[Json | str]:
         yield IF_NONE_MATCH
     if any(answer.media_type == EVENT_STREAM for answer in route.answers):
         yield LAST_EVENT_ID
+    if any(REPLAYED_HEADER in answer.headers for answer in route.answers):
+        yield IDEMPOTENCY_KEY
     if route.query:
         yield {"in": "query", "schema": route.query}
 

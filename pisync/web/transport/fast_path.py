@@ -28,7 +28,7 @@ from pisync.model.account import DEVICES
 from pisync.model.bounds import HEAD_BYTES
 from pisync.model.fleet import DEFAULT_FLEET, FLEET_NAME
 from pisync.model.requests.call import DEVICE, SYNC
-from pisync.web.contract.headers import FLEET_HEADER
+from pisync.web.contract.headers import FLEET_HEADER, IDEMPOTENCY_KEY
 from pisync.web.contract.problems import Problem
 from pisync.web.contract.rendering import Rendered
 from pisync.web.contract.schemas import DEVICE_ID
@@ -66,6 +66,7 @@ _UNUSUAL: Final = (
     hdrs.UPGRADE,
     hdrs.EXPECT,
     hdrs.TRANSFER_ENCODING,
+    IDEMPOTENCY_KEY,
 )
 """Headers that say something of one request, and not of all of a client's."""
 
@@ -374,6 +375,7 @@ def _is_unusual(request: web.BaseRequest) -> bool:
         or not request.keep_alive
         or hdrs.IF_NONE_MATCH in headers
         or hdrs.UPGRADE in headers
+        or IDEMPOTENCY_KEY in headers
     )
 
 

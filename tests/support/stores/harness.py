@@ -14,6 +14,7 @@ from typing import ClassVar
 
 from pisync.model.fleet import FirstData
 from pisync.model.plans.profile import Profile
+from pisync.model.requests.idempotency import MAX_KEYS
 from pisync.stores.base import Store, StoreObserver
 from pisync.stores.embedded.bounds.budgets import FleetBudgets
 from pisync.stores.embedded.sqlite.file import SqliteFile
@@ -46,7 +47,9 @@ class StoreHarness(ABC):
         """Remove all that is kept."""
 
     @abstractmethod
-    def store(self, first: FirstData, profile: Profile, max_error_logs: int) -> Store:
+    def store(
+        self, first: FirstData, profile: Profile, max_error_logs: int, max_keys: int = MAX_KEYS
+    ) -> Store:
         """Return a store that is not open yet; it finds what the one before it has kept."""
 
     @abstractmethod
@@ -97,8 +100,12 @@ class MemoryHarness(InProcessHarness):
 
     outlives_the_process = False
 
-    def store(self, first: FirstData, profile: Profile, max_error_logs: int) -> Store:
-        return EmbeddedStore(first, profile, self.time, max_error_logs=max_error_logs)
+    def store(
+        self, first: FirstData, profile: Profile, max_error_logs: int, max_keys: int = MAX_KEYS
+    ) -> Store:
+        return EmbeddedStore(
+            first, profile, self.time, max_error_logs=max_error_logs, max_keys=max_keys
+        )
 
 
 class SqliteHarness(InProcessHarness):
@@ -111,13 +118,16 @@ class SqliteHarness(InProcessHarness):
     async def open(self) -> None:
         self.path.write_bytes(_empty_database())
 
-    def store(self, first: FirstData, profile: Profile, max_error_logs: int) -> Store:
+    def store(
+        self, first: FirstData, profile: Profile, max_error_logs: int, max_keys: int = MAX_KEYS
+    ) -> Store:
         return EmbeddedStore(
             first,
             profile,
             self.time,
             writer=GroupCommitWriter(self.path),
             max_error_logs=max_error_logs,
+            max_keys=max_keys,
         )
 
 
@@ -143,8 +153,12 @@ class PostgresHarness(StoreHarness):
     async def close(self) -> None:
         await server().drop_database(self.url)
 
-    def store(self, first: FirstData, profile: Profile, max_error_logs: int) -> Store:
-        return _MarkedStore(self.mark, self.url, first, profile, max_error_logs=max_error_logs)
+    def store(
+        self, first: FirstData, profile: Profile, max_error_logs: int, max_keys: int = MAX_KEYS
+    ) -> Store:
+        return _MarkedStore(
+            self.mark, self.url, first, profile, max_error_logs=max_error_logs, max_keys=max_keys
+        )
 
     async def pass_time(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -187,8 +201,11 @@ class _MarkedStore(PostgresStore):
         profile: Profile,
         *,
         max_error_logs: int,
+        max_keys: int,
     ) -> None:
-        super().__init__(url, first, profile, max_error_logs=max_error_logs, grace=0)
+        super().__init__(
+            url, first, profile, max_error_logs=max_error_logs, max_keys=max_keys, grace=0
+        )
         self._mark = mark
 
     async def open(self, observer: StoreObserver) -> None:

@@ -182,7 +182,11 @@ def test_an_answer_has_the_headers_that_its_code_asks_for(operation: Operation) 
     [
         ("GET /devices", 200, {"Link", "X-Total-Count", "ETag"}),
         ("GET /devices/{device_id}", 200, {"ETag"}),
-        ("POST /devices/{device_id}/sync", 202, {"Location", "Pisync-Attempt"}),
+        (
+            "POST /devices/{device_id}/sync",
+            202,
+            {"Location", "Pisync-Attempt", "Idempotency-Replayed"},
+        ),
         ("GET /errors", 200, {"Link"}),
         ("GET /", 200, {"ETag"}),
     ],

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from pisync.model.bounds import (
+    ANSWER_BYTES,
     ERROR_LOGS,
     ERROR_PAGE_LOGS,
     FAULT_COUNTERS,
@@ -13,15 +14,20 @@ from pisync.model.bounds import (
     Budget,
     Share,
 )
+from pisync.model.requests.idempotency import MAX_KEYS
 from pisync.stores.errors import BoundReached
 
 
 class FleetBudgets:
     """What all fleets of a process hold together."""
 
-    def __init__(self, max_error_logs: int) -> None:
-        """Take how many error logs one fleet may have: all may have as many at least."""
+    def __init__(self, max_error_logs: int, max_keys: int = MAX_KEYS) -> None:
+        """Take how many error logs one fleet may have: all may have as many at least.
+
+        And how many idempotency keys one fleet remembers.
+        """
         self.max_error_logs = max_error_logs
+        self.max_keys = max_keys
         error_logs = ERROR_LOGS._replace(size=max(max_error_logs, ERROR_LOGS.size))
         self.fleets = Budget(FLEETS)
         self.script_steps = Budget(SCRIPT_STEPS)
@@ -30,10 +36,11 @@ class FleetBudgets:
         self.journal_entries = Budget(JOURNAL_ENTRIES)
         self.error_logs = Budget(error_logs)
         self.error_page_logs = Budget(ERROR_PAGE_LOGS)
+        self.answer_bytes = Budget(ANSWER_BYTES)
 
     def __iter__(self) -> Iterator[Budget]:
         yield from (self.fleets, self.script_steps, self.text_bytes, self.fault_counters)
-        yield from (self.journal_entries, self.error_logs, self.error_page_logs)
+        yield from (self.journal_entries, self.error_logs, self.error_page_logs, self.answer_bytes)
 
 
 class FleetShares:
@@ -48,10 +55,11 @@ class FleetShares:
         self.journal_entries = Share(budgets.journal_entries)
         self.error_logs = Share(budgets.error_logs)
         self.error_page_logs = Share(budgets.error_page_logs)
+        self.answer_bytes = Share(budgets.answer_bytes)
 
     def __iter__(self) -> Iterator[Share]:
         yield from (self._fleet, self.script_steps, self.text_bytes, self.fault_counters)
-        yield from (self.journal_entries, self.error_logs, self.error_page_logs)
+        yield from (self.journal_entries, self.error_logs, self.error_page_logs, self.answer_bytes)
 
     def enter(self) -> None:
         """Count what the fleet holds from now on: it is there."""

@@ -7,17 +7,19 @@ from pisync.model.requests.fault import FaultRule
 from pisync.model.requests.journal import DEFAULT_JOURNAL, Journal
 from pisync.stores.changes import FleetChanges
 from pisync.stores.embedded.bounds.budgets import FleetShares
+from pisync.stores.embedded.requests.answers import Answers
 
 
 class RequestState:
-    """Rules for faults, what was counted for them, and the journal."""
+    """Rules for faults, what was counted for them, the journal, and remembered answers."""
 
-    def __init__(self, shares: FleetShares) -> None:
+    def __init__(self, shares: FleetShares, max_keys: int) -> None:
         self._share = shares.fault_counters
         self.rules: tuple[FaultRule, ...] = ()
         self.counts: dict[int, int] = {}
         """Requests by `CallOfUser.counter`; and by the place of a rule, those that it hit."""
         self.journal = Journal(DEFAULT_JOURNAL, shares.journal_entries)
+        self.answers = Answers(shares.answer_bytes, max_keys)
 
     @property
     def has_settings(self) -> bool:
@@ -57,6 +59,10 @@ class RequestState:
             before = len(self.counts)
             self.counts.update(changes.request_counts)
             self._share.change(len(self.counts) - before)
+        if changes.remembered is not None:
+            now = changes.remembered_at
+            rows = self.answers.rows(changes.remembered, now)
+            self.answers.add(rows, self.answers.gone_after(rows, now))
 
     def _count_share(self) -> None:
         self._share.change(size_of(self.rules) + len(self.counts) - self._share.held)

@@ -23,6 +23,7 @@ from pisync.model.timestamp import SECOND, from_seconds
 from pisync.stores.changes import FleetChanges
 from pisync.stores.embedded.bounds.budgets import FleetBudgets
 from pisync.stores.embedded.fleet_state import FleetState
+from pisync.stores.embedded.requests.answers import AnswerRow
 from pisync.stores.embedded.sqlite.opening import OpenFile
 from pisync.stores.embedded.sqlite.statements import UPSERT, Statement, statements_of_polls
 from pisync.stores.embedded.transaction import Transaction
@@ -350,6 +351,8 @@ class SqliteFile:
         for journal, rules, *_ in self._rows("request_settings", fleet_id):
             counts = dict(self._rows("request_counts", fleet_id))
             fleet.requests.restore(read_rules(rules), journal, counts)
+        answers = self._rows("remembered_answers", fleet_id)
+        fleet.requests.answers.add(map(AnswerRow.read, answers), 0)
         return fleet
 
     def _rows(self, table: str, fleet_id: int | None = None) -> list[Any]:
@@ -386,6 +389,14 @@ def _statements_of_requests(changes: FleetChanges[FleetState]) -> Iterator[State
         UPSERT["request_counts"],
         [(fleet_id, counter, n) for counter, n in changes.request_counts.items()],
     )
+    if changes.remembered is not None:
+        answers, now = changes.fleet.requests.answers, changes.remembered_at
+        rows = answers.rows(changes.remembered, now)
+        yield UPSERT["remembered_answers"], [(fleet_id, *row.columns) for row in rows]
+        yield (
+            "DELETE FROM remembered_answers WHERE fleet_id = ? AND number <= ?",
+            [(fleet_id, answers.gone_after(rows, now))],
+        )
 
 
 def _latest_attempt(fleet: FleetState, devices: Iterable[Device]) -> int:

@@ -19,7 +19,7 @@ def clock() -> ManualTime:
 
 async def new_attempts(clock: ManualTime) -> EmbeddedLoginAttempts:
     writer = ImmediateWriter()
-    await writer.open(FleetRegistry(clock, 1))
+    await writer.open(FleetRegistry(clock, 1, 1))
     return EmbeddedLoginAttempts(writer, clock)
 
 

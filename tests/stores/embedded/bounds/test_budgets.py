@@ -15,6 +15,7 @@ from pisync.model.plans.script import Script, Step
 from pisync.model.plans.weights import WeightedOutcome
 from pisync.model.requests.fault import CloseFault, FaultRule
 from pisync.model.requests.fault_draw import CallOfUser
+from pisync.model.requests.idempotency import KeyedRequest, KeyedStep, accepted_device
 from pisync.model.requests.journal import JournalEntry, RequestFilter
 from pisync.stores.base import Store
 from pisync.stores.embedded.sqlite.group_commit import GroupCommitWriter
@@ -61,6 +62,12 @@ def script(*texts: str) -> Script:
     return Script(tuple(Step(Outcome(400, text)) for text in texts))
 
 
+async def remember(store: Store, fleet: str, key: str) -> None:
+    """Begin a sync with an idempotency key."""
+    step = KeyedStep(KeyedRequest.of("alice", key, "/devices/1/sync"), 1, accepted_device)
+    await store.starter.begin(fleet, [1], step=step)
+
+
 async def fail(store: Store, fleet: str, devices: int) -> None:
     await store.starter.begin(fleet, range(1, devices + 1))
     await store.finisher.set_clock(fleet, 0.0)
@@ -74,6 +81,7 @@ async def test_a_deleted_or_reset_fleet_gives_everything_back(store: EmbeddedSto
     await store.requests.set_faults("other", (FaultRule(("sync",), CloseFault()),))
     await store.requests.meet_fault("other", CallOfUser("sync", 1, "alice"))
     await store.requests.record("other", entry(1))
+    await remember(store, "other", "k")
     await fail(store, "other", 3)
     await store.queries.errors("other", ErrorFilter(), 10)
     assert all(each.used > used for each, used in zip(store.budgets, before, strict=True)), [
@@ -227,3 +235,22 @@ async def test_what_was_kept_counts_after_a_restart_and_each_text_is_there_once(
     assert second.error_message == FAILURE.error_message
     assert second.error_message is third.error_message
     await reopened.close()
+
+
+async def test_remembered_answers(store: EmbeddedStore) -> None:
+    await store.fleets.put("small", Generated(3), PROFILE)
+    await remember(store, "small", "k")
+    await remember(store, "default", "k0")
+    size = budget(store, "answer_bytes").used // 2
+    room = leave_room(store, "answer_bytes", 3 * size)
+    for n in range(1, 11):
+        await remember(store, "default", f"k{n}")
+        assert room.used <= room.bound.size
+    # The oldest went, of the fleet that remembers most.
+    known = [
+        await store.starter.remembered("default", KeyedRequest.of("alice", f"k{n}", "")) is not None
+        for n in range(11)
+    ]
+    # There is some room then, so that not each of those that come looks for it.
+    assert known == [False] * 8 + [True] * 3
+    assert await store.starter.remembered("small", KeyedRequest.of("alice", "k", "")) is not None

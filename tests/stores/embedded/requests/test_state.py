@@ -5,7 +5,7 @@ from pisync.stores.embedded.requests.state import RequestState
 
 
 def make_state() -> RequestState:
-    return RequestState(FleetShares(FleetBudgets(1)))
+    return RequestState(FleetShares(FleetBudgets(1)), 1)
 
 
 def test_a_fleet_begins_without_settings() -> None:
