@@ -517,6 +517,21 @@ async def test_a_clock_is_held_advanced_and_sped_up(
     await lab.finished()
 
 
+async def test_a_clock_is_moved_by_reads(board: Dashboard, admin: Api) -> None:
+    lab = await make_lab(admin, mode="real")
+    await make_lab(admin, "desk", mode="auto")
+    await board.open(lab.api, "/admin")
+    await expect(board.page.get_by_role("row", name="desk")).to_contain_text("auto")
+    clock = board.card("Clock")
+    await board.button("Move by reads").click()
+    await expect(clock).to_contain_text("auto: moved by reads")
+    await expect(board.button("Advance")).to_be_enabled()
+    await lab.sync_all()
+    await lab.finished()
+    await board.button("Hold").click()
+    await expect(clock).to_contain_text("held")
+
+
 async def test_a_profile_is_edited(board: Dashboard, lab: FleetLab) -> None:
     await board.open(lab.api, "/admin")
     profile = board.card("Profile")

@@ -110,7 +110,7 @@ _CHANGES: Sequence[Any] = (
     {"ttl": None},
 )
 _EXPECTED = {"requests": [{"call": "sync", "device_id": 1}, {"status": 202}], "in_order": True}
-_CLOCKS = ({"mode": "manual"}, {"mode": "real"}, {"mode": "real", "speed": 50})
+_CLOCKS = ({"mode": "manual"}, {"mode": "auto"}, {"mode": "real"}, {"mode": "real", "speed": 50})
 _TEMPLATES: Sequence[tuple[str, str, Sequence[Any]]] = (
     *(("POST", "/devices/{device_id}/sync", [None]),) * 12,
     *(("POST", "/devices/sync", _BULKS),) * 2,

@@ -1,4 +1,4 @@
-// How a fleet's time runs: speed, hold, advance, settle; and the way back to the first state.
+// How a fleet's time runs: speed, hold, auto, advance, settle; and the way back to the first state.
 /** @import { Clock as ClockData, FieldErrors } from "../types.js" */
 import { Action } from "../action.js";
 import { pathOf } from "../api.js";
@@ -34,7 +34,7 @@ export function Clock({ fleet, clock, reload }) {
     <h2 id=${title}>Clock</h2>
     <p class="now">
       <${Now} />
-      <span class="muted">${isHeld ? "held" : `running at ${number(clock.speed)}×`}</span>
+      <span class="muted">${modeOf(clock)}</span>
     </p>
     <div class="controls">
       <div>
@@ -59,6 +59,16 @@ export function Clock({ fleet, clock, reload }) {
           request=${{ method: "PUT", path: `${path}/clock`, body: { mode: "manual" } }}
           onDone=${then(() => "Held.")}
         />
+        <${Action}
+          label="Move by reads"
+          tone="outline"
+          request=${{ method: "PUT", path: `${path}/clock`, body: { mode: "auto" } }}
+          onDone=${then(() => "It moves by reads.")}
+        />
+        <small class="muted">
+          By reads: when someone reads a pending sync, time moves on to the next due time. This page
+          reads, too.
+        </small>
       </div>
       <div>
         <h3>Move</h3>
@@ -120,6 +130,12 @@ function Now() {
   useStore(tick);
   const now = exact(new Date(fleetNow()).toISOString()).replace(/\.\d+/, "");
   return html`<b role="timer" aria-label="Fleet time">${now}</b>`;
+}
+
+/** @param {ClockData} clock */
+function modeOf({ mode, speed }) {
+  if (mode === "real") return `running at ${number(speed)}×`;
+  return mode === "auto" ? "auto: moved by reads" : "held";
 }
 
 /** @param {number} seconds */

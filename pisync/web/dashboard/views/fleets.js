@@ -42,13 +42,19 @@ function List({ fleet, fleets }) {
             <th scope="row"><a href=${href("/admin", { fleet: name })}>${name}</a></th>
             <td class="figure">${number(devices)}</td>
             <td class="figure mono">${seed}</td>
-            <td>${clock.mode === "real" ? `${number(clock.speed)}×` : "held"}</td>
+            <td>${runs(clock)}</td>
             <td title=${expires_at && exact(expires_at)}>${ttl === null ? "never" : span(ttl)}</td>
           </tr>`,
         )}
       </tbody>
     </table>
   </div>`;
+}
+
+/** @param {Fleet["clock"]} clock */
+function runs({ mode, speed }) {
+  if (mode === "real") return `${number(speed)}×`;
+  return mode === "auto" ? "auto" : "held";
 }
 
 /** @param {{ fleets: Fleet[], reload: () => void }} props */
