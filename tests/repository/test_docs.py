@@ -193,6 +193,7 @@ def test_the_guide_has_its_recipes_in_both_languages() -> None:
         "A fleet for each CI job",
         "A job that dies leaves nothing behind",
         "A day in a second",
+        "A suite that polls, and takes no time",
         "Synced two hours ago, in every test run",
     ]
     for recipe in recipes:
