@@ -35,6 +35,11 @@ beforeAll(async () => {
     await writeFile(join(project, name), code!);
     files.push(name);
   }
+  // Those of docs/waiting.md are one module of tests.
+  const waiting = await readFile("../../docs/waiting.md", "utf8");
+  const blocks = [...waiting.matchAll(/^```ts\n(.*?)^```$/gms)].map(([, code]) => code!);
+  await writeFile(join(project, "waiting.test.ts"), blocks.join("\n"));
+  files.push("waiting.test.ts");
 }, 180_000);
 
 afterAll(() => rm(project, { recursive: true, force: true }));
@@ -77,6 +82,13 @@ test("the vitest fixtures work, and a failed test shows its fleet's seed", async
   expect(output).toMatch(/PiSync fleet test-\w+ at http:\S+: seed 4711/);
   expect(output.match(/PiSync fleet/g)).toHaveLength(1);
   expect(status).toBe(1);
+}, 180_000);
+
+test("the examples of how to wait pass", async () => {
+  const { status, output } = await tool("vitest/vitest.mjs", ["run", "waiting.test.ts"]);
+  const examples = (await readFile(join(project, "waiting.test.ts"), "utf8")).match(/^test\(/gm)!.length;
+  expect(status, output).toBe(0);
+  expect(output).toMatch(new RegExp(`Tests +${examples} passed`));
 }, 180_000);
 
 test("the Playwright fixtures work, and a failed test shows its fleet's seed", async () => {
