@@ -213,6 +213,7 @@ def _store(
             profile,
             definitions=definitions,
             max_error_logs=settings.error_logs,
+            direct=settings.store_direct,
         )
     path = sqlite_path(settings.store)
     writer = None

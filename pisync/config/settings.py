@@ -53,6 +53,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8080
     store: str = field(default="memory", repr=False)
+    store_direct: str | None = field(default=None, repr=False)
     jwt_secret: str | None = field(default=None, repr=False)
     jwt_secret_previous: str | None = field(default=None, repr=False)
     token_ttl: int = 3600
@@ -123,6 +124,8 @@ class Settings:
             mistakes["PISYNC_PROFILE"] = _profile_mistakes(profile)
         if (values.get("devices") or 0) > (values.get("max_devices") or cls().max_devices):
             mistakes["PISYNC_DEVICES"] = ["must not be above PISYNC_MAX_DEVICES"]
+        if _needs_no_direct_way(values):
+            mistakes["PISYNC_STORE_DIRECT"] = ["is for PostgreSQL: PISYNC_STORE is another store"]
         if to_serve and _lacks_secret(values):
             mistakes["PISYNC_JWT_SECRET"] = ["must be set: PostgreSQL's replicas share it"]
         if to_serve:
@@ -162,6 +165,12 @@ def _tls_mistakes(values: Mapping[str, Any]) -> dict[str, list[str]]:
 
 def _is_shared(store: str) -> bool:
     return store.startswith("postgresql:")
+
+
+def _needs_no_direct_way(values: Mapping[str, Any]) -> bool:
+    """Return whether there is a way past a pooler to a store that has none."""
+    store = values.get("store", "memory")
+    return bool(values.get("store_direct") and store) and not _is_shared(store)
 
 
 def _lacks_secret(values: Mapping[str, Any]) -> bool:

@@ -119,6 +119,13 @@ VARIABLES = (
         or_file=True,
     ),
     Variable(
+        "store_direct",
+        texts.database,
+        "the same database past a pooler that gives each transaction another session",
+        "none: PISYNC_STORE gives each connection a session of its own",
+        or_file=True,
+    ),
+    Variable(
         "jwt_secret",
         texts.jwt_secret,
         "secret that signs tokens, 32 bytes or more",

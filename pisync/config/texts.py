@@ -102,10 +102,17 @@ def store(text: str) -> str:
     if text == "memory" or re.fullmatch(r"sqlite:///.*[^/]", text):
         return text
     if _is_postgresql(text):
-        return re.sub(r"\Apostgres:", "postgresql:", text)
+        return database(text)
     raise ValidationError(
         "must be memory, sqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE"
     )
+
+
+def database(text: str) -> str:
+    """Take the URL of a PostgreSQL database."""
+    if not _is_postgresql(text):
+        raise ValidationError("must be postgresql://USER:PASSWORD@HOST/DATABASE")
+    return re.sub(r"\Apostgres:", "postgresql:", text)
 
 
 def _is_postgresql(text: str) -> bool:

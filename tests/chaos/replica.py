@@ -4,8 +4,9 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import orjson
 from aiohttp import ClientError, ClientSession, ClientTimeout
@@ -39,8 +40,11 @@ class Replica:
         wrapper: Sequence[str] = (),
         host: str = "127.0.0.1",
         checkout: Path = ROOT,
+        variables: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Let `wrapper` run it, a command whose arguments name the one to run.
+
+        `variables` are settings beside those that all replicas have.
 
         `sabotage` is the protection that is taken away, as `sabotaged` has it. `checkout` has the
         code that it runs, from the next start on.
@@ -66,6 +70,7 @@ class Replica:
             "PISYNC_DEVICES": str(DEVICES),
             "PISYNC_PROFILE": orjson.dumps({"seed": 7, "delay": DELAY}).decode(),
             "PISYNC_LOG_FORMAT": "json",
+            **variables,
         }
 
     async def start(self) -> None:

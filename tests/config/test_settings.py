@@ -173,6 +173,20 @@ class TestMistakes:
         for store in ("memory", "sqlite:///a.db"):
             Settings.from_env({"PISYNC_STORE": store}, to_serve=True)
 
+    def test_a_way_past_a_pooler_is_for_postgresql_alone(self) -> None:
+        direct = {"PISYNC_STORE_DIRECT": "postgres://me:geheim@host/db"}
+        pooler = {"PISYNC_STORE": "postgresql://me:geheim@pooler/db"}
+        settings = Settings.from_env({**direct, **pooler})
+        assert settings.store_direct == "postgresql://me:geheim@host/db"
+        refusal = ["PISYNC_STORE_DIRECT: is for PostgreSQL: PISYNC_STORE is another store"]
+        assert mistakes(direct) == refusal
+        assert mistakes({**direct, "PISYNC_STORE": "sqlite:///a.db"}) == refusal
+        (wrong,) = mistakes({**direct, "PISYNC_STORE": "mysql://me:geheim@pooler/db"})
+        assert wrong.startswith("PISYNC_STORE: must be")
+        assert mistakes({**pooler, "PISYNC_STORE_DIRECT": "memory"}) == [
+            "PISYNC_STORE_DIRECT: must be postgresql://USER:PASSWORD@HOST/DATABASE"
+        ]
+
     def test_a_secret_that_is_wrong_is_not_called_missing_too(self) -> None:
         given = {"PISYNC_STORE": "postgresql://me:geheim@host/db", "PISYNC_JWT_SECRET": "short"}
         with pytest.raises(InvalidSettings) as caught:
@@ -212,6 +226,7 @@ class TestMistakes:
             {"PISYNC_ADMIN_PASSWORD": "geheim 123", "PISYNC_ADMIN_PASSWORD_FILE": "geheim"},
             {"PISYNC_STORE": "postgresql://me:geheim@host:none/db"},
             {"PISYNC_STORE": "mysql://me:geheim@host/db"},
+            {"PISYNC_STORE_DIRECT": "mysql://me:geheim@host/db"},
         ],
     )
     def test_show_nothing_secret(self, texts: dict[str, str]) -> None:
@@ -230,6 +245,7 @@ def test_repr_shows_nothing_secret() -> None:
         jwt_secret="geheim" * 6,
         admin_password="geheim123",
         store="postgresql://me:geheim@host/db",
+        store_direct="postgresql://me:geheim@host/db",
     )
     assert "geheim" not in repr(settings)
     assert "8080" in repr(settings)

@@ -56,8 +56,12 @@ class Database:
     Whatever goes wrong, callers soon get StoreUnavailable, and the pool mends itself.
     """
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, pooler: Address | None = None) -> None:
+        """Take the database at an address; what is pooled here goes through a pooler, if any."""
         self.address = address
+        """Where connections keep their sessions."""
+        self.pooler = pooler
+        """What the pool's connections lead through, if anything."""
         self.is_reachable = True
         """Whether the last statement was answered in time."""
         self.epoch = 0
@@ -82,7 +86,7 @@ class Database:
 
     async def _connect(self, *_: object, **__: object) -> OwnConnection:
         # What the pool would pass to the driver itself is of no use here.
-        connection = await connect(self.address, command_timeout=PATIENCE)
+        connection = await connect(self.pooler or self.address, command_timeout=PATIENCE)
         self.epoch += 1
         return connection
 

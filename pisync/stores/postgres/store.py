@@ -16,7 +16,11 @@ from pisync.stores.postgres.begin_queue import BeginQueue
 from pisync.stores.postgres.commit import Commits
 from pisync.stores.postgres.connection.address import Address
 from pisync.stores.postgres.connection.connect import reason
-from pisync.stores.postgres.connection.migrate import alone, migrate
+from pisync.stores.postgres.connection.migrate import (
+    alone,
+    migrate,
+    refuse_another_database,
+)
 from pisync.stores.postgres.connection.progress import waiting
 from pisync.stores.postgres.database import Database
 from pisync.stores.postgres.finisher import PostgresFinisher
@@ -40,7 +44,7 @@ class PostgresStore:
     budgets: Iterable[Budget] = ()
     """None: the database has what fleets hold."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a choice of its own
         self,
         url: str,
         first: FirstData,
@@ -50,14 +54,18 @@ class PostgresStore:
         max_error_logs: int = 100_000,
         max_keys: int = MAX_KEYS,
         grace: float = GRACE,
+        direct: str | None = None,
     ) -> None:
         """Take the database at `url`: `postgresql://user:password@host/database`.
 
         An empty one gets the default fleet of this first data and profile, and the `definitions`.
         Syncs that other replicas began are left to them for `grace` seconds after they are due.
+
+        With a `direct` URL, the other may lead through a pooler that gives each transaction another
+        session: what needs a session of its own is done past it.
         """
         self._first_fleets = first_fleets(first, profile, definitions)
-        self._database = database = Database(Address.parse(url))
+        self._database = database = _database(url, direct)
         own = OwnSyncs(grace)
         self._settings = settings = KnownSettings(database)
         self._holder = holder = ObserverHolder(settings, own)
@@ -97,6 +105,8 @@ class PostgresStore:
         address = self._database.address
         async with alone(address):
             await migrate(address)
+            if self._database.pooler is not None:
+                await refuse_another_database(self._database.pooler)
             await self._database.open()
             opened.push_async_callback(self._database.close)
             await self._listener.open()
@@ -114,6 +124,12 @@ class PostgresStore:
 
     async def ping(self) -> None:
         await self._database.ping()
+
+
+def _database(url: str, direct: str | None) -> Database:
+    if direct is None:
+        return Database(Address.parse(url))
+    return Database(Address.parse(direct), Address.parse(url, shares_sessions=True))
 
 
 async def _end(task: asyncio.Task[None]) -> None:

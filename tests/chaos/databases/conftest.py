@@ -3,8 +3,9 @@
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -45,15 +46,18 @@ def distributed(distribution: Path, folder: Path) -> Iterator[Postgres]:
     server.kill()
 
 
-Serve = Callable[[str], Awaitable[None]]
+class Serve(Protocol):
+    """Lets replicas serve on a store, with other settings beside it."""
+
+    def __call__(self, store: str, **variables: str) -> Awaitable[None]: ...
 
 
 @pytest.fixture
 async def serve(make_replica: MakeReplica) -> Serve:
     """Let two replicas on a database be under load, and have the oracle find nothing wrong."""
 
-    async def serve(store: str) -> None:
-        replicas = [make_replica(store) for _ in range(2)]
+    async def serve(store: str, **variables: str) -> None:
+        replicas = [make_replica(store, variables=variables) for _ in range(2)]
         await asyncio.gather(*(each.start() for each in replicas))
         urls = [each.url for each in replicas]
         async with Load(urls) as load:

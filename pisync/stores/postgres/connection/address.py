@@ -32,9 +32,11 @@ class Address(NamedTuple):
     password: str | None
     dsn: str
     """The rest as a URL: the database's name and the options."""
+    shares_sessions: bool = False
+    """Whether a pooler is there that may give each transaction another session."""
 
     @classmethod
-    def parse(cls, url: str) -> Self:
+    def parse(cls, url: str, *, shares_sessions: bool = False) -> Self:
         """Take `postgresql://user:password@host1:5432,host2:5432/database?options` apart."""
         # The standard library's parser knows nothing of several hosts, some of them in brackets.
         authority, slash, rest = url.partition("://")[2].partition("/")
@@ -45,6 +47,7 @@ class Address(NamedTuple):
             unquote(user) or None,
             unquote(password) or None,
             f"postgresql://{slash}{rest}",
+            shares_sessions,
         )
 
     @property

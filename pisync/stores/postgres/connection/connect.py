@@ -63,6 +63,9 @@ _PATIENT = {
 }
 """What differs in a session that gets the database ready."""
 
+_STATEMENTS_KEPT = 100
+"""Prepared statements that a connection keeps, where it keeps its session."""
+
 OwnConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 # Nothing here depends on whether a connection comes from a pool.
 Connection: TypeAlias = "OwnConnection | PoolConnectionProxy[asyncpg.Record]"
@@ -122,10 +125,14 @@ async def _connect_to(
         command_timeout=command_timeout,
         server_settings={"application_name": "pisync"},
         target_session_attrs=wanted,
+        statement_cache_size=0 if address.shares_sessions else _STATEMENTS_KEPT,
     )
     try:
-        settings = SESSION | (_PATIENT if patient else PLANNER | SENDING)
-        await connection.execute(_set_up(tuple(settings.items())), timeout=seconds)
+        if address.shares_sessions:
+            await _check(connection, seconds)
+        else:
+            settings = SESSION | (_PATIENT if patient else PLANNER | SENDING)
+            await connection.execute(_set_up(tuple(settings.items())), timeout=seconds)
     except BaseException:
         connection.terminate()
         raise
@@ -140,6 +147,29 @@ def _set_up(settings: tuple[tuple[str, str], ...]) -> str:
         SELECT set_config(name, value, false) FROM (VALUES {values}) AS wanted (name, value)
         WHERE (current_setting(name, true) IS NOT NULL OR name LIKE 'pisync.%')
             AND (name <> 'synchronous_commit' OR current_setting(name) = 'off')"""  # noqa: S608 - ours
+
+
+async def _check(connection: OwnConnection, seconds: float) -> None:
+    """See whether a pooler's session has what every session needs, within so many seconds.
+
+    What is set there would be another client's.
+
+    Raises:
+        CannotConnect: It has not.
+    """
+    lacking = await connection.fetchval(
+        _LACKING, *zip(*_SHARED.items(), strict=True), timeout=seconds
+    )
+    if lacking is not None:
+        raise CannotConnect(f"the pooler's sessions lack settings: {lacking}")
+
+
+_SHARED = {name: value for name, value in (SESSION | PLANNER).items() if "tcp_" not in name}
+"""What sessions need that a pooler shares: whether its connections stand is its own business."""
+_LACKING = """
+    SELECT string_agg(name || ' = ' || value, ', ' ORDER BY name)
+    FROM unnest($1::text[], $2::text[]) AS wanted (name, value) JOIN pg_settings USING (name)
+    WHERE CASE name WHEN 'synchronous_commit' THEN setting = 'off' ELSE setting <> value END"""
 
 
 def _refusal(exc: Exception, address: Address) -> str:

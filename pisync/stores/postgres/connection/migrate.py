@@ -48,6 +48,21 @@ async def _lock(connection: OwnConnection) -> None:
         ) from exc
 
 
+async def refuse_another_database(pooler: Address) -> None:
+    """Return if it is the same database that a pooler leads to, while `alone`.
+
+    Raises:
+        CannotOpen: It is another one: there, nobody holds the lock.
+        CannotConnect: The pooler lets nobody in, or its sessions lack settings.
+    """
+    connection = await connect(pooler)
+    try:
+        if await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", _LOCK):
+            raise CannotOpen("PISYNC_STORE and PISYNC_STORE_DIRECT lead to different databases")
+    finally:
+        connection.terminate()
+
+
 async def migrate(address: Address) -> None:
     """Bring the schema up to date.
 

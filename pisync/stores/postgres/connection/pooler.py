@@ -10,7 +10,7 @@ _PROBES = 5
 """How often two connections are compared: others, too, use the pooler meanwhile."""
 _SHARED = (
     "the pooler in front of it gives each transaction another session (transaction pooling):"
-    " PiSync needs session pooling, or no pooler"
+    " PiSync needs session pooling, or no pooler, or PISYNC_STORE_DIRECT beside it"
 )
 
 
