@@ -241,8 +241,8 @@ class FleetClient:
         """Let a device's next attempts follow these steps; after them the profile decides again.
 
         A step is `{"sync_status_code": 500, "error_message": "Storage Full"}`, perhaps with a
-        `"delay"` in seconds, or `{"hold": True}`. `"sticky": True` in the last one repeats it for
-        ever.
+        `"delay"` in seconds or a number of `"polls"`, the reads that show the attempt as pending;
+        or `{"hold": True}`. `"sticky": True` in the last one repeats it for ever.
         """
         self._admin("PUT", f"/devices/{device_id}/script", steps)
 

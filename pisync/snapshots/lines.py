@@ -6,6 +6,7 @@ from typing import Any, Final
 from pisync.model import timestamp
 from pisync.model.device import MAX_DEVICE_ID, Device, ErrorLog, Pending
 from pisync.model.outcome import FAILURES, PENDING, SUCCESS, Outcome, why_not_an_outcome
+from pisync.model.plans.polls import MAX_POLLS, Polls
 
 MAX_ATTEMPT: Final = 2**53 - 1
 
@@ -17,6 +18,7 @@ _DEVICE: Final = frozenset(
 )
 _PENDING_DEVICE: Final = _DEVICE | {"pending"}
 _PENDING: Final = frozenset(("due_at", "sync_status_code", "error_message"))
+_POLLED: Final = frozenset(("polls", "sync_status_code", "error_message"))
 _ERROR_LOG: Final = frozenset(ErrorLog._fields)
 # A device that succeeded shows a moment twice.
 _parse = lru_cache(maxsize=4096)(timestamp.parse)
@@ -26,8 +28,10 @@ class WrongLine(ValueError):
     """What is wrong with a line."""
 
 
-def read_device(value: Any) -> tuple[Device, int | None]:
-    """Return the device of a line, and when it begins its own attempt, if that is known.
+def read_device(value: Any) -> tuple[Device, int | None, Polls | None]:
+    """Return the device of a line, when it begins its own attempt, and its attempt's polls.
+
+    Either of these is None where there is none.
 
     Raises:
         WrongLine: It is no device that has made an attempt.
@@ -35,7 +39,7 @@ def read_device(value: Any) -> tuple[Device, int | None]:
     if type(value) is not dict:
         raise WrongLine("Must be an object.")
     code: Any = value.get("sync_status_code")
-    moment = None
+    moment = polls = None
     if code != PENDING and "own_sync_at" in value:
         moment = _moment(value, "own_sync_at")
         del value["own_sync_at"]
@@ -48,7 +52,8 @@ def read_device(value: Any) -> tuple[Device, int | None]:
     if code == PENDING:
         if message is not None:
             raise WrongLine("error_message: Must be null, since a sync is pending.")
-        pending = _pending(value["pending"])
+        polls = _polls(value["pending"], attempt)
+        pending = _pending(value["pending"]) if polls is None else Pending(None, None)
     else:
         _check_outcome(code, message)
         pending = None
@@ -56,7 +61,17 @@ def read_device(value: Any) -> tuple[Device, int | None]:
         raise WrongLine("last_sync_at: Must equal last_attempt_at, since that attempt succeeded.")
     if synced is not None and synced > attempted:
         raise WrongLine("last_sync_at: Must not be after last_attempt_at.")
-    return Device(device_id, synced, code, message, attempted, attempt, pending), moment
+    return Device(device_id, synced, code, message, attempted, attempt, pending), moment, polls
+
+
+def _polls(value: Any, attempt: int) -> Polls | None:
+    if type(value) is not dict or "polls" not in value:
+        return None
+    _check_fields(value, _POLLED, "pending")
+    remaining = integer(value, "polls", 1, MAX_POLLS)
+    code, message = value["sync_status_code"], value["error_message"]
+    _check_outcome(code, message)
+    return Polls(attempt, remaining, Outcome(code, message))
 
 
 def _pending(value: Any) -> Pending:

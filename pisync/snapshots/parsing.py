@@ -13,6 +13,7 @@ from pisync.model.device import Device, ErrorLog
 from pisync.model.fleet import LOGGED, DeviceSpec, Generated, Ledger, Listed
 from pisync.model.parsing.errors import InvalidValue, load
 from pisync.model.parsing.faults import FaultsBody
+from pisync.model.plans.polls import Polls
 from pisync.model.requests.fault import MAX_REQUEST_COUNTERS, MAX_RULES, FaultRule
 from pisync.model.snapshot import DeviceScript, RequestCount, SnapshotHead, SnapshotPart
 from pisync.model.timestamp import LATEST
@@ -64,6 +65,7 @@ class DocumentParser:
         self._error_logs: list[ErrorLog] = []
         self._counts: list[RequestCount] = []
         self._moments: dict[int, int] = {}
+        self._polls: dict[int, Polls] = {}
         self._readers: Sequence[tuple[str, Callable[[Any], None]]] = (
             ("first_device", self._read_first_device),
             ("first_error_log", self._read_first_error_log),
@@ -92,10 +94,15 @@ class DocumentParser:
             except InvalidValue as exc:
                 raise self._wrong(*_texts(exc)) from None
         part = SnapshotPart(
-            self._devices, self._scripts, self._error_logs, self._counts, self._moments
+            self._devices,
+            self._scripts,
+            self._error_logs,
+            self._counts,
+            self._moments,
+            self._polls,
         )
         self._devices, self._scripts, self._error_logs, self._counts = [], [], [], []
-        self._moments = {}
+        self._moments, self._polls = {}, {}
         return part
 
     def too_long(self, limit: int) -> InvalidValue:
@@ -211,13 +218,15 @@ class DocumentParser:
             raise WrongLine("device_id: The fleet has no such device.")
 
     def _read_device(self, value: Any) -> None:
-        device, moment = read_device(value)
+        device, moment, polls = read_device(value)
         if device.device_id <= self._last_device:
             raise WrongLine("device_id: Must be above the one before it.")
         self._check_device(device.device_id)
         self._last_device = device.device_id
         self._pending += device.is_pending
         self._devices.append(device)
+        if polls is not None:
+            self._polls[device.device_id] = polls
         if moment is not None:
             if self._fields["live_since"] is None:
                 raise WrongLine("own_sync_at: The fleet's devices do not sync by themselves.")

@@ -10,6 +10,7 @@ import orjson
 from pisync.model import timestamp
 from pisync.model.device import Device
 from pisync.model.fleet import DeviceSpec, Generated, Ledger
+from pisync.model.plans.polls import Polls
 from pisync.model.plans.script import Step
 from pisync.model.snapshot import DeviceScript, Snapshot, SnapshotHead, SnapshotPart
 from pisync.model.timestamp import SECOND, Moment
@@ -26,6 +27,11 @@ _FIRST_AT_ONCE = 1_000
 class _OfLivingFleet(NamedTuple):
     device: Device
     moment: int
+
+
+class _WithPolls(NamedTuple):
+    device: Device
+    polls: Polls
 
 
 _Line = tuple[str, object]
@@ -73,10 +79,15 @@ async def _lines(snapshot: Snapshot) -> AsyncIterator[list[_Line]]:
 
 
 def _of_part(part: SnapshotPart) -> Iterator[_Line]:
-    moments = part.moments
+    moments, polls = part.moments, part.polls
     for device in part.devices:
-        moment = moments.get(device.device_id)
-        yield "device", device if moment is None else _OfLivingFleet(device, moment)
+        device_id = device.device_id
+        if device_id in moments:
+            yield "device", _OfLivingFleet(device, moments[device_id])
+        elif device_id in polls:
+            yield "device", _WithPolls(device, polls[device_id])
+        else:
+            yield "device", device
     yield from (("script", script) for script in part.scripts)
     yield from (("error_log", rendering.error_log(log)) for log in part.error_logs)
     yield from (("request_count", count._asdict()) for count in part.request_counts)
@@ -88,6 +99,9 @@ def _of_model(value: object) -> Json:
         return _device(value)
     if isinstance(value, _OfLivingFleet):
         return {**_device(value.device), "own_sync_at": timestamp.render(value.moment)}
+    if isinstance(value, _WithPolls):
+        _, remaining, outcome = value.polls
+        return {**_device(value.device), "pending": {"polls": remaining, **outcome._asdict()}}
     if isinstance(value, DeviceScript):
         return _script(value)
     assert isinstance(value, DeviceSpec)  # noqa: S101 - nothing else is left to `orjson`
@@ -154,5 +168,9 @@ def _script(script: DeviceScript) -> Json:
 def _step(step: Step) -> dict[str, object]:
     if step.outcome is None:
         return {"hold": True}
-    delay = {} if step.delay is None else {"delay": step.delay / SECOND}
-    return {**step.outcome._asdict(), **delay}
+    written: dict[str, object] = step.outcome._asdict()
+    if step.delay is not None:
+        written["delay"] = step.delay / SECOND
+    if step.polls is not None:
+        written["polls"] = step.polls
+    return written

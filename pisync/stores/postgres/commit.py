@@ -6,12 +6,14 @@ from typing import Any
 
 from pisync.model.device import Device, ErrorLog
 from pisync.model.outcome import PENDING
+from pisync.model.sync import FinishedSync
 from pisync.model.timestamp import SECOND
 from pisync.stores.changes import Due, FleetChanges
 from pisync.stores.postgres import notifications
 from pisync.stores.postgres.connection.connect import Connection
 from pisync.stores.postgres.finishing.own_syncs import OwnSyncs
 from pisync.stores.postgres.outbox.relay import Relay
+from pisync.stores.postgres.reading.polls import PollsChanged, write_polls
 from pisync.stores.postgres.snapshot import FleetSnapshot
 from pisync.stores.schema import codec
 from pisync.stores.schema.rows import device_row
@@ -70,9 +72,8 @@ class Commits:
             *notifications.changed(fleet.fleet_id, fleet.name, changed, due_in(changes)),
             *more_notices,
         ]
-        newest_error: int | None = await connection.fetchval(
-            _APPLY, *_arguments(changes, self._max_error_logs), notices
-        )
+        arguments = *_arguments(changes, self._max_error_logs), notices
+        newest_error = await _apply(connection, changes, arguments)
         if newest_error is not None:
             # Of a fleet that lives, all do what is due: it must be done in its order.
             if changes.profile.traffic is None:
@@ -84,6 +85,32 @@ class Commits:
     def send_soon(self) -> None:
         """Let what is committed now be sent, where that was not done by `apply` itself."""
         self._relay.send_soon()
+
+
+async def _apply(
+    connection: Connection, changes: SnapshotChanges, arguments: Sequence[Any]
+) -> int | None:
+    """Call `apply_work`; write with it what it does not know of."""
+    newest_error: int | None
+    if not changes.polls:
+        newest_error = await connection.fetchval(_APPLY, *arguments)
+        return newest_error
+    try:
+        async with connection.transaction():
+            newest_error = await connection.fetchval(_APPLY, *arguments)
+            if newest_error is not None:
+                await write_polls(connection, changes)
+    except PollsChanged:
+        return None
+    return newest_error
+
+
+def numbered(finished: FinishedSync, newest_error: int) -> FinishedSync:
+    """Return what finished with the id that the database has given to its error log."""
+    log = finished.error_log
+    if log is None:
+        return finished
+    return finished._replace(error_log=log._replace(error_id=newest_error + log.error_id))
 
 
 def _arguments(changes: SnapshotChanges, max_error_logs: int) -> list[Any]:

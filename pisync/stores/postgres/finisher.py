@@ -10,7 +10,7 @@ from operator import itemgetter
 from pisync.model.clock import ClockSetting, ClockView
 from pisync.model.device import Device
 from pisync.model.outcome import Outcome
-from pisync.model.sync import ClockAdvance, FinishedSync
+from pisync.model.sync import ClockAdvance
 from pisync.model.timestamp import LATEST, SECOND
 from pisync.stores.base import BATCH
 from pisync.stores.changes import STEP, Due, FleetChanges, Progress, all_of
@@ -22,11 +22,12 @@ from pisync.stores.errors import (
     PastTheLastYear,
 )
 from pisync.stores.postgres import notifications
-from pisync.stores.postgres.commit import Commits, SnapshotChanges
+from pisync.stores.postgres.commit import Commits, SnapshotChanges, numbered
 from pisync.stores.postgres.connection.connect import Connection
 from pisync.stores.postgres.database import Database, Turns
 from pisync.stores.postgres.finishing.own_syncs import OwnSyncs
 from pisync.stores.postgres.notifications import ObserverHolder
+from pisync.stores.postgres.reading.polls import load_polls
 from pisync.stores.postgres.snapshot import (
     FleetSnapshot,
     first_due,
@@ -358,6 +359,7 @@ class PostgresFinisher:
         fleet = await load_fleet(self._database, connection, name, [device_id])
         if device_id not in fleet.devices:
             raise NoSuchDevice
+        await load_polls(connection, fleet, [device_id])
         changes = FleetChanges(fleet)
         finished = changes.release(device_id, outcome, fleet.now)
         return (
@@ -405,7 +407,7 @@ class PostgresFinisher:
             self._holder.observer.finished(
                 fleet.name,
                 fleet.fleet_id,
-                [_numbered(each, newest_error) for each in progress.finished],
+                [numbered(each, newest_error) for each in progress.finished],
             )
         return True
 
@@ -424,14 +426,6 @@ async def _due_of(
     if row is None:
         raise NoSuchDevice
     return row["due_at"] if row["is_pending"] else None
-
-
-def _numbered(finished: FinishedSync, newest_error: int) -> FinishedSync:
-    """Return what finished with the id that the database has given to its error log."""
-    log = finished.error_log
-    if log is None:
-        return finished
-    return finished._replace(error_log=log._replace(error_id=newest_error + log.error_id))
 
 
 def _is_shared(fleet: FleetSnapshot) -> bool:

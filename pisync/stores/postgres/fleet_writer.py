@@ -35,9 +35,11 @@ from pisync.stores.postgres.connection.connect import Connection
 from pisync.stores.postgres.database import ChunkSize, Database, Turns
 from pisync.stores.postgres.lifetimes import set_ttl
 from pisync.stores.postgres.queries import PostgresQueries
+from pisync.stores.postgres.reading.polls import has_polls, mark_polled
 from pisync.stores.postgres.requests.settings import (
     HEARD_SECONDS,
     LOCK_NAME,
+    NOTIFY,
     keep_settings,
     set_journal,
 )
@@ -206,14 +208,27 @@ class PostgresFleetWriter:
         return changes.profile if is_changed else None
 
     async def set_script(self, fleet: str, device_id: int, script: Script | None) -> None:
-        await self._database.persist(partial(self._set_script, fleet, device_id, script))
+        set_script = partial(self._set_script, fleet, device_id, script)
+        while not await self._database.persist(set_script):
+            # Before an attempt has polls, all replicas know that reads are to be counted.
+            await self._catch_up()
+            await asyncio.sleep(HEARD_SECONDS)
 
     async def _set_script(
         self, name: str, device_id: int, script: Script | None, connection: Connection
     ) -> bool | None:
+        """Set a script; return whether that is done, or is to wait until replicas know of polls.
+
+        None if the fleet is no longer there.
+        """
         fleet = await load_fleet(self._database, connection, name, [device_id])
         if device_id not in fleet.devices:
             raise NoSuchDevice
+        if script is not None and has_polls(script):
+            async with connection.transaction():
+                if await mark_polled(connection, fleet.fleet_id):
+                    await connection.execute(NOTIFY, name)
+                    return False
         key = fleet.fleet_id, device_id
         is_set: bool | None
         if script is None:

@@ -73,7 +73,6 @@ class PostgresStore:
         self._listener = Listener(database, holder, relay)
         commits = Commits(own, relay, max_error_logs)
         self.queries = PostgresQueries(database)
-
         self.fleets = PostgresFleetWriter(
             database, self.queries, self._listener.catch_up, commits, max_error_logs
         )
@@ -85,9 +84,10 @@ class PostgresStore:
         )
         self.starter = BeginQueue(database, holder, commits, max_keys)
         self.finisher = PostgresFinisher(database, holder, own, commits)
-        self.acting_reads = AutoClockReads(
-            database, PostgresActingReads(self.queries), self.queries, self.finisher
+        self._counted = counted = PostgresActingReads(
+            database, self.queries, settings, holder, commits
         )
+        self.acting_reads = AutoClockReads(database, counted, self.queries, self.finisher)
         self.requests = PostgresRequests(database, settings, self._listener.catch_up)
         self.accounts = PostgresAccounts(database)
         self.login_attempts = PostgresLoginAttempts(database)
@@ -118,6 +118,7 @@ class PostgresStore:
             opened.push_async_callback(_end, asyncio.create_task(work))
         opened.push_async_callback(self._relay.close)
         opened.push_async_callback(self.starter.close)
+        opened.push_async_callback(self._counted.close)
 
     async def close(self) -> None:
         await self._opened.aclose()

@@ -258,6 +258,19 @@ status_counts = Table(
     Column("n", BigInteger, nullable=False),
 )
 
+polled_fleets = Table(
+    "polled_fleets",
+    shared,
+    # Those whose attempts may have polls, so that all replicas count reads.
+    Column(
+        "fleet_id",
+        BigInteger,
+        ForeignKey(fleets.c.fleet_id, ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+)
+
 outbox = Table(
     "outbox",
     shared,

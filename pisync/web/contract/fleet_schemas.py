@@ -43,6 +43,7 @@ from pisync.model.parsing.fields import (
     whole_number,
 )
 from pisync.model.parsing.profile import ProfileSchema, seconds
+from pisync.model.plans.polls import MAX_POLLS
 from pisync.model.plans.script import MAX_STEPS, Script, Step
 from pisync.model.timestamp import LATEST, SECOND, Moment, RelativeMoment, from_seconds
 from pisync.web.contract.requests.schemas import journal_field
@@ -264,11 +265,18 @@ class AdvanceBody(Schema):
 
 
 class StepSchema(Schema):
-    """A step of a script: an outcome, optionally with its delay, or a hold."""
+    """A step of a script: an outcome, optionally with its delay or its polls, or a hold."""
 
     sync_status_code = Int(validate=validate.OneOf(OUTCOME_CODES))
     error_message = Text(allow_none=True)
     delay = seconds("In seconds. If left out, the profile's.")
+    polls = Int(
+        validate=validate.Range(1, MAX_POLLS),
+        metadata={
+            "description": "The attempt is pending, whatever the time, in so many reads that show"
+            " it (`GET` of the device or of a page); the next one shows its outcome."
+        },
+    )
     hold = Flag(
         validate=validate.Equal(True, error="Must be true."),
         metadata={"description": "The attempt stays pending until it is released."},
@@ -280,13 +288,15 @@ class StepSchema(Schema):
         if "hold" in data:
             wrong = {
                 field: "Not allowed with hold: the release decides the outcome."
-                for field in ("sync_status_code", "error_message", "delay")
+                for field in ("sync_status_code", "error_message", "delay", "polls")
                 if field in data
             }
         elif "sync_status_code" not in data:
             wrong = {"sync_status_code": "Give an outcome, or hold."}
         else:
             wrong = why_not_an_outcome(data["sync_status_code"], data.get("error_message"))
+            if "polls" in data and "delay" in data:
+                wrong = {**wrong, "delay": "Not allowed with polls: no clock moves the attempt."}
         if wrong:
             raise ValidationError({field: [text] for field, text in wrong.items()})
 
@@ -296,7 +306,7 @@ class StepSchema(Schema):
             return Step(None), data.get("sticky", False)
         delay = from_seconds(data["delay"]) if "delay" in data else None
         outcome = Outcome(data["sync_status_code"], data.get("error_message"))
-        return Step(outcome, delay), data.get("sticky", False)
+        return Step(outcome, delay, data.get("polls")), data.get("sticky", False)
 
 
 class ScriptBody(StepSchema):

@@ -115,6 +115,9 @@ BODIES: Mapping[type[Schema], Examples] = {
             {"sync_status_code": 500, "error_message": "Storage Full", "delay": 1.5},
             {"sync_status_code": 404, "error_message": "Server Not Reachable"},
         ],
+        "Pending for three reads": [
+            {"sync_status_code": 500, "error_message": "Storage Full", "polls": 3}
+        ],
         "Hold an attempt": [{"hold": True}],
         "Fail for ever": [
             {"sync_status_code": 500, "error_message": "Connection Timeout", "sticky": True}

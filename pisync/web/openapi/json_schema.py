@@ -162,12 +162,13 @@ _RULES: Mapping[type[Schema], Json] = {
         "if": {"required": ["hold"]},
         "then": {
             "properties": {
-                **dict.fromkeys(("sync_status_code", "error_message", "delay"), _NEVER),
+                **dict.fromkeys(("sync_status_code", "error_message", "delay", "polls"), _NEVER),
                 "hold": {"const": True},
             }
         },
         "else": {
             "required": ["sync_status_code"],
+            "dependentSchemas": {"polls": {"properties": {"delay": _NEVER}}},
             "if": _IS_SUCCESS,
             "then": _HAS_NO_MESSAGE,
             "else": _HAS_MESSAGE,

@@ -59,6 +59,9 @@ async def fill(store: Store, fleet: str = F) -> None:
     await planned(store, {3: 1}, TIMEOUT, fleet=fleet)
     await advance(store, 5, fleet)
     await hold(store, 4, fleet=fleet)
+    await store.fleets.set_script(fleet, 8, Script((Step(FULL, polls=3),)))
+    await start(store, 8, fleet=fleet)
+    await store.acting_reads.device(fleet, 8)
     await planned(store, {5: 30}, TIMEOUT, fleet=fleet)
     script = Script((Step(FULL, SECOND), Step(TIMEOUT, SECOND), Step(SUCCEEDED)), sticky=True)
     await store.fleets.set_script(fleet, 6, script)
@@ -89,12 +92,14 @@ async def go_on(store: Store, fleet: str) -> list[Any]:
         await store.requests.meet_fault(fleet, CallOfUser("sync", 7, user))
         for user in ("ada", "bob", "eve") * 5
     ]
+    read = [await store.acting_reads.device(fleet, 8) for _ in range(3)]
+    assert [device.sync_status_code for device in read] == [202, 202, 400]
     released = await store.finisher.release(fleet, 4, SUCCEEDED)
     moved = [await advance(store, seconds, fleet) for seconds in (1, 5, 60)]
     for _ in range(3):
         await store.starter.begin(fleet, range(1, 21))
         await store.finisher.settle(fleet)
-    return [met, released, moved]
+    return [met, released, moved, read]
 
 
 class TestCopies:

@@ -11,6 +11,7 @@ from pisync.model.account import Account, LoginDecision
 from pisync.model.fleet import Generated
 from pisync.model.plans.delay import ConstantDelay, LognormalDelay
 from pisync.model.plans.profile import Profile
+from pisync.model.plans.script import Script, Step
 from pisync.model.sync import (
     Change,
     SyncDecision,
@@ -95,6 +96,47 @@ class TestDevices:
         (device,) = await start(replicas[0], 1)
         assert device.pending is not None
         assert device.pending.is_held
+
+
+class TestPolls:
+    async def test_are_counted_by_all_together(self, replicas: Sequence[Store]) -> None:
+        await replicas[0].fleets.set_script(F, 7, Script((Step(FULL, polls=10),), sticky=True))
+        assert all(store.acting_reads.acts(F) for store in replicas)
+        for _ in range(3):
+            await start(replicas[1], 7)
+            shown = await asyncio.gather(
+                *(replicas[each % 2].acting_reads.device(F, 7) for each in range(50))
+            )
+            came = Counter(device.sync_status_code for device in shown)
+            assert came == {202: 10, 400: 40}
+        ledger = await replicas[2].queries.ledger(F)
+        assert (ledger.accepted, ledger.failures, ledger.held) == (3, 3, 0)
+        assert ledger.balanced
+
+    async def test_are_counted_by_pages_and_devices_together(
+        self, replicas: Sequence[Store]
+    ) -> None:
+        await replicas[0].fleets.set_script(F, 7, Script((Step(FULL, polls=10),)))
+        await start(replicas[1], 7)
+
+        async def page(store: Store) -> int:
+            chosen = frozenset((202,))
+            found = await store.acting_reads.devices(F, after=0, limit=20, statuses=chosen)
+            return len(found.devices)
+
+        async def device(store: Store) -> int:
+            return int((await store.acting_reads.device(F, 7)).is_pending)
+
+        read = (page, device)
+        shown = await asyncio.gather(*(read[each % 2](replicas[each % 3]) for each in range(30)))
+        assert sum(shown) == 10
+
+    async def test_go_with_a_reset_that_another_has_made(self, replicas: Sequence[Store]) -> None:
+        await replicas[0].fleets.set_script(F, 7, Script((Step(FULL, polls=1),)))
+        await start(replicas[0], 7)
+        await replicas[1].fleets.reset(F)
+        assert not (await replicas[0].acting_reads.device(F, 7)).is_pending
+        assert not replicas[0].acting_reads.acts(F)
 
 
 class TestFinishing:

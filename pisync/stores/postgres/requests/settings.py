@@ -1,4 +1,4 @@
-"""What this process knows of each fleet's settings for requests, so that most ask nobody."""
+"""What this process knows of what each fleet's requests meet and do, so that most ask nobody."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -17,8 +17,13 @@ NOTIFY = "SELECT pg_notify('pisync', json_build_array(0, 'requests', $1::text)::
 _MAX_CHANGES = 10_000
 """Fleets that are remembered to have changed; beyond that, all are read again."""
 _SETTINGS = """
-    SELECT name, fleet_id, request_settings.version, journal, rules
-    FROM fleets JOIN request_settings USING (fleet_id)"""
+    SELECT
+        name, fleet_id, coalesce(settings.version, 0), coalesce(journal, 0), coalesce(rules, '[]'),
+        polled.fleet_id IS NOT NULL
+    FROM fleets
+    LEFT JOIN request_settings AS settings USING (fleet_id)
+    LEFT JOIN polled_fleets AS polled USING (fleet_id)
+    WHERE (settings.fleet_id IS NOT NULL OR polled.fleet_id IS NOT NULL)"""
 _SET_JOURNAL = """
     INSERT INTO request_settings VALUES ($1, $2, '[]', 1, 0, 0)
     ON CONFLICT (fleet_id) DO UPDATE SET journal = excluded.journal"""
@@ -29,12 +34,14 @@ _TRIM = """
 
 
 class RequestSettings(NamedTuple):
-    """A fleet's settings: what its requests meet, and whether they are kept."""
+    """A fleet's settings: what its requests meet, whether they are kept, and whether reads act."""
 
     fleet_id: int
     version: int
     journal: int
     rules: tuple[FaultRule, ...]
+    acts: bool
+    """Whether reads may do something; see `ActingReads`."""
 
 
 class KnownSettings:
@@ -56,6 +63,13 @@ class KnownSettings:
     def may_have(self, fleet: str) -> bool:
         """Return whether a fleet may have settings."""
         return self._gap is not None or fleet in self._known or fleet in self._changes
+
+    def may_act(self, fleet: str) -> bool:
+        """Return whether reads of a fleet may do something."""
+        if self._gap is not None or fleet in self._changes:
+            return True
+        known = self._known.get(fleet)
+        return known is not None and known.acts
 
     async def of(self, fleet: str) -> RequestSettings | None:
         """Return a fleet's settings, or None if it has none.
@@ -82,7 +96,7 @@ class KnownSettings:
 
     async def _load(self, fleet: str) -> None:
         change = self._changes[fleet]
-        row = await self._database.fetchrow(f"{_SETTINGS} WHERE name = $1", fleet)
+        row = await self._database.fetchrow(f"{_SETTINGS} AND name = $1", fleet)
         if row is None:
             self._known.pop(fleet, None)
         else:
@@ -110,8 +124,8 @@ class KnownSettings:
 
 
 def _read(row: Iterable[Any]) -> tuple[str, RequestSettings]:
-    name, fleet_id, version, journal, rules = row
-    return name, RequestSettings(fleet_id, version, journal, read_rules(rules))
+    name, fleet_id, version, journal, rules, acts = row
+    return name, RequestSettings(fleet_id, version, journal, read_rules(rules), acts)
 
 
 async def keep_settings(

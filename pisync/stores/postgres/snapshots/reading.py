@@ -1,17 +1,18 @@
 """Reading a fleet as it is at one moment, for as long as that takes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Final, NamedTuple
 
 import orjson
 
 from pisync.model.clock import Clock
-from pisync.model.device import ErrorLog
+from pisync.model.device import Device, ErrorLog
 from pisync.model.fleet import Count, Listed
 from pisync.model.outcome import PENDING
 from pisync.model.parsing.faults import read_rules
+from pisync.model.plans.polls import Polls
 from pisync.model.snapshot import (
     DeviceScript,
     RequestCount,
@@ -25,7 +26,7 @@ from pisync.stores.postgres.connection.connect import FAILURES, Connection, conn
 from pisync.stores.postgres.database import Database
 from pisync.stores.postgres.snapshot import DEVICE, readable
 from pisync.stores.schema import codec
-from pisync.stores.schema.rows import read_device, read_moment
+from pisync.stores.schema.rows import read_device, read_moment, read_polls
 
 READERS: Final = 2
 """How many snapshots a process takes at once; more wait their turn."""
@@ -56,6 +57,10 @@ _OLDEST_LOG = "SELECT min(error_id) FROM error_logs WHERE fleet_id = $1 AND erro
 _DEVICES = f"""
     SELECT {DEVICE} FROM devices
     WHERE fleet_id = $1 AND attempt > 0 ORDER BY device_id"""  # noqa: S608 - columns of ours
+_ANY_POLLS = "SELECT EXISTS (SELECT FROM polls WHERE fleet_id = $1)"
+_POLLS = """
+    SELECT device_id, attempt, remaining, planned_status_code, planned_error_message
+    FROM polls WHERE fleet_id = $1 AND device_id BETWEEN $2 AND $3"""
 _SCRIPTS = """
     SELECT device_id, steps, sticky, position FROM scripts
     WHERE fleet_id = $1 ORDER BY device_id"""
@@ -170,10 +175,12 @@ async def _parts(
 ) -> AsyncIterator[SnapshotPart]:
     fleet_id = keys.fleet_id
     own = len(head.first.error_logs) if isinstance(head.first, Listed) else 0
+    with _failures():
+        has_polls = await connection.fetchval(_ANY_POLLS, fleet_id)
     async for rows in _rows(connection, _DEVICES, fleet_id):
-        yield SnapshotPart(
-            devices=[read_device(row) for row in rows], moments=_moments(rows, keys, head)
-        )
+        devices = [read_device(row) for row in rows]
+        polls = await _polls(connection, fleet_id, devices) if has_polls else {}
+        yield SnapshotPart(devices=devices, moments=_moments(rows, keys, head), polls=polls)
     async for rows in _rows(connection, _SCRIPTS, fleet_id):
         yield SnapshotPart(
             scripts=[DeviceScript(each, codec.read_script(*script)) for each, *script in rows]
@@ -182,6 +189,20 @@ async def _parts(
         yield SnapshotPart(error_logs=[ErrorLog(*row) for row in rows])
     async for rows in _rows(connection, _COUNTS, fleet_id):
         yield SnapshotPart(request_counts=[RequestCount(*row) for row in rows])
+
+
+async def _polls(
+    connection: Connection, fleet_id: int, devices: Sequence[Device]
+) -> dict[int, Polls]:
+    """Return the polls of those of these devices, by rising id, whose attempt has some."""
+    with _failures():
+        rows = await connection.fetch(_POLLS, fleet_id, devices[0].device_id, devices[-1].device_id)
+    found = {device_id: read_polls(polls) for device_id, *polls in rows}
+    return {
+        device.device_id: polls
+        for device in devices
+        if (polls := found.get(device.device_id)) is not None and polls.are_of(device)
+    }
 
 
 async def _rows(connection: Connection, sql: str, *args: object) -> AsyncIterator[list[Any]]:

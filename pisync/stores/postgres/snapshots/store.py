@@ -1,7 +1,7 @@
 """Snapshots of the fleets that replicas share."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import NamedTuple
 
@@ -9,6 +9,7 @@ from pisync.model.device import ErrorLog
 from pisync.model.fleet import DEFAULT_FLEET, LOGGED, FleetView, Listed
 from pisync.model.outcome import STATUS_CODES
 from pisync.model.parsing.faults import write_rules
+from pisync.model.plans.polls import Polls
 from pisync.model.requests.fault import MAX_RULES
 from pisync.model.snapshot import DeviceScript, RequestCount, Snapshot, SnapshotHead
 from pisync.stores.errors import StoreUnavailable
@@ -19,11 +20,13 @@ from pisync.stores.postgres.finishing.own_syncs import OwnSyncs
 from pisync.stores.postgres.fleet_writer import PostgresFleetWriter
 from pisync.stores.postgres.lifetimes import set_ttl
 from pisync.stores.postgres.queries import PostgresQueries
+from pisync.stores.postgres.reading.polls import has_polls, mark_polled
 from pisync.stores.postgres.requests.settings import HEARD_SECONDS
 from pisync.stores.postgres.snapshots.hidden_fleet import HiddenFleet
 from pisync.stores.postgres.snapshots.reading import SnapshotQueries
 from pisync.stores.postgres.traffic.moments import start_living
 from pisync.stores.schema import codec
+from pisync.stores.schema.rows import polls_row
 
 _REPLACE = "SELECT * FROM replace_fleet($1, NULL, $2, $3, $4, $5, $6, $7, $8)"
 _GO_ON = """
@@ -73,7 +76,7 @@ class PostgresSnapshots:
         finally:
             self._fleets.sweep_soon()
         await self._catch_up()
-        if snapshot.head.faults or snapshot.head.journal:
+        if snapshot.head.faults or snapshot.head.journal or placing.may_act:
             await asyncio.sleep(HEARD_SECONDS)
         return await self._fleet_queries.fleet(name), is_new
 
@@ -82,6 +85,7 @@ class PostgresSnapshots:
         first_logs = head.first.error_logs if isinstance(head.first, Listed) else ()
         newest = len(first_logs) + head.counts.get(LOGGED, 0)
         scripts: list[DeviceScript] = []
+        polls: dict[int, Polls] = {}
         counts: list[RequestCount] = []
 
         async def write_logs(logs: Sequence[ErrorLog]) -> None:
@@ -95,10 +99,11 @@ class PostgresSnapshots:
             await hidden.write_devices(part.devices, part.moments)
             await write_logs(part.error_logs)
             scripts += part.scripts
+            polls.update(part.polls)
             counts += part.request_counts
         await hidden.finish_devices()
         first_data = await asyncio.to_thread(codec.write_first, head.first)
-        return _Placing(name, hidden, head, first_data, newest, scripts, counts)
+        return _Placing(name, hidden, head, first_data, newest, scripts, polls, counts)
 
 
 class _Placing(NamedTuple):
@@ -110,7 +115,13 @@ class _Placing(NamedTuple):
     first_data: str
     newest_error: int
     scripts: Sequence[DeviceScript]
+    polls: Mapping[int, Polls]
     request_counts: Sequence[RequestCount]
+
+    @property
+    def may_act(self) -> bool:
+        """Whether reads of the fleet may do something."""
+        return bool(self.polls) or any(has_polls(script) for _, script in self.scripts)
 
     async def put_in_place(self, connection: Connection) -> bool:
         """Give the fleet its place; return whether that was nobody's.
@@ -167,3 +178,11 @@ class _Placing(NamedTuple):
                 for each, script in self.scripts
             ],
         )
+        await connection.copy_records_to_table(
+            "polls",
+            records=[
+                (fleet_id, each, *polls_row(of_device)) for each, of_device in self.polls.items()
+            ],
+        )
+        if self.may_act:
+            await mark_polled(connection, fleet_id)

@@ -24,8 +24,22 @@ def upgrade() -> None:
             ["fleet_id"], ["fleets.fleet_id"], name="fk_polls_fleet_id_fleets", ondelete="CASCADE"
         ),
     )
+    if op.get_context().dialect.name == "postgresql":
+        op.create_table(
+            "polled_fleets",
+            sa.Column("fleet_id", sa.BigInteger(), nullable=False, autoincrement=False),
+            sa.PrimaryKeyConstraint("fleet_id", name="pk_polled_fleets"),
+            sa.ForeignKeyConstraint(
+                ["fleet_id"],
+                ["fleets.fleet_id"],
+                name="fk_polled_fleets_fleet_id_fleets",
+                ondelete="CASCADE",
+            ),
+        )
 
 
 def downgrade() -> None:
     """Drop it; the attempts stay, held until they are released."""
+    if op.get_context().dialect.name == "postgresql":
+        op.drop_table("polled_fleets")
     op.drop_table("polls")
