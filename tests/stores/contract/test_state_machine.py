@@ -19,7 +19,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from pisync.model.device import ErrorLog
+from pisync.model.device import Device, ErrorLog
 from pisync.model.fleet import DeviceSpec, FirstData, Generated, Listed
 from pisync.model.outcome import STATUS_CODES, SUCCEEDED, Outcome
 from pisync.model.plans.delay import ConstantDelay, LognormalDelay, UniformDelay
@@ -99,7 +99,11 @@ PROFILES = (
 )
 
 OUTCOMES = st.sampled_from((SUCCEEDED, FULL, TIMEOUT))
-STEPS = st.builds(Step, OUTCOMES, st.none() | st.integers(0, 20 * SECOND)) | st.just(Step(None))
+STEPS = (
+    st.builds(Step, OUTCOMES, st.none() | st.integers(0, 20 * SECOND))
+    | st.builds(Step, OUTCOMES, polls=st.integers(1, 3))
+    | st.just(Step(None))
+)
 # Ids from 1 to 8: six or five of them are there.
 DEVICE_IDS = st.integers(1, 8)
 SEVERAL = st.lists(DEVICE_IDS, min_size=1, max_size=8, unique=True)
@@ -226,6 +230,56 @@ class StoreMachine(RuleBasedStateMachine):
         else:
             begun = self.run(self.store.starter.begin(name, device_ids, generation=twin.generation))
             assert begun == twin.begin(device_ids)
+
+    @rule(fleet=NAMES, device_id=DEVICE_IDS)
+    def read(self, fleet: str, device_id: int) -> None:
+        name = self.name(fleet)
+        twin = self.twins[name]
+        call = self.store.acting_reads.device(name, device_id)
+        if device_id in twin.devices:
+            assert [self.run(call)] == twin.read([twin.devices[device_id]])
+        else:
+            with pytest.raises(NoSuchDevice):
+                self.run(call)
+
+    @rule(
+        fleet=NAMES,
+        after=st.integers(0, 8),
+        limit=st.integers(1, 8),
+        statuses=st.none() | st.frozensets(st.sampled_from(STATUS_CODES), min_size=1),
+    )
+    def read_page(
+        self, fleet: str, after: int, limit: int, statuses: frozenset[int] | None
+    ) -> None:
+        name = self.name(fleet)
+        twin = self.twins[name]
+        found = [
+            device
+            for device in twin.devices.values()
+            if statuses is None or device.sync_status_code in statuses
+        ]
+        rest = [device for device in found if device.device_id > after]
+        page = self.run(
+            self.store.acting_reads.devices(name, after=after, limit=limit, statuses=statuses)
+        )
+        assert list(page.devices) == twin.read(rest[:limit])
+        assert (page.total, page.more) == (len(found), len(rest) > limit)
+
+    @rule(fleet=NAMES, device_id=DEVICE_IDS, readers=st.integers(2, 6))
+    def read_at_once(self, fleet: str, device_id: int, readers: int) -> None:
+        name = self.name(fleet)
+        twin = self.twins[name]
+        if device_id not in twin.devices:
+            return
+
+        async def read() -> list[Device]:
+            reads = (self.store.acting_reads.device(name, device_id) for _ in range(readers))
+            return await asyncio.gather(*reads)
+
+        shown = Counter(self.run(read()))
+        assert shown == Counter(
+            device for _ in range(readers) for device in twin.read([twin.devices[device_id]])
+        )
 
     # What time does
 

@@ -31,6 +31,8 @@ class ReferenceModel:
     started_at: int
     devices: dict[int, Device] = field(init=False)
     scripts: dict[int, tuple[list[Step], bool]] = field(default_factory=dict)
+    polls: dict[int, tuple[int, Outcome]] = field(default_factory=dict)
+    """For how many more reads devices are pending, and what they come to then, by id."""
     errors: list[tuple[object, ...]] = field(init=False)
     """Error logs, without their ids."""
     finished: list[tuple[int, int]] = field(default_factory=list)
@@ -114,7 +116,21 @@ class ReferenceModel:
             del self.scripts[device_id]
         if step.outcome is None:
             return None, None
+        if step.polls is not None:
+            self.polls[device_id] = step.polls, step.outcome
+            return None, None
         return step.outcome, delay if step.delay is None else step.delay
+
+    def read(self, devices: Iterable[Device]) -> list[Device]:
+        """Read devices, which finishes those that were read often enough; return what they were."""
+        shown = list(devices)
+        for device in shown:
+            if device.device_id in self.polls:
+                remaining, outcome = self.polls[device.device_id]
+                self.polls[device.device_id] = remaining - 1, outcome
+                if remaining == 1:
+                    self.finish(device, outcome)
+        return shown
 
     def finish(self, device: Device, outcome: Outcome | None = None) -> None:
         """Let an attempt come to what was planned, or to an outcome that it is released with."""
@@ -126,6 +142,7 @@ class ReferenceModel:
     def _finish(self, device: Device, outcome: Outcome | None, occurred_at: int) -> None:
         assert outcome is not None
         code, message = outcome
+        self.polls.pop(device.device_id, None)
         at = device.last_attempt_at
         synced = at if code == 200 else device.last_sync_at
         self.devices[device.device_id] = device._replace(

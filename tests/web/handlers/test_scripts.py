@@ -142,6 +142,14 @@ BAD_STEPS: tuple[tuple[Json, str], ...] = (
     ({**SUCCESS, **HOLD}, "sync_status_code"),
     ({**HOLD, "error_message": "no"}, "error_message"),
     ({**HOLD, "delay": 1}, "delay"),
+    ({**SUCCESS, "polls": 0}, "polls"),
+    ({**SUCCESS, "polls": 1_001}, "polls"),
+    ({**SUCCESS, "polls": 1.5}, "polls"),
+    ({**SUCCESS, "polls": "3"}, "polls"),
+    ({**SUCCESS, "polls": None}, "polls"),
+    ({**SUCCESS, "polls": 3, "delay": 1}, "delay"),
+    ({**HOLD, "polls": 3}, "polls"),
+    ({"polls": 3}, "sync_status_code"),
 )
 
 

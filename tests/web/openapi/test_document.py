@@ -315,9 +315,18 @@ SUCCESS = {"sync_status_code": 200}
         ),
         (
             "Step",
-            [SUCCESS, {**FAILURE, "delay": 1.5, "sticky": True}, {"hold": True, "sticky": True}],
+            [
+                SUCCESS,
+                {**FAILURE, "delay": 1.5, "sticky": True},
+                {**FAILURE, "polls": 3, "sticky": True},
+                {"hold": True, "sticky": True},
+            ],
             [
                 {},
+                {**SUCCESS, "polls": 0},
+                {**SUCCESS, "polls": 1001},
+                {**SUCCESS, "polls": 3, "delay": 1.5},
+                {"hold": True, "polls": 3},
                 {"hold": False},
                 {"hold": True, "delay": 1},
                 {**SUCCESS, "hold": True},
