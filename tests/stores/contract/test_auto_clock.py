@@ -213,8 +213,8 @@ class TestReads:
             await store.fleets.reset(F)
             await store.finisher.set_clock(F, *setting)
             await planned(store, {1: 60})
-            assert not store.acting_reads.acts(F)
             assert (await store.acting_reads.device(F, 1)).is_pending
+            assert not store.acting_reads.acts(F)
             assert (await store.acting_reads.device(F, 1)).is_pending
 
     async def test_have_their_turns(self, store: Store) -> None:

@@ -56,7 +56,7 @@ class PostgresActingReads:
     async def _is_plain(self, fleet: str) -> bool:
         """Return whether nobody has to count reads of a fleet, which may be news."""
         settings = await self._settings.of(fleet)
-        return settings is None or not settings.acts
+        return settings is None or not settings.is_polled
 
     async def device(self, fleet: str, device_id: int) -> Device:
         if await self._is_plain(fleet):

@@ -19,11 +19,12 @@ _MAX_CHANGES = 10_000
 _SETTINGS = """
     SELECT
         name, fleet_id, coalesce(settings.version, 0), coalesce(journal, 0), coalesce(rules, '[]'),
-        polled.fleet_id IS NOT NULL
+        polled.fleet_id IS NOT NULL AS is_polled,
+        coalesce(auto_clock AND speed = 0, false) AS is_auto
     FROM fleets
     LEFT JOIN request_settings AS settings USING (fleet_id)
     LEFT JOIN polled_fleets AS polled USING (fleet_id)
-    WHERE (settings.fleet_id IS NOT NULL OR polled.fleet_id IS NOT NULL)"""
+    WHERE (settings.fleet_id IS NOT NULL OR polled.fleet_id IS NOT NULL OR auto_clock)"""
 _SET_JOURNAL = """
     INSERT INTO request_settings VALUES ($1, $2, '[]', 1, 0, 0)
     ON CONFLICT (fleet_id) DO UPDATE SET journal = excluded.journal"""
@@ -40,8 +41,15 @@ class RequestSettings(NamedTuple):
     version: int
     journal: int
     rules: tuple[FaultRule, ...]
-    acts: bool
-    """Whether reads may do something; see `ActingReads`."""
+    is_polled: bool
+    """Whether attempts may have polls, so that reads are to be counted."""
+    is_auto: bool
+    """Whether reads move the clock."""
+
+    @property
+    def acts(self) -> bool:
+        """Whether reads may do something; see `ActingReads`."""
+        return self.is_polled or self.is_auto
 
 
 class KnownSettings:
@@ -124,8 +132,11 @@ class KnownSettings:
 
 
 def _read(row: Iterable[Any]) -> tuple[str, RequestSettings]:
-    name, fleet_id, version, journal, rules, acts = row
-    return name, RequestSettings(fleet_id, version, journal, read_rules(rules), acts)
+    name, fleet_id, version, journal, rules, is_polled, is_auto = row
+    settings = RequestSettings(
+        fleet_id, version, journal, read_rules(rules), is_polled=is_polled, is_auto=is_auto
+    )
+    return name, settings
 
 
 async def keep_settings(
