@@ -36,6 +36,8 @@ BEYOND_JSON_SCHEMA = {
     # nor hold a body against a path,
     "Must be null: the fleet `default` stays.",
     "Must be another fleet.",
+    # nor know for what a key was used before,
+    "Was used for another path or body.",
     # nor know what time it is in a fleet.
     "Fleet time would pass the end of the year 9999.",
 }
