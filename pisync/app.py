@@ -112,10 +112,11 @@ def create_app(settings: Settings, *, clocks: MachineClocks = SYSTEM_CLOCKS) -> 
     app[keys.TOKENS] = tokens
     app[keys.STORE] = store
     app[keys.BROKER] = broker = Broker(settings.max_streams)
-    metrics.streams(lambda: broker.subscribers)
     app[keys.SIMULATOR] = simulator = Simulator(store, metrics, broker)
+    waiters = simulator.waiters
+    metrics.streams(lambda: broker.subscribers, lambda: waiters.count)
     app[keys.IDLE_FLEETS] = idle_fleets = IdleFleets(
-        store.lifetimes, broker.followed, metrics, clocks
+        store.lifetimes, lambda: (*broker.followed(), *waiters.followed()), metrics, clocks
     )
     app[keys.DEVICE_LIMIT] = DeviceLimit(store.queries, settings.max_devices)
     app[PAGES] = pages = PageCache()
@@ -128,7 +129,7 @@ def create_app(settings: Settings, *, clocks: MachineClocks = SYSTEM_CLOCKS) -> 
         (RENDERED_PAGES, lambda: len(pages)),
         (REMEMBERED_TOKENS, lambda: len(tokens)),
         (WAITING_BULK_SYNCS, lambda: simulator.bulk.queue.waiting),
-        (STREAMS._replace(size=settings.max_streams), lambda: broker.subscribers),
+        (STREAMS._replace(size=settings.max_streams), lambda: broker.places.taken),
     ):
         metrics.bound(bound, used)
     app[OPENAPI] = _openapi_document
@@ -157,7 +158,15 @@ def create_app(settings: Settings, *, clocks: MachineClocks = SYSTEM_CLOCKS) -> 
         app[FAST_PATH] = FastPath(app, at_once=not settings.store_is_shared)
     app.on_shutdown.append(_end_streams)
     app.cleanup_ctx.extend(
-        (_open_store, _resolve, _forget_fleets, _accounts, event_loop_lag, prepare_pages)
+        (
+            _open_store,
+            _resolve,
+            _end_waits,
+            _forget_fleets,
+            _accounts,
+            event_loop_lag,
+            prepare_pages,
+        )
     )
     return app
 
@@ -279,6 +288,19 @@ async def _open_store(app: web.Application) -> AsyncIterator[None]:
 async def _end_streams(app: web.Application) -> None:
     # Before the server waits for requests under way: streams would never end.
     app[keys.BROKER].close()
+    app[keys.SIMULATOR].waiters.close()
+
+
+async def _end_waits(app: web.Application) -> AsyncIterator[None]:
+    async def when_draining() -> None:
+        await app[keys.DRAINING].wait()
+        app[keys.SIMULATOR].waiters.close()
+
+    ending = asyncio.create_task(when_draining())
+    yield
+    ending.cancel()
+    with suppress(asyncio.CancelledError):
+        await ending
 
 
 async def _resolve(app: web.Application) -> AsyncIterator[None]:

@@ -45,5 +45,7 @@ CLAIMS = web.RequestKey("CLAIMS", Claims)
 FLEET = web.RequestKey("FLEET", str)
 """The name of the fleet that a request acts on."""
 REQUEST_ID = web.RequestKey("REQUEST_ID", str)
+WAITED = web.RequestKey("WAITED", float)
+"""Seconds that a call has waited because its client asked for that."""
 NOTE: web.RequestKey[Callable[[int | None, str | None], Awaitable[None]]] = web.RequestKey("NOTE")
 """Notes a request in its fleet's journal, once: its status (None: no answer), and its attempt."""

@@ -25,7 +25,7 @@ class Bound(NamedTuple):
 # Settings change these.
 DEVICES: Final = Bound("devices", 10_000_000, "devices")
 CONNECTIONS: Final = Bound("connections", 20_000, "connections")
-STREAMS: Final = Bound("streams", 10_000, "event streams")
+STREAMS: Final = Bound("streams", 10_000, "event streams and calls that wait")
 
 BODY_BYTES: Final = Bound("body_bytes", 128 * _MEBIBYTE, "bytes of bodies under way")
 EVENTS: Final = Bound("events", 100_000, "events that streams may still read")

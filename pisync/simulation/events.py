@@ -14,6 +14,7 @@ from secrets import token_hex
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from pisync.concurrency.places import Places
 from pisync.model.bounds import EVENTS
 from pisync.model.sync import Change
 
@@ -29,10 +30,6 @@ MAX_READ = 1024
 """How many events a reader takes in a turn, at most: some 256 KiB."""
 READERS_A_TURN = 8
 """How many readers are woken in a turn of the event loop, so that others have their turn, too."""
-
-
-class TooManySubscribers(Exception):
-    """Too many event streams are open."""
 
 
 class Overrun(Exception):
@@ -205,7 +202,8 @@ class Broker:
     """Takes each fleet's events, and hands them to its subscriptions."""
 
     def __init__(self, max_subscribers: int) -> None:
-        self._max = max_subscribers
+        self.places = Places(max_subscribers)
+        """Which others may share with the subscribers."""
         self._logs: dict[str, _Log] = {}
         """In the order in which something happened last."""
         self._size = 0
@@ -238,10 +236,9 @@ class Broker:
         It begins with `resync` if that event is no longer known.
 
         Raises:
-            TooManySubscribers: There are as many as there may be.
+            NoPlaceLeft: There are as many as there may be.
         """
-        if self._open >= self._max:
-            raise TooManySubscribers
+        self.places.take()
         log = self._logs.setdefault(fleet, _Log())
         subscription = Subscription(self, fleet, log)
         if last_event_id is not None:
@@ -260,6 +257,7 @@ class Broker:
         if log is None or subscription not in log.subscriptions:
             return
         log.subscriptions.remove(subscription)
+        self.places.give_back()
         self._open -= 1
         if not log.subscriptions and not any(
             isinstance(event, Change) for batch in log.batches for event in batch.events

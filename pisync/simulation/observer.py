@@ -8,6 +8,7 @@ from pisync.simulation.alarm import Alarm
 from pisync.simulation.events import Broker
 from pisync.simulation.lateness import Lateness, LatenessView
 from pisync.simulation.rates import Rates
+from pisync.simulation.waiting.waiters import Waiters
 from pisync.telemetry.metrics import Metrics
 
 
@@ -15,11 +16,17 @@ class SimulationObserver:
     """A store's observer: counts what happens in it, and tells of it."""
 
     def __init__(
-        self, metrics: Metrics, broker: Broker, alarm: Alarm, wall: Callable[[], int]
+        self,
+        metrics: Metrics,
+        broker: Broker,
+        waiters: Waiters,
+        alarm: Alarm,
+        wall: Callable[[], int],
     ) -> None:
         """Take who is told, and the wall clock (microseconds) by which rates are counted."""
         self._metrics = metrics
         self._broker = broker
+        self._waiters = waiters
         self._alarm = alarm
         self.rates = Rates(wall)
         self._lateness: defaultdict[tuple[str, int], Lateness] = defaultdict(Lateness)
@@ -46,6 +53,7 @@ class SimulationObserver:
     def changed(self, fleet: str, changes: Sequence[Change]) -> None:
         """Publish what happened."""
         self._broker.publish(fleet, changes)
+        self._waiters.changed(fleet, changes)
         self.rates.count(fleet, changes)
 
     def replaced(self, fleet: str) -> None:
@@ -54,10 +62,12 @@ class SimulationObserver:
             del self._lateness[known]
         self.rates.forget(fleet)
         self._broker.start_over(fleet)
+        self._waiters.replaced(fleet)
 
     def missed(self) -> None:
-        """Tell every subscriber that they may have missed something."""
+        """Tell everyone who listens or waits that they may have missed something."""
         self._broker.start_all_over()
+        self._waiters.missed()
 
     def due_in(self, seconds: float) -> None:
         """Look at the store again by then."""

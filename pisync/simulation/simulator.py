@@ -22,6 +22,8 @@ from pisync.simulation.events import Broker
 from pisync.simulation.lateness import LatenessView
 from pisync.simulation.observer import SimulationObserver
 from pisync.simulation.rates import RateHistory
+from pisync.simulation.waiting.waiters import Waiters
+from pisync.simulation.waiting.waits import Waits
 from pisync.stores.base import BATCH, Store
 from pisync.stores.errors import StoreUnavailable
 from pisync.telemetry.logs import get_logger
@@ -37,7 +39,8 @@ class Simulator:
     """Begins and finishes attempts in a store.
 
     Whoever answers calls about fleets needs nothing else: `queries`, `acting_reads`, `fleets`,
-    `snapshots` and `requests` are the store's. The store reports to `observer`.
+    `snapshots` and `requests` are the store's, and `waits` are reads that wait. The store reports
+    to `observer`.
     """
 
     def __init__(
@@ -56,7 +59,9 @@ class Simulator:
         self._finisher = store.finisher
         self._alarm = Alarm(clocks)
         self._calls = CallsUnderWay()
-        self.observer = SimulationObserver(metrics, broker, self._alarm, clocks.wall)
+        self.waiters = Waiters(broker.places)
+        self.waits = Waits(store, self.waiters, self._calls)
+        self.observer = SimulationObserver(metrics, broker, self.waiters, self._alarm, clocks.wall)
         self.bulk = BulkSyncs(store, self._calls)
 
     async def run(self) -> None:

@@ -78,6 +78,9 @@ class Queries(Protocol):
     async def device(self, fleet: str, device_id: int) -> Device:
         """Return a device."""
 
+    async def is_polled(self, fleet: str, device_id: int) -> bool:
+        """Return whether a device's attempt is pending for so many reads; this is none of them."""
+
     async def devices(
         self,
         fleet: str,

@@ -172,6 +172,9 @@ class Metrics:
             "pisync_syncs_pending", "Pending syncs, in all fleets.", registry=registry
         )
         self._streams = Gauge("pisync_event_streams", "Open event streams.", registry=registry)
+        self._waits = Gauge(
+            "pisync_waiting_calls", "Calls that wait because they asked to.", registry=registry
+        )
 
         self._forgotten = Counter(
             "pisync_fleets_forgotten", "Fleets deleted after their ttl.", registry=registry
@@ -227,9 +230,10 @@ class Metrics:
         """Set how many syncs are under way, in all fleets."""
         self._pending.set(count)
 
-    def streams(self, count: Callable[[], int]) -> None:
-        """Ask `count` how many event streams are open, whenever somebody wants to know."""
+    def streams(self, count: Callable[[], int], waiting: Callable[[], int]) -> None:
+        """Ask how many event streams are open and how many calls wait, when somebody asks us."""
         self._streams.set_function(count)
+        self._waits.set_function(waiting)
 
     def bound(self, bound: Bound, used: Callable[[], float]) -> None:
         """Ask `used` how much there is of what is bounded, whenever somebody wants to know."""

@@ -36,6 +36,7 @@ from pisync.web.contract.schemas import (
     DEVICE_ID,
     AccountBody,
     AccountsQuery,
+    DeviceQuery,
     DevicesQuery,
     ErrorsQuery,
     EventsQuery,
@@ -112,7 +113,7 @@ ROUTES = (
     Route(
         "POST", "/devices/sync", devices.sync_devices, DEVICES, answers.SYNC_DEVICES, body=SyncBody
     ),
-    Route("GET", f"/devices/{_ID}", devices.get_device, DEVICES, answers.GET_DEVICE),
+    Route("GET", f"/devices/{_ID}", devices.get_device, DEVICES, answers.GET_DEVICE, DeviceQuery),
     Route("POST", f"/devices/{_ID}/sync", devices.sync_device, DEVICES, answers.SYNC_DEVICE),
     Route("GET", "/errors", error_logs.list_errors, DEVICES, answers.LIST_ERRORS, ErrorsQuery),
     Route("GET", "/stats", devices.get_stats, DEVICES, answers.GET_STATS, StatsQuery),

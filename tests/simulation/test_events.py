@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 
+from pisync.concurrency.places import NoPlaceLeft
 from pisync.model.device import Device, synced
 from pisync.model.sync import Change
 from pisync.simulation.events import (
@@ -19,7 +20,6 @@ from pisync.simulation.events import (
     Overrun,
     Resync,
     Subscription,
-    TooManySubscribers,
 )
 
 FLEET = "default"
@@ -234,7 +234,7 @@ async def test_only_so_many_may_subscribe_and_one_that_leaves_makes_room() -> No
     broker = Broker(1)
     with broker.subscribe(FLEET):
         assert broker.subscribers == 1
-        with pytest.raises(TooManySubscribers):
+        with pytest.raises(NoPlaceLeft):
             broker.subscribe("another")
     assert broker.subscribers == 0
     with broker.subscribe("another") as subscription:

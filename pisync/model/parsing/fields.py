@@ -13,6 +13,7 @@ from pisync.model.outcome import STATUS_CODES
 from pisync.model.timestamp import Moment
 
 _DIGITS = re.compile(r"0|[1-9][0-9]{0,15}")
+_DECIMAL = re.compile(r"(?:0|[1-9][0-9]{0,15})(?:\.[0-9]{1,15})?")
 
 
 def whole_number(value: object) -> int | None:
@@ -39,6 +40,15 @@ class QueryInt(fields.Integer):
         if not _DIGITS.fullmatch(value):
             raise self.make_error("invalid", input=value)
         return int(value)
+
+
+class QueryNumber(fields.Float):
+    """ASCII digits, perhaps with a fraction, without a leading zero, sign or space."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> float:
+        if not _DECIMAL.fullmatch(value):
+            raise self.make_error("invalid", input=value)
+        return float(value)
 
 
 class Number(fields.Float):

@@ -89,6 +89,14 @@ _DEVICE_COUNT = """
     FROM fleets JOIN status_counts USING (fleet_id)
     WHERE name <> $1"""
 _PENDING = "SELECT coalesce(sum(n), 0)::bigint FROM status_counts WHERE sync_status_code = 202"
+_IS_POLLED = """
+    SELECT EXISTS (
+        SELECT FROM polls JOIN devices USING (fleet_id, device_id, attempt)
+        WHERE fleet_id = fleets.fleet_id AND device_id = $2 AND sync_status_code = 202
+    )
+    FROM fleets
+    WHERE name = $1"""
+
 _COUNTS = """
     SELECT
         ARRAY(SELECT sync_status_code FROM status_counts AS one
@@ -174,6 +182,10 @@ class PostgresQueries:
         if device is None:
             raise NoSuchDevice
         return device
+
+    async def is_polled(self, fleet: str, device_id: int) -> bool:
+        ((is_polled,),) = await self._of_fleet(_IS_POLLED, fleet, device_id)
+        return bool(is_polled)
 
     async def _read_devices(
         self, wanted: Collection[tuple[str, int]]

@@ -122,6 +122,11 @@ def unavailable(message: str, retry_after: float = 1) -> Problem:
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, message, headers=_retry_after(retry_after))
 
 
+def too_many_streams() -> Problem:
+    """Return the answer to a stream, or to a call that would wait, beyond the limit of both."""
+    return unavailable("Too many event streams are open, or too many calls wait. Try again.")
+
+
 def _retry_after(seconds: float) -> dict[str, str]:
     # Whole seconds (RFC 9110), and never 0: that would invite a busy loop.
     return {hdrs.RETRY_AFTER: str(max(1, int(-(-seconds // 1))))}

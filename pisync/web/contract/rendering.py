@@ -121,19 +121,18 @@ class Rendered:
         """Return the answer, or 304 if the client's `If-None-Match` has the tag."""
         if self.tag is None:
             return _answer(self.body, self.status, self.headers, self.content_type)
-        if _is_known(request, self.tag):
+        if self.is_known(request):
             response = web.Response(status=HTTPStatus.NOT_MODIFIED, headers=self.headers)
         else:
             response = _answer(self.body, HTTPStatus.OK, self.headers, self.content_type)
         response.headers[hdrs.ETAG] = f'"{self.tag}"'
         return response
 
-
-def _is_known(request: web.Request, tag: str) -> bool:
-    """Say whether a client's `If-None-Match`, over all its lines, has the tag."""
-    # aiohttp reads the first line alone, and takes an asterisk in quotes for one without.
-    known = ",".join(request.headers.getall(hdrs.IF_NONE_MATCH, ()))
-    return known.strip() == "*" or tag in _TAG.findall(known)
+    def is_known(self, request: web.Request) -> bool:
+        """Say whether a client's `If-None-Match`, over all its lines, has the tag."""
+        # aiohttp reads the first line alone, and takes an asterisk in quotes for one without.
+        known = ",".join(request.headers.getall(hdrs.IF_NONE_MATCH, ()))
+        return known.strip() == "*" or self.tag in _TAG.findall(known)
 
 
 def tag_of(body: bytes, headers: Headers | None = None) -> str:

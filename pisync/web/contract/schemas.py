@@ -25,6 +25,7 @@ from pisync.model.parsing.fields import (
     Flag,
     ListOf,
     QueryInt,
+    QueryNumber,
     QueryStatuses,
     SentTimestamp,
     Statuses,
@@ -40,6 +41,8 @@ from pisync.simulation.rates import SECONDS
 
 MAX_BULK = 10_000
 MAX_PAGE = 1_000
+MAX_WAIT = 60
+"""Seconds that a call may wait."""
 MAX_SCOPES = 100
 """Scopes that a change of an account may name: there are two, but each may come twice."""
 
@@ -51,8 +54,31 @@ class NoQuery(Schema):
     """The query of a call that takes none."""
 
 
+def _wait(description: str) -> QueryNumber:
+    """Return the parameter for the seconds that a call may wait."""
+    return QueryNumber(
+        load_default=0.0,
+        validate=validate.Range(0, MAX_WAIT),
+        metadata={"description": description},
+    )
+
+
+class DeviceQuery(Schema):
+    """How long to wait for a device."""
+
+    wait = _wait(
+        "Answer when the device is no longer pending, or when so many seconds have passed; with"
+        " `If-None-Match`, when its `ETag` is another."
+    )
+
+
 class StatsQuery(Schema):
-    """How much of the past to add to counts."""
+    """How long to wait for counts, and how much of the past to add to them."""
+
+    wait = _wait(
+        "Answer when nothing is pending that would finish by itself, or when so many seconds have"
+        " passed."
+    )
 
     history = QueryInt(
         load_default=None,

@@ -10,6 +10,7 @@ from aiohttp import hdrs, web
 from pisync import keys
 from pisync.concurrency.keyed_queue import Busy
 from pisync.model.device import HOLD, Device, DevicePage, begin
+from pisync.model.fleet import Stats
 from pisync.model.requests.idempotency import KeyedRequest, RememberedAnswer, read_device
 from pisync.model.sync import SyncDecision, SyncResult
 from pisync.simulation.bulk import BulkResult, read_result
@@ -30,6 +31,7 @@ from pisync.web.contract.request import (
     read_body,
 )
 from pisync.web.contract.schemas import (
+    DeviceQuery,
     DevicesQuery,
     StatsQuery,
     SyncBody,
@@ -37,6 +39,7 @@ from pisync.web.contract.schemas import (
 from pisync.web.handlers.page_cache import PAGES
 from pisync.web.pipeline.idempotency import expected_answer, first_answer, keyed_request
 from pisync.web.pipeline.requests import before_effect
+from pisync.web.pipeline.waiting import seconds_to_wait, waiting
 
 BULK_LIMIT = 256 * 1024
 """The largest body of a bulk sync, in bytes."""
@@ -106,21 +109,45 @@ def _page_headers(page: DevicePage, query: Mapping[str, Any]) -> dict[str, str]:
 
 
 async def get_device(request: web.Request) -> web.Response:
-    """Return a device."""
+    """Return a device.
+
+    With `wait`, once it is no longer pending, or as it is after so many seconds; with
+    `If-None-Match`, too, once its `ETag` is another. A reset ends the wait, and so do a deletion
+    (404) and a server that stops. It does not wait for an attempt that is pending for so many
+    reads.
+    """
     app, fleet, device_id = request.app, fleet_of(request), device_of(request)
+    seconds = seconds_to_wait(request, DeviceQuery)
     plain = partial(device_at, app, fleet, device_id)
-    if not _acts(request, fleet):
+    if _acts(request, fleet):
+        await before_effect(request, plain)
+    elif not seconds:
         return (await plain()).answer(request)
-    await before_effect(request, plain)
-    device = await app[keys.SIMULATOR].acting_reads.device(fleet, device_id)
-    return Rendered.tagged(rendering.device(device)).answer(request)
+    simulator = app[keys.SIMULATOR]
+    if seconds:
+        is_awaited = partial(_is_awaited, request)
+        device = await waiting(
+            request, simulator.waits.device(fleet, device_id, seconds, is_awaited)
+        )
+    else:
+        device = await simulator.acting_reads.device(fleet, device_id)
+    return _tagged(device).answer(request)
+
+
+def _is_awaited(request: web.Request, device: Device) -> bool:
+    """Return whether a device is as a client waits for it to be."""
+    if hdrs.IF_NONE_MATCH in request.headers:
+        return not _tagged(device).is_known(request)
+    return not device.is_pending
 
 
 async def device_at(app: web.Application, fleet: str, device_id: int) -> Rendered:
     """Return a device."""
-    return Rendered.tagged(
-        rendering.device(await app[keys.SIMULATOR].queries.device(fleet, device_id))
-    )
+    return _tagged(await app[keys.SIMULATOR].queries.device(fleet, device_id))
+
+
+def _tagged(device: Device) -> Rendered:
+    return Rendered.tagged(rendering.device(device))
 
 
 async def sync_device(request: web.Request) -> web.Response:
@@ -234,24 +261,35 @@ async def get_stats(request: web.Request) -> web.Response:
     """Return the counts of a fleet's devices, syncs and error logs.
 
     With `history`, those of the last seconds, too, as far as this server has heard of them since it
-    started, or since the fleet was made or reset. The newest thousand fleets have a history.
+    started, or since the fleet was made or reset. The newest thousand fleets have a history. With
+    `wait`, once nothing is pending that would finish by itself, or after so many seconds.
     """
     app, fleet, raw_query = request.app, fleet_of(request), request.rel_url.raw_query_string
+    seconds = seconds_to_wait(request, StatsQuery)
     plain = partial(stats_of, app, fleet, raw_query)
-    if not _acts(request, fleet):
+    if _acts(request, fleet):
+        await before_effect(request, plain)
+    elif not seconds:
         return (await plain()).answer(request)
-    await before_effect(request, plain)
-    return (await stats_of(app, fleet, raw_query, acting=True)).answer(request)
-
-
-async def stats_of(
-    app: web.Application, fleet: str, raw_query: str, *, acting: bool = False
-) -> Rendered:
-    """Return a fleet's counts; `acting` says whether that does something."""
-    seconds = parse_query(raw_query, StatsQuery)["history"] if raw_query else None
     simulator = app[keys.SIMULATOR]
-    reads = simulator.acting_reads if acting else simulator.queries
-    stats = rendering.stats(await reads.stats(fleet))
-    if seconds is not None:
-        stats = {**stats, "history": rendering.history(simulator.rates(fleet, seconds))}
-    return Rendered.of(stats)
+    if seconds:
+        stats = await waiting(request, simulator.waits.stats(fleet, seconds))
+    else:
+        stats = await simulator.acting_reads.stats(fleet)
+    return _with_history(app, fleet, stats, raw_query).answer(request)
+
+
+async def stats_of(app: web.Application, fleet: str, raw_query: str) -> Rendered:
+    """Return a fleet's counts, at once."""
+    if raw_query:
+        parse_query(raw_query, StatsQuery)
+    return _with_history(app, fleet, await app[keys.SIMULATOR].queries.stats(fleet), raw_query)
+
+
+def _with_history(app: web.Application, fleet: str, stats: Stats, raw_query: str) -> Rendered:
+    """Return counts, with so many of the last seconds as a query asks for."""
+    seconds = parse_query(raw_query, StatsQuery)["history"] if raw_query else None
+    if seconds is None:
+        return Rendered.of(rendering.stats(stats))
+    history = rendering.history(app[keys.SIMULATOR].rates(fleet, seconds))
+    return Rendered.of({**rendering.stats(stats), "history": history})

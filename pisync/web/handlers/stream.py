@@ -8,6 +8,7 @@ from aiohttp import HttpVersion11, hdrs, web
 from aiohttp_sse import EventSourceResponse
 
 from pisync import keys
+from pisync.concurrency.places import NoPlaceLeft
 from pisync.model.device import Device
 from pisync.simulation.events import (
     Batch,
@@ -15,11 +16,10 @@ from pisync.simulation.events import (
     Overrun,
     Resync,
     Subscription,
-    TooManySubscribers,
 )
 from pisync.web.contract import rendering
 from pisync.web.contract.headers import FAULT_HEADER
-from pisync.web.contract.problems import unavailable
+from pisync.web.contract.problems import too_many_streams
 from pisync.web.contract.request import fleet_of, read_query
 from pisync.web.contract.schemas import EventsQuery
 from pisync.web.pipeline.requests import sending, stream_fault
@@ -66,8 +66,8 @@ async def events(request: web.Request) -> web.StreamResponse:
         return web.Response(headers=response.headers)
     try:
         subscription = request.app[keys.BROKER].subscribe(fleet, last_event_id)
-    except TooManySubscribers:
-        raise unavailable("Too many event streams are open. Try again.") from None
+    except NoPlaceLeft:
+        raise too_many_streams() from None
     close_with_client(request)
     with subscription, request.app[keys.TOKENS].watched(request[keys.CLAIMS], subscription.close):
         fault = await stream_fault(request)

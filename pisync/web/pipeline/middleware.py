@@ -16,7 +16,7 @@ from typing import Final
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from pisync.keys import CLAIMS, DRAINING, NOTE, REQUEST_ID
+from pisync.keys import CLAIMS, DRAINING, NOTE, REQUEST_ID, WAITED
 from pisync.stores.errors import StoreError
 from pisync.telemetry.logs import (
     get_event_logger,
@@ -172,7 +172,9 @@ def observe(
                 status = problem.status if status != CLIENT_GONE else status
                 response = problem.response()
             finally:
-                observer.answered(route_of(request), request, status, began, request_id)
+                # What a client asked to wait for says nothing of how fast it is answered.
+                woken = began + request.get(WAITED, 0.0)
+                observer.answered(route_of(request), request, status, woken, request_id)
         return response
 
     return middleware

@@ -83,12 +83,16 @@ class Call(NamedTuple):
     route: str
     name: str
     answer: Callable[[web.Application, str, Any], Awaitable[Rendered]]
+    has_usual_query: Callable[[str], object] = bool
+    """Whether a query is one that `answer` takes; all others, which may wait, are left alone."""
 
+
+_is_history = re.compile(r"history=[0-9]+").fullmatch
 
 LISTS: Final = {
     "/devices": Call("GET", "/devices", "devices", devices.page_of),
     "/errors": Call("GET", "/errors", "errors", error_logs.page_of),
-    "/stats": Call("GET", "/stats", "stats", devices.stats_of),
+    "/stats": Call("GET", "/stats", "stats", devices.stats_of, _is_history),
 }
 GET_DEVICE: Final = Call("GET", "/devices/{device_id}", DEVICE, devices.device_at)
 SYNC_DEVICE: Final = Call("POST", "/devices/{device_id}/sync", SYNC, devices.start_sync)
@@ -386,7 +390,9 @@ def _target_of(request: web.BaseRequest) -> Target | None:
     below = None if path in LISTS else _below_base_url(path)
     base_fleet, call_path = below.groups() if below else (None, path)
     if method == hdrs.METH_GET and call_path in LISTS:
-        return Target(LISTS[call_path], query, path, base_fleet)
+        call = LISTS[call_path]
+        usual = not query or call.has_usual_query(query)
+        return Target(call, query, path, base_fleet) if usual else None
     return None if query else _device_target(_line(method, path, query))
 
 

@@ -27,6 +27,11 @@ class EmbeddedQueries:
         chosen = self._registry.fleet(fleet)
         return chosen.devices.load(chosen.position(device_id))
 
+    async def is_polled(self, fleet: str, device_id: int) -> bool:
+        chosen = self._registry.fleet(fleet)
+        polls = chosen.polls.get(device_id)
+        return polls is not None and polls.are_of(chosen.devices.load(chosen.position(device_id)))
+
     async def devices(
         self,
         fleet: str,
