@@ -183,7 +183,11 @@ VARIABLES = (
         texts.whole_number(0, _MAX_COUNT),
         "error logs kept per fleet; the oldest go first",
     ),
-    Variable("max_streams", texts.whole_number(0, _MAX_COUNT), "open event streams; beyond it 503"),
+    Variable(
+        "max_streams",
+        texts.whole_number(0, _MAX_COUNT),
+        "open event streams, and calls that wait; beyond it 503",
+    ),
     Variable(
         "max_connections", texts.whole_number(1, _MAX_COUNT), "open connections; beyond it 503"
     ),

@@ -9,6 +9,10 @@ from typing import Any
 import pytest
 
 from pisync import keys
+from pisync.model.outcome import Outcome
+from pisync.model.plans.script import Script, Step
+from pisync.simulation.simulator import Simulator
+from pisync.telemetry.metrics import Metrics
 from tests.conftest import Answer, Api, MakeApi
 from tests.support.raw_connection import raw_connection
 from tests.support.stores.server import server
@@ -60,7 +64,8 @@ def constant(seconds: float) -> dict[str, object]:
 
 def waiting(api: Api) -> int:
     assert api.client.app is not None
-    return api.client.app[keys.SIMULATOR].waiters.count
+    simulator: Simulator = api.client.app[keys.SIMULATOR]
+    return simulator.waiters.count
 
 
 async def until_waiting(api: Api, count: int) -> None:
@@ -127,7 +132,7 @@ async def test_time_is_up_with_the_present_state(one: Api) -> None:
         else:
             assert answer.json["pending"] == 1
     assert (await one.get("/devices/1?wait=0")).json == pending.json
-    assert waiting(api) == 0
+    assert waiting(one) == 0
 
 
 async def test_with_an_etag_any_change_is_waited_for(one: Api, other: Api) -> None:
@@ -323,7 +328,8 @@ async def test_waits_and_streams_have_one_limit(make_api: MakeApi) -> None:
 
 def _metrics(api: Api) -> str:
     assert api.client.app is not None
-    return api.client.app[keys.METRICS].render().decode()
+    metrics: Metrics = api.client.app[keys.METRICS]
+    return metrics.render().decode()
 
 
 @pytest.mark.parametrize("how", ["reset", "end", "close"])
@@ -393,12 +399,40 @@ async def test_a_wait_follows_its_fleet_as_a_stream_does(make_api: MakeApi) -> N
     assert [*simulator.waiters.followed()] == []
 
 
+async def test_a_clock_that_moves_itself_is_moved_to_what_is_waited_for(
+    one: Api, other: Api
+) -> None:
+    assert one.client.app is not None
+    await one.put(f"{PATH}/clock", {"mode": "auto"})
+    if not one.client.app[keys.STORE].acting_reads.acts("mine"):
+        pytest.skip("this store does not move its clocks yet")
+    await one.put(f"{PATH}/devices/9/script", HELD)
+    for delay, device in ((10, 1), (20, 2), (30, 3), (40, 4)):
+        step = {"sync_status_code": 200, "delay": delay}
+        await one.put(f"{PATH}/devices/{device}/script", [step])
+    await one.post("/devices/sync", {"device_ids": [1, 2, 3, 4, 9]})
+    began = monotonic()
+    assert (await other.get(f"/devices/2?wait={LONG}")).json["sync_status_code"] == 200
+    ledger = (await one.get(f"{PATH}/ledger")).json
+    assert (ledger["succeeded"], ledger["pending"]) == (2, 3)
+    stats = (await one.get(f"/stats?wait={LONG}")).json
+    assert (stats["pending"], stats["succeeded"]) == (1, 4)
+    assert monotonic() - began < AT_ONCE
+    # What is held is brought about by others alone.
+    waits = soon(other.get(f"/devices/9?wait={LONG}"))
+    await until_waiting(other, 1)
+    await one.post(f"{PATH}/devices/9/release", {"sync_status_code": 200})
+    assert (await waits).json["sync_status_code"] == 200
+
+
 async def test_an_attempt_that_is_pending_for_so_many_reads_is_not_waited_for(
     make_api: MakeApi,
 ) -> None:
     admin = (await make_api()).as_("devices", "admin")
-    steps = [{"polls": 3, "sync_status_code": 200}]
-    await admin.put("/admin/fleets/default/devices/1/script", steps)
+    assert admin.client.app is not None
+    fleets = admin.client.app[keys.STORE].fleets
+    script = Script((Step(Outcome(200, None), polls=3),))
+    await fleets.set_script("default", 1, script)
     await admin.post("/devices/1/sync")
     await admin.put("/admin/fleets/default/devices/2/script", HELD)
     await admin.post("/devices/2/sync")
@@ -410,7 +444,7 @@ async def test_an_attempt_that_is_pending_for_so_many_reads_is_not_waited_for(
     assert (await admin.get(f"/stats?wait={LONG}")).json["pending"] == 1
     assert monotonic() - began < AT_ONCE
     # What is held beside it is waited for as ever.
-    await admin.put("/admin/fleets/default/devices/1/script", steps)
+    await fleets.set_script("default", 1, script)
     await admin.post("/devices/1/sync")
     waits = soon(admin.get(f"/devices/2?wait={LONG}"))
     await until_waiting(admin, 1)
