@@ -28,8 +28,10 @@ from pisync.stores.postgres.database import Database, Turns
 from pisync.stores.postgres.finishing.own_syncs import OwnSyncs
 from pisync.stores.postgres.notifications import ObserverHolder
 from pisync.stores.postgres.reading.polls import load_polls
+from pisync.stores.postgres.requests.settings import HEARD_SECONDS, NOTIFY
 from pisync.stores.postgres.snapshot import (
     FleetSnapshot,
+    due_of,
     first_due,
     fleets_at_work,
     last_due,
@@ -53,9 +55,6 @@ _PROMISE = """
     UPDATE turns SET promised_time = $3, version = version + 1
     WHERE fleet_id = $1 AND version = $2 RETURNING promised_time"""
 
-_DEVICE_DUE = """
-    SELECT due_at, sync_status_code = 202 AS is_pending FROM devices
-    WHERE fleet_id = $1 AND device_id = $2"""
 _SET_AUTO = "UPDATE fleets SET auto_clock = $2 WHERE fleet_id = $1"
 
 
@@ -69,8 +68,15 @@ class PostgresFinisher:
     """
 
     def __init__(
-        self, database: Database, holder: ObserverHolder, own: OwnSyncs, commits: Commits
+        self,
+        database: Database,
+        holder: ObserverHolder,
+        own: OwnSyncs,
+        commits: Commits,
+        catch_up: Callable[[], Awaitable[None]],
     ) -> None:
+        """Take, last, what waits until this process has heard of all that is true by now."""
+        self._catch_up = catch_up
         self._database = database
         self._holder = holder
         self._own = own
@@ -197,7 +203,7 @@ class PostgresFinisher:
         async def target(connection: Connection, fleet: FleetSnapshot) -> int:
             due = None
             if fleet.clock.is_auto:
-                due = await _due_of(connection, fleet, device_id)
+                due = await due_of(connection, fleet, device_id)
             if due is None:
                 raise _NothingDue
             return max(fleet.now, fleet.promised_time, due)
@@ -325,11 +331,20 @@ class PostgresFinisher:
                 # If the fleet is replaced meanwhile, it is the new one whose clock is set.
                 with suppress(FleetReplaced):
                     await self._keep(name, fleet.fleet_id, fleet.promised_time)
-            return await self._database.persist(partial(self._set_clock, name, setting))
+            clock, was_auto = await self._database.persist(partial(self._set_clock, name, setting))
+        if clock.is_auto != was_auto:
+            await self._catch_up()
+            # All replicas know then that reads are to move it.
+            await asyncio.sleep(HEARD_SECONDS)
+        return clock
 
     async def _set_clock(
         self, name: str, setting: ClockSetting, connection: Connection
-    ) -> ClockView | None:
+    ) -> tuple[ClockView, bool] | None:
+        """Set a fleet's clock; return it, and whether it moved itself before.
+
+        None if others were faster.
+        """
         fleet = await load_fleet(self._database, connection, name)
         if fleet.is_on_its_way:
             return None
@@ -341,12 +356,14 @@ class PostgresFinisher:
         async with connection.transaction():
             if not await self._apply(connection, changes, all_of(()), told):
                 return None
+            # However it seems: a replica of 0.1.0 that lets it run leaves the mark.
+            await connection.execute(_SET_AUTO, fleet.fleet_id, setting.is_auto)
             if fleet.clock.is_auto != setting.is_auto:
-                await connection.execute(_SET_AUTO, fleet.fleet_id, setting.is_auto)
+                await connection.execute(NOTIFY, name)
         self._commits.send_soon()
         if wait is not None:
             self._holder.observer.due_in(wait / SECOND)
-        return changes.clock.view(fleet.real_time)
+        return changes.clock.view(fleet.real_time), fleet.clock.is_auto
 
     # When one is released
 
@@ -414,18 +431,6 @@ class PostgresFinisher:
 
 class _NothingDue(Exception):
     """Nothing is pending that time could be moved to, or it is not for a read to move it."""
-
-
-async def _due_of(
-    connection: Connection, fleet: FleetSnapshot, device_id: int | None
-) -> int | None:
-    """Return when a device's attempt falls due (None: the last that is pending), if it does."""
-    if device_id is None:
-        return await last_due(connection, fleet)
-    row = await connection.fetchrow(_DEVICE_DUE, fleet.fleet_id, device_id)
-    if row is None:
-        raise NoSuchDevice
-    return row["due_at"] if row["is_pending"] else None
 
 
 def _is_shared(fleet: FleetSnapshot) -> bool:

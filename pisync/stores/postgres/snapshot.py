@@ -12,7 +12,7 @@ from pisync.model.plans.polls import Polls
 from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script
 from pisync.stores.changes import Due
-from pisync.stores.errors import NoSuchFleet
+from pisync.stores.errors import NoSuchDevice, NoSuchFleet
 from pisync.stores.postgres.connection.connect import Connection
 from pisync.stores.postgres.database import Database
 from pisync.stores.schema import codec
@@ -69,6 +69,9 @@ _LAST_DUE = """
     SELECT due_at FROM devices
     WHERE fleet_id = $1 AND due_at IS NOT NULL AND sync_status_code = 202
     ORDER BY due_at DESC LIMIT 1"""
+_DEVICE_DUE = """
+    SELECT due_at, sync_status_code = 202 AS is_pending FROM devices
+    WHERE fleet_id = $1 AND device_id = $2"""
 _PENDING = f"""
     SELECT {DEVICE}
     FROM unnest($2::bigint[]) AS wanted (id) CROSS JOIN LATERAL (
@@ -230,6 +233,20 @@ async def last_due(connection: Connection, fleet: FleetSnapshot) -> int | None:
     sql = _LAST_DUE if fleet.profile.traffic is None else _LAST_PENDING_DUE
     due: int | None = await connection.fetchval(sql, fleet.fleet_id)
     return due
+
+
+async def due_of(connection: Connection, fleet: FleetSnapshot, device_id: int | None) -> int | None:
+    """Return when a device's attempt falls due (None: the last that is pending), if it does.
+
+    Raises:
+        NoSuchDevice: The fleet has no such device.
+    """
+    if device_id is None:
+        return await last_due(connection, fleet)
+    row = await connection.fetchrow(_DEVICE_DUE, fleet.fleet_id, device_id)
+    if row is None:
+        raise NoSuchDevice
+    return row["due_at"] if row["is_pending"] else None
 
 
 def _read_fleet(database: Database, row: Iterable[Any]) -> FleetSnapshot:

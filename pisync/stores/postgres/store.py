@@ -83,11 +83,11 @@ class PostgresStore:
             database, self.fleets.sweep_soon, self._listener.catch_up
         )
         self.starter = BeginQueue(database, holder, commits, max_keys)
-        self.finisher = PostgresFinisher(database, holder, own, commits)
+        self.finisher = PostgresFinisher(database, holder, own, commits, self._listener.catch_up)
         self._counted = counted = PostgresActingReads(
             database, self.queries, settings, holder, commits
         )
-        self.acting_reads = AutoClockReads(database, counted, self.queries, self.finisher)
+        self.acting_reads = AutoClockReads(database, settings, counted, self.queries, self.finisher)
         self.requests = PostgresRequests(database, settings, self._listener.catch_up)
         self.accounts = PostgresAccounts(database)
         self.login_attempts = PostgresLoginAttempts(database)

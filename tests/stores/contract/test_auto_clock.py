@@ -217,6 +217,21 @@ class TestReads:
             assert not store.acting_reads.acts(F)
             assert (await store.acting_reads.device(F, 1)).is_pending
 
+    async def test_act_while_the_clock_moves_itself(self, store: Store) -> None:
+        # Who does not know asks when it reads.
+        await store.acting_reads.device(F, 1)
+        assert not store.acting_reads.acts(F)
+        assert not store.acting_reads.acts("nowhere")
+        await auto(store)
+        assert store.acting_reads.acts(F)
+        await store.finisher.set_clock(F, *MANUAL)
+        await store.acting_reads.device(F, 1)
+        assert not store.acting_reads.acts(F)
+        await auto(store)
+        await store.fleets.reset(F)
+        await store.acting_reads.stats(F)
+        assert not store.acting_reads.acts(F)
+
     async def test_have_their_turns(self, store: Store) -> None:
         delays = {number: float(number) for number in range(1, 11)}
         before = await auto(store)

@@ -14,6 +14,7 @@ from pisync.stores.postgres.connection.connect import Connection
 from pisync.stores.postgres.database import PATIENCE, Database, Turns
 from pisync.stores.postgres.finisher import PostgresFinisher
 from pisync.stores.postgres.queries import PostgresQueries
+from pisync.stores.postgres.requests.settings import KnownSettings
 from pisync.stores.postgres.snapshot import FleetSnapshot, load_fleet
 
 _Answer = TypeVar("_Answer")
@@ -29,12 +30,14 @@ class AutoClockReads:
     def __init__(
         self,
         database: Database,
+        settings: KnownSettings,
         counted: ActingReads,
         queries: PostgresQueries,
         finisher: PostgresFinisher,
     ) -> None:
         """Take the reads that count, and those that do nothing."""
         self._database = database
+        self._settings = settings
         self._counted = counted
         self._queries = queries
         self._finisher = finisher
@@ -90,6 +93,9 @@ class AutoClockReads:
         Raises:
             StoreUnavailable: The database can't be reached, or others were faster for too long.
         """
+        settings = await self._settings.of(name)
+        if settings is None or not settings.is_auto:
+            return await first()
         now = asyncio.get_running_loop().time
         deadline = now() + PATIENCE
         read = first

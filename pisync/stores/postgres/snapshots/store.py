@@ -76,7 +76,7 @@ class PostgresSnapshots:
         finally:
             self._fleets.sweep_soon()
         await self._catch_up()
-        if snapshot.head.faults or snapshot.head.journal or placing.may_act:
+        if head.faults or head.journal or head.clock.is_auto or placing.may_act:
             await asyncio.sleep(HEARD_SECONDS)
         return await self._fleet_queries.fleet(name), is_new
 
