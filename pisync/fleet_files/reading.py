@@ -9,6 +9,7 @@ from marshmallow import ValidationError
 
 from pisync.fleet_files.formats import Document, NotADocument, read_json, read_toml, read_yaml
 from pisync.fleet_files.schema import SCHEMA_KEY, FleetDefinitionSchema
+from pisync.model.clock import REAL
 from pisync.model.fleet import DEFAULT_FLEET, FLEET_NAME, FirstData, FleetDefinition
 from pisync.model.parsing.errors import flattened
 from pisync.model.plans.profile import new_profile
@@ -47,7 +48,7 @@ class FleetEntry(NamedTuple):
             self.name,
             self.values["devices"],
             new_profile(self.values["profile"], seed),
-            self.values.get("clock", 1.0),
+            self.values.get("clock", REAL),
             self.values["scripts"],
             self.values["ttl"],
             self.values.get("journal"),

@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped] # ha
 from pisync.fleet_files import reading
 from pisync.fleet_files.formats import read_json, read_toml, read_yaml
 from pisync.fleet_files.reading import InvalidFleetFiles, read_fleet_files
-from pisync.model.clock import ClockSetting
+from pisync.model.clock import REAL, ClockSetting
 from pisync.model.fleet import DeviceSpec, FleetDefinition, Generated, Listed
 from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script, Step
@@ -57,6 +57,12 @@ def test_a_fleet_is_read_with_its_clock_and_scripts(file: Path) -> None:
         50,
         (FaultRule(("sync",), StatusFault(429), first=2),),
     )
+
+
+def test_a_fleet_without_a_clock_has_a_real_one(file: Path) -> None:
+    file.write_text("ci: {devices: 1}")
+    [ci] = read_fleet_files(file)
+    assert ci.definition(seed=4).clock == REAL
 
 
 def test_devices_may_be_listed(file: Path) -> None:
