@@ -184,13 +184,15 @@ export interface DeviceSpec {
 }
 
 /**
- * A step of a script: an outcome, after `delay` seconds if given, or a hold until it is released.
+ * A step of a script: an outcome, after `delay` seconds if given or after `polls` reads that show
+ * the attempt as pending (1 to 1,000), or a hold until it is released.
  *
  * `sticky` in the last step repeats that for ever.
  */
 export type Step = (
-  | (Outcome & { delay?: number; hold?: never })
-  | { hold: true; sync_status_code?: never; error_message?: never; delay?: never }
+  | (Outcome & { delay?: number; polls?: never; hold?: never })
+  | (Outcome & { polls: number; delay?: never; hold?: never })
+  | { hold: true; sync_status_code?: never; error_message?: never; delay?: never; polls?: never }
 ) & { sticky?: boolean };
 
 /** A fleet's clock. */
