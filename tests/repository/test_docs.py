@@ -188,6 +188,7 @@ def test_the_guide_has_its_recipes_in_both_languages() -> None:
         "Fail the first two syncs, then succeed",
         "An outage of a minute",
         "Hold a sync until my assertion is done",
+        "Pending in three reads, then over",
         "The same failures in CI as yesterday",
         "Ten suites on one instance",
         "A fleet for each CI job",

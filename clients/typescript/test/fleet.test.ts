@@ -92,6 +92,14 @@ test("its attempts follow a script, and are held until they are released", async
   await expect(pisync.release(7)).rejects.toMatchObject({ status: 409 });
 });
 
+test("an attempt is pending in as many reads as its step has polls", async ({ pisync }) => {
+  await pisync.script(7, [{ polls: 2, sync_status_code: 500, error_message: "Storage Full" }]);
+  await pisync.sync(7);
+  const codes = [];
+  for (let read = 0; read < 3; read += 1) codes.push((await pisync.device(7)).sync_status_code);
+  expect(codes).toEqual([202, 202, 500]);
+});
+
 test("a forecast comes true, and the ledger balances", async ({ pisync }) => {
   const [next, ...others] = await pisync.forecast(3, { attempts: 4 });
   expect(others.map((forecast) => forecast.attempt)).toEqual([2, 3, 4]);

@@ -11,6 +11,9 @@ const EXAMPLES = {
   "Fail until changed": [
     { sync_status_code: 404, error_message: "Server Not Reachable", sticky: true },
   ],
+  "Pending for three reads": [
+    { sync_status_code: 500, error_message: "Storage Full", polls: 3 },
+  ],
   Hold: [{ hold: true }],
 };
 /** @type {Record<string, Outcome>} */
