@@ -80,6 +80,7 @@ _DEVICE = f"{_FLEET}/devices/{{device_id}}"
 _SNAPSHOT = f"{_FLEET}/snapshot"
 _STEPS = (
     [{"hold": True}],
+    [{"polls": 2, "sync_status_code": 404, "error_message": "Server Not Reachable"}],
     [{"sync_status_code": 500, "error_message": "Connection Timeout", "delay": 0.001}],
     [{"sync_status_code": 200, "error_message": None, "sticky": True}],
 )
