@@ -16,10 +16,6 @@ _Value = TypeVar("_Value")
 _Look = Callable[[], Awaitable[tuple[_Value, bool]]]
 """Reads something; returns it, and whether to wait no longer."""
 
-MOVES = 10
-"""How often one call moves time before it leaves that to others: where devices sync by themselves,
-the next may always be pending."""
-
 
 class Waits:
     """Reads devices and counts when they are as they were waited for.
@@ -94,21 +90,20 @@ class Waits:
         # Before the next look: whatever happens from here on wakes this call.
         with self._waiters.enter(fleet, subject) as waiter:
             generation = await self._generation(fleet)
-            moves = 0
             while True:
                 if waiter.has_started_over:
                     waiter.has_started_over = False
                     # On a shared store, this may have been heard late, or be about another fleet.
                     if await self._generation(fleet) != generation:
                         break
-                has_moved = moves < MOVES and await self._move_time(fleet, subject)
+                has_moved = await self._move_time(fleet, subject)
                 value, is_over = await look()
                 if is_over:
                     waiter.has_seen_it = True
                     return value
-                if has_moved:
-                    moves += 1
-                elif not await waiter.woken(until):
+                # What was pending then is not any more. Where devices sync by themselves, the next
+                # may always be.
+                if has_moved or not await waiter.woken(until):
                     break
             value, _ = await look()
             return value

@@ -110,3 +110,28 @@ async def test_a_restored_fleet_has_the_clock(auto: FleetLab, admin: Api) -> Non
     assert (await auto.api.post(f"{auto.path}/copy", {"to": "twin"})).status == 201
     twin = FleetLab(admin.on("twin"), "/admin/fleets/twin")
     assert [(await twin.device(1))["sync_status_code"] for _ in range(2)] == [202, 200]
+
+
+async def test_a_wait_moves_time_to_what_it_waits_for(auto: FleetLab) -> None:
+    before = await auto.now()
+    await auto.sync(1)
+    await auto.change(delay={"distribution": "constant", "seconds": 3600})
+    await auto.sync(2)
+    device = await auto.api.get("/devices/2?wait=30")
+    assert device.json["sync_status_code"] == 200
+    assert between(before, await auto.now()) == 3600
+    await auto.sync_all()
+    assert (await auto.api.get("/stats?wait=30")).json["pending"] == 0
+
+
+async def test_a_wait_answers_at_once_where_devices_sync_by_themselves(
+    new_lab: MakeFleetLab,
+) -> None:
+    often = {"every": {"distribution": "constant", "seconds": 1}}
+    lab = await new_lab(mode="auto", traffic=often)
+    await lab.sync(1)
+    async with asyncio.timeout(20):
+        assert (await lab.api.get("/stats?wait=60")).status == 200
+        await lab.sync(2)
+        assert (await lab.api.get("/devices/2?wait=60")).status == 200
+    assert (await lab.ledger())["balanced"]

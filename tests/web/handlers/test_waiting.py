@@ -402,10 +402,7 @@ async def test_a_wait_follows_its_fleet_as_a_stream_does(make_api: MakeApi) -> N
 async def test_a_clock_that_moves_itself_is_moved_to_what_is_waited_for(
     one: Api, other: Api
 ) -> None:
-    assert one.client.app is not None
     await one.put(f"{PATH}/clock", {"mode": "auto"})
-    if not one.client.app[keys.STORE].acting_reads.acts("mine"):
-        pytest.skip("this store does not move its clocks yet")
     await one.put(f"{PATH}/devices/9/script", HELD)
     for delay, device in ((10, 1), (20, 2), (30, 3), (40, 4)):
         step = {"sync_status_code": 200, "delay": delay}
