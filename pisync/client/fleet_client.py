@@ -90,21 +90,36 @@ class FleetClient:
     def device(self, device_id: int) -> Device:
         return device_of(self._call("GET", f"/devices/{device_id}").value)
 
-    def sync(self, device_id: int) -> Accepted:
-        """Begin a sync of a device, or join the one that is pending."""
-        headers, value = self._call("POST", f"/devices/{device_id}/sync")
+    def sync(self, device_id: int, *, idempotency_key: str | None = None) -> Accepted:
+        """Begin a sync of a device, or join the one that is pending.
+
+        A call with the `idempotency_key` of an earlier one returns what that one did, and begins
+        nothing.
+        """
+        headers, value = self._call("POST", f"/devices/{device_id}/sync", key=idempotency_key)
         return Accepted(int(headers["Pisync-Attempt"]), device_of(value))
 
-    def sync_all(self, *, status: Collection[int] = ()) -> BulkResult:
-        """Begin a sync of every device, or of those that have one of these status codes."""
-        return self._sync_many({"status": list(status)} if status else {"all": True})
+    def sync_all(
+        self, *, status: Collection[int] = (), idempotency_key: str | None = None
+    ) -> BulkResult:
+        """Begin a sync of every device, or of those that have one of these status codes.
 
-    def sync_listed(self, device_ids: Sequence[int]) -> BulkResult:
-        """Begin a sync of each of these devices, at most 10,000."""
-        return self._sync_many({"device_ids": list(device_ids)})
+        For the `idempotency_key` see `sync`.
+        """
+        chosen = {"status": list(status)} if status else {"all": True}
+        return self._sync_many(chosen, idempotency_key)
 
-    def _sync_many(self, chosen: Object) -> BulkResult:
-        return make(BulkResult, self._call("POST", "/devices/sync", chosen).value)
+    def sync_listed(
+        self, device_ids: Sequence[int], *, idempotency_key: str | None = None
+    ) -> BulkResult:
+        """Begin a sync of each of these devices, at most 10,000.
+
+        For the `idempotency_key` see `sync`.
+        """
+        return self._sync_many({"device_ids": list(device_ids)}, idempotency_key)
+
+    def _sync_many(self, chosen: Object, key: str | None) -> BulkResult:
+        return make(BulkResult, self._call("POST", "/devices/sync", chosen, key=key).value)
 
     def errors(
         self,
@@ -360,8 +375,11 @@ class FleetClient:
         token = self.token if self.admin_token is None else self.admin_token
         return {"Authorization": f"Bearer {token}"}
 
-    def _call(self, method: str, path: str, body: object = None) -> _Answer:
-        return self._send(method, path, body, self.headers)
+    def _call(
+        self, method: str, path: str, body: object = None, *, key: str | None = None
+    ) -> _Answer:
+        keyed = {} if key is None else {"Idempotency-Key": key}
+        return self._send(method, path, body, {**self.headers, **keyed})
 
     def _send(self, method: str, path: str, body: object, headers: Mapping[str, str]) -> _Answer:
         content = None if body is None else json.dumps(body, default=_timestamp).encode()

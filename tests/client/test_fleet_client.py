@@ -95,6 +95,19 @@ def test_sends_datetimes_of_any_zone_and_none_without(pisync: FleetClient) -> No
         pisync.change_profile({"seed": Path()})
 
 
+def test_syncs_begin_once_for_a_key(pisync: FleetClient) -> None:
+    first = pisync.sync(7, idempotency_key="one")
+    many = pisync.sync_listed([1, 2], idempotency_key="listed")
+    pisync.settle()
+    assert pisync.sync(7, idempotency_key="one") == first
+    assert pisync.sync_listed([1, 2], idempotency_key="listed") == many
+    every = pisync.sync_all(idempotency_key="all")
+    assert pisync.sync_all(idempotency_key="all") == every == BulkResult(10, 0, 0, [])
+    assert pisync.ledger().accepted == 13
+    with pytest.raises(CallFailed, match="422"):
+        pisync.sync(8, idempotency_key="one")
+
+
 def test_syncs_one_listed_all_and_those_of_a_status(pisync: FleetClient) -> None:
     pisync.manual_clock()
     first = pisync.sync(3)

@@ -41,8 +41,17 @@ export interface StatsOptions extends CallOptions {
   history?: number | undefined;
 }
 
+/** How to sync. */
+export interface SyncOptions extends CallOptions {
+  /**
+   * Makes the call safe to repeat: one with the same key and arguments gets the first answer again, and starts
+   * nothing. 1 to 128 visible ASCII characters; remembered for 24 hours.
+   */
+  idempotencyKey?: string | undefined;
+}
+
 /** Which of a fleet's devices to sync. */
-export interface SyncAllOptions extends CallOptions {
+export interface SyncAllOptions extends SyncOptions {
   /** Only devices with these status codes. */
   status?: readonly SyncStatusCode[] | undefined;
 }
@@ -95,10 +104,12 @@ export class PisyncClient {
   /**
    * Start a sync of a device, or join the one that is pending.
    *
-   * To repeat a call whose answer was lost is safe: while the attempt is pending it joins, and starts none.
+   * To repeat a call whose answer was lost is safe while the attempt is pending: it joins, and starts none. With an
+   * `idempotencyKey` it is safe afterwards, too.
    */
-  async sync(deviceId: number, options?: CallOptions): Promise<Sync> {
-    const { headers, value } = await this.#send<Device>("POST", `/devices/${deviceId}/sync`, options);
+  async sync(deviceId: number, options: SyncOptions = {}): Promise<Sync> {
+    const parts = await this.#keyed(options);
+    const { headers, value } = await this.#send<Device>("POST", `/devices/${deviceId}/sync`, parts);
     return { attempt: Number(headers.get("Pisync-Attempt")), device: value };
   }
 
@@ -113,13 +124,22 @@ export class PisyncClient {
   }
 
   /** Start a sync of every device, or of those that have one of these status codes. */
-  syncAll({ status, signal }: SyncAllOptions = {}): Promise<BulkResult> {
-    return this.call("POST", "/devices/sync", { body: status ? { status } : { all: true }, signal });
+  syncAll({ status, ...options }: SyncAllOptions = {}): Promise<BulkResult> {
+    return this.#syncMany(status ? { status } : { all: true }, options);
   }
 
   /** Start a sync of each of these devices, at most 10,000. */
-  syncListed(deviceIds: readonly number[], options?: CallOptions): Promise<BulkResult> {
-    return this.call("POST", "/devices/sync", { ...options, body: { device_ids: deviceIds } });
+  syncListed(deviceIds: readonly number[], options: SyncOptions = {}): Promise<BulkResult> {
+    return this.#syncMany({ device_ids: deviceIds }, options);
+  }
+
+  async #syncMany(body: RequestParts["body"], options: SyncOptions): Promise<BulkResult> {
+    return this.call("POST", "/devices/sync", { ...(await this.#keyed(options)), body });
+  }
+
+  async #keyed({ idempotencyKey, ...options }: SyncOptions): Promise<RequestParts> {
+    if (idempotencyKey === undefined) return options;
+    return { ...options, headers: { ...(await this.headers()), "Idempotency-Key": idempotencyKey } };
   }
 
   /** List error logs, newest first. */

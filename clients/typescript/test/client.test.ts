@@ -101,6 +101,20 @@ describe("syncs", () => {
     expect((await pisync.stats({ history: 5 })).history?.started).toHaveLength(5);
   });
 
+  test("begin once for a key", async ({ pisync }) => {
+    await pisync.manualClock();
+    const keyed = { idempotencyKey: "one" };
+    const first = await pisync.sync(2, keyed);
+    const listed = await pisync.syncListed([3, 4], { idempotencyKey: "listed" });
+    await pisync.settle();
+    expect(await pisync.sync(2, keyed)).toEqual(first);
+    expect(await pisync.syncListed([3, 4], { idempotencyKey: "listed" })).toEqual(listed);
+    const all = await pisync.syncAll({ idempotencyKey: "all" });
+    expect(await pisync.syncAll({ idempotencyKey: "all" })).toEqual(all);
+    expect((await pisync.ledger()).accepted).toBe(13);
+    await expect(pisync.sync(3, keyed)).rejects.toMatchObject({ status: 422 });
+  });
+
   test("can be waited for", async ({ pisync }) => {
     await pisync.script(7, [{ sync_status_code: 500, error_message: "Disk", delay: 0.2 }]);
     expect(await pisync.syncAndWait(7, { signal: later() })).toMatchObject({
