@@ -60,7 +60,8 @@ async def serve(make_replica: MakeReplica) -> Serve:
         replicas = [make_replica(store, variables=variables) for _ in range(2)]
         await asyncio.gather(*(each.start() for each in replicas))
         urls = [each.url for each in replicas]
-        async with Load(urls) as load:
+        # A database on a busy machine may leave a client in doubt.
+        async with Load(urls, sure_of_503=False) as load:
             await asyncio.sleep(SECONDS)
         assert await verdict(load, urls[0]) == []
         assert len(load.journal.accepted) > 20
