@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from pisync.model.account import Account, LoginDecision
+from pisync.model.clock import AUTO
 from pisync.model.fleet import Generated
 from pisync.model.plans.delay import ConstantDelay, LognormalDelay
 from pisync.model.plans.profile import Profile
@@ -37,6 +38,7 @@ from tests.support.stores.short import (
     hurry,
     manual,
     now,
+    planned,
     start,
 )
 
@@ -137,6 +139,39 @@ class TestPolls:
         await replicas[1].fleets.reset(F)
         assert not (await replicas[0].acting_reads.device(F, 7)).is_pending
         assert not replicas[0].acting_reads.acts(F)
+
+
+class TestAutoClock:
+    async def test_is_moved_by_reads_of_all_one_after_the_other(
+        self, replicas: Sequence[Store]
+    ) -> None:
+        before = (await replicas[0].finisher.set_clock(F, *AUTO)).now
+        assert all(store.acting_reads.acts(F) for store in replicas)
+        await planned(replicas[1], {number: float(number) for number in range(1, 13)})
+        shown = await asyncio.gather(
+            *(replicas[each % 3].acting_reads.device(F, 12) for each in range(15))
+        )
+        # Eleven of them saw it while another one was due, and the twelfth let it finish.
+        assert sum(device.is_pending for device in shown) == 12
+        assert (await replicas[2].queries.fleet(F)).clock.now == before + 12 * SECOND
+        ledger = await replicas[2].queries.ledger(F)
+        assert (ledger.succeeded, ledger.balanced) == (12, True)
+
+    async def test_moves_no_longer_once_another_held_it(self, replicas: Sequence[Store]) -> None:
+        await replicas[0].finisher.set_clock(F, *AUTO)
+        await replicas[1].finisher.set_clock(F, 0)
+        await start(replicas[2], 1)
+        for store in (*replicas, *replicas):
+            assert (await store.acting_reads.device(F, 1)).is_pending
+
+    async def test_of_a_copy_is_known_to_all(self, replicas: Sequence[Store]) -> None:
+        await replicas[0].finisher.set_clock(F, *AUTO)
+        await start(replicas[0], 1)
+        async with replicas[1].snapshots.take(F) as snapshot:
+            await replicas[1].snapshots.restore("copy", snapshot)
+        assert replicas[2].acting_reads.acts("copy")
+        assert (await replicas[2].acting_reads.device("copy", 1)).is_pending
+        assert not (await replicas[0].acting_reads.device("copy", 1)).is_pending
 
 
 class TestFinishing:
