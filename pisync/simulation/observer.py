@@ -1,5 +1,6 @@
 """What becomes of the news from a store: counts, events, and the next time to look."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
@@ -13,7 +14,11 @@ from pisync.telemetry.metrics import Metrics
 
 
 class SimulationObserver:
-    """A store's observer: counts what happens in it, and tells of it."""
+    """A store's observer: counts what happens in it, and tells of it.
+
+    The store tells of each sync by itself, and many begin in one turn of the event loop. Beginnings
+    and changes of a turn are counted and published together before the next one.
+    """
 
     def __init__(
         self,
@@ -29,6 +34,11 @@ class SimulationObserver:
         self._waiters = waiters
         self._alarm = alarm
         self.rates = Rates(wall)
+        self._begun: list[SyncResult] = []
+        self._changes: dict[str, list[Change]] = {}
+        """Changes of this turn, by fleet."""
+        self._is_due = False
+        """Whether this turn's changes will be passed on."""
         self._lateness: defaultdict[tuple[str, int], Lateness] = defaultdict(Lateness)
         """By name and generation of the fleet."""
 
@@ -38,8 +48,8 @@ class SimulationObserver:
 
     def began(self, _fleet: str, results: Sequence[SyncResult]) -> None:
         """Count what became of requests to sync."""
-        for result in results:
-            self._metrics.began(result.decision)
+        self._begun += results
+        self._pass_on_soon()
 
     def finished(self, fleet: str, generation: int, syncs: Sequence[FinishedSync]) -> None:
         """Count finished attempts."""
@@ -52,12 +62,32 @@ class SimulationObserver:
 
     def changed(self, fleet: str, changes: Sequence[Change]) -> None:
         """Publish what happened."""
-        self._broker.publish(fleet, changes)
         self._waiters.changed(fleet, changes)
-        self.rates.count(fleet, changes)
+        of_fleet = self._changes.get(fleet)
+        if of_fleet is None:
+            self._changes[fleet] = [*changes]
+        else:
+            of_fleet += changes
+        self._pass_on_soon()
+
+    def _pass_on_soon(self) -> None:
+        if not self._is_due:
+            self._is_due = True
+            asyncio.get_running_loop().call_soon(self._pass_on)
+
+    def _pass_on(self) -> None:
+        self._is_due = False
+        begun, self._begun = self._begun, []
+        for result in begun:
+            self._metrics.began(result.decision)
+        changes, self._changes = self._changes, {}
+        for fleet, of_fleet in changes.items():
+            self._broker.publish(fleet, of_fleet)
+            self.rates.count(fleet, of_fleet)
 
     def replaced(self, fleet: str) -> None:
         """Forget what was known of a fleet."""
+        self._pass_on()
         for known in [key for key in self._lateness if key[0] == fleet]:
             del self._lateness[known]
         self.rates.forget(fleet)
@@ -66,6 +96,7 @@ class SimulationObserver:
 
     def missed(self) -> None:
         """Tell everyone who listens or waits that they may have missed something."""
+        self._pass_on()
         self._broker.start_all_over()
         self._waiters.missed()
 

@@ -27,6 +27,7 @@ from pisync.model.plans.script import Script, Step
 from pisync.model.plans.weights import WeightedOutcome
 from pisync.model.requests.idempotency import KeyedStep
 from pisync.model.sync import (
+    Change,
     FinishedSync,
     SyncDecision,
     SyncResult,
@@ -751,6 +752,19 @@ class TestTelling:
             await slow.simulator.start(F, 1)
             await slow.store.fleets.reset(F)
             assert await told(subscription) == [None]
+
+    @pytest.mark.parametrize("how", ["replaced", "missed"])
+    async def test_changes_of_the_same_turn_are_void_as_well(self, slow: Live, how: str) -> None:
+        observer = slow.simulator.observer
+        change = Change("lab-1", await slow.store.queries.device(F, 1))
+        with slow.broker.subscribe(F) as subscription:
+            observer.changed(F, [change])
+            if how == "replaced":
+                observer.replaced(F)
+            else:
+                observer.missed()
+            observer.changed(F, [change])
+            assert await told(subscription) == [None, change.what]
 
     async def test_subscribers_of_all_fleets_hear_that_something_may_have_been_missed(
         self, slow: Live

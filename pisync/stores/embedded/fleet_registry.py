@@ -23,6 +23,8 @@ from pisync.stores.embedded.fleet_state import FleetState
 from pisync.stores.embedded.transaction import Transaction
 from pisync.stores.errors import NoSuchFleet
 
+# By itself: to look it up in the enumeration costs a tenth of a microsecond.
+_STARTED = SyncDecision.STARTED
 _MANY = 10_000
 """Devices of a list that are worth keeping from the garbage collector."""
 _DROPPED_AT_ONCE = 10_000
@@ -169,9 +171,7 @@ class FleetRegistry:
     def tell_begun(self, fleet: FleetState, begun: Sequence[SyncResult]) -> None:
         """Tell what became of requests to sync."""
         self.observer.began(fleet.name, begun)
-        started = [
-            device for decision, device in begun if decision is SyncDecision.STARTED and device
-        ]
+        started = [device for decision, device in begun if decision is _STARTED and device]
         # One that the same transaction replaces is gone: nothing of it may finish.
         if started and self.fleets.get(fleet.name) is fleet:
             self.waiting.add(fleet)

@@ -15,6 +15,7 @@ from pisync.model.account import Account
 from pisync.model.clock import ClockView
 from pisync.model.device import Device, ErrorLog
 from pisync.model.fleet import FleetView, Ledger, Stats
+from pisync.model.outcome import PENDING
 from pisync.model.plans.draw import Draw
 from pisync.model.plans.phases import Phase
 from pisync.model.plans.profile import Profile
@@ -38,6 +39,10 @@ _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus
 }
 _TAG = re.compile(r'(?:W/)?"([^"]*)"')
+_PENDING_DEVICE: Final = (
+    b'{"device_id":%d,"last_sync_at":%b,"sync_status_code":%d,"error_message":null,'
+    b'"last_attempt_at":"%b"}'
+)
 Headers = Mapping[str, str]
 REFERENCES: Final = (hdrs.LINK, hdrs.LOCATION)
 """The headers that refer to calls."""
@@ -181,6 +186,17 @@ def device(of: Device) -> Json:
         "error_message": message,
         "last_attempt_at": timestamp.render(attempted),
     }
+
+
+def pending_device(of: Device) -> bytes:
+    """Return a device with an attempt under way as JSON, as `device` has it, but sooner."""
+    synced = of.last_sync_at
+    return _PENDING_DEVICE % (
+        of.device_id,
+        b"null" if synced is None else b'"%b"' % timestamp.render(synced).encode(),
+        PENDING,
+        timestamp.render_once(of.last_attempt_at).encode(),
+    )
 
 
 def account(of: Account) -> Json:

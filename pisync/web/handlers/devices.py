@@ -205,7 +205,7 @@ def _accepted(device: Device) -> Rendered:
         hdrs.LOCATION: f"/devices/{device.device_id}",
         ATTEMPT_HEADER: str(device.attempt),
     }
-    return Rendered.of(rendering.device(device), headers, _ACCEPTED)
+    return Rendered(rendering.pending_device(device), headers=headers, status=_ACCEPTED)
 
 
 def _replayed(remembered: RememberedAnswer) -> Rendered:

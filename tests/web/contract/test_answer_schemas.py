@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pisync.model.clock import MAX_SPEED, ClockView
 from pisync.model.device import MAX_DEVICE_ID, Device, ErrorLog
 from pisync.model.fleet import FLEET_NAME, MAX_DEVICES, MAX_TTL, MIN_TTL, FleetView, Ledger, Stats
-from pisync.model.outcome import FAILURES, STATUS_CODES, SUCCEEDED, Outcome
+from pisync.model.outcome import FAILURES, PENDING, STATUS_CODES, SUCCEEDED, Outcome
 from pisync.model.plans.delay import MAX_DELAY, ConstantDelay, LognormalDelay, UniformDelay
 from pisync.model.plans.draw import Draw
 from pisync.model.plans.phases import MAX_PHASE_TIME, Phase
@@ -110,6 +110,12 @@ def test_a_device_is_written_as_its_schema_writes_it(device: Device) -> None:
     assert shown == schemas.DeviceSchema().dump(device)
     assert tuple(schemas.DeviceSchema().load(shown).values()) == device[:5]
     assert faults(shown, "Device") == []
+
+
+@given(devices)
+def test_a_pending_device_is_written_as_any_other(device: Device) -> None:
+    pending = device._replace(sync_status_code=PENDING, error_message=None)
+    assert rendering.pending_device(pending) == rendering.to_json(rendering.device(pending))
 
 
 @given(st.lists(devices, max_size=3))
