@@ -7,6 +7,10 @@ request for one of five calls, and its header lines are remembered ones, byte fo
 parsed again: the functions that the application's handlers call make the answer, and it is written
 as bytes. That holds no second opinion of what HTTP is: equal bytes mean equal things.
 
+Two headers differ with each request of many a client: `X-Request-ID` and `traceparent`. A value of
+theirs that holds nothing but letters, digits, dots, underscores and hyphens is left out of what is
+compared: whatever it is, it ends no line and begins none.
+
 Where aiohttp's parser was needed, a request for one of the five still goes by router, middlewares
 and response, if nothing about it is unusual. All else is left to the application: another call, a
 token that was not seen before, an `If-None-Match`, HTTP/1.0, a server that is about to stop.
@@ -69,6 +73,11 @@ _UNUSUAL: Final = (
     IDEMPOTENCY_KEY,
 )
 """Headers that say something of one request, and not of all of a client's."""
+
+_own_values = re.compile(
+    rb"(\r\n(?:X-Request-ID|traceparent): )([A-Za-z0-9._-]{1,128})(?=\r\n)", re.IGNORECASE
+)
+"""Values that a client makes anew for each request; the first is as `is_request_id` has it."""
 
 _Value = TypeVar("_Value")
 
@@ -179,7 +188,11 @@ class FastPath:
         """Answer what has arrived on an idle connection; return whether it could be answered."""
         began = perf_counter()
         end = packet.find(_END_OF_LINE)
-        head = self._heads.get(packet[end:])
+        lines = packet[end:]
+        head, request_id = self._heads.get(lines), None
+        if head is None:
+            lines, request_id = _without_own_values(lines)
+            head = self._heads.get(lines)
         if head is None or not connection.is_between_requests or self._draining.is_set():
             return False
         line = packet[:end]
@@ -189,7 +202,7 @@ class FastPath:
         fleet = head.fleet_for(target)
         if fleet is None or self._journalist.is_watched(fleet) or self._acts(fleet):
             return False
-        request_id = new_request_id()
+        request_id = request_id or new_request_id()
         answering = self._answer(
             connection, target, fleet, head.caller, head.cors, request_id, began
         )
@@ -209,14 +222,14 @@ class FastPath:
     def _lines_to_remember(self, request: web.BaseRequest, target: Target) -> bytes:
         """Return a request's header lines if they may mean the same of another, else nothing.
 
-        If so, its request line is remembered, too.
+        They come without the values of its own. If so, its request line is remembered, too.
         """
         headers = request.headers
         packet = connection_of(request).take_packet()
-        if not packet or hdrs.X_REQUEST_ID in headers:
+        if not packet:
             return b""
         end = packet.find(_END_OF_LINE)
-        lines = packet[end:]
+        lines, request_id = _without_own_values(packet[end:])
         if self._is_new(hash(lines)):
             return b""
         line = _line(request.method, target.path, request.rel_url.raw_query_string)
@@ -226,6 +239,7 @@ class FastPath:
             and not any(name in headers for name in _UNUSUAL)
             and {*map(str.lower, headers.getall(hdrs.CONNECTION, ()))} <= {"keep-alive"}
             and headers.get(hdrs.CONTENT_LENGTH, "0") == "0"
+            and headers.getall(hdrs.X_REQUEST_ID, []) == ([request_id] if request_id else [])
         )
         if not is_usual:
             return b""
@@ -399,6 +413,19 @@ def _target_of(request: web.BaseRequest) -> Target | None:
 def _line(method: str, path: str, query: str) -> bytes:
     target = f"{path}?{query}" if query else path
     return f"{method} {target} HTTP/1.1".encode("utf-8", "surrogateescape")
+
+
+def _without_own_values(lines: bytes) -> tuple[bytes, str | None]:
+    """Return header lines without values that belong to one request, and its id, if it has one."""
+    parts = _own_values.split(lines)
+    if len(parts) == 1:
+        return lines, None
+    values = zip(parts[1::3], parts[2::3], strict=True)
+    ids = [value.decode() for name, value in values if name[2:].lower() == b"x-request-id: "]
+    del parts[2::3]
+    # By the lengths, where values were is known: no other lines come to the same bytes.
+    lengths = b" ".join([b"%d" % len(part) for part in parts])
+    return lengths + b"".join(parts), ids[-1] if ids else None
 
 
 def _device_target(line: bytes) -> Target | None:

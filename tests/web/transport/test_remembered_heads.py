@@ -18,6 +18,7 @@ from pisync.web.transport import fast_path
 from pisync.web.transport.fast_path import FAST_PATH
 from tests.support.raw_connection import (
     HASTE,
+    RawConnection,
     raw_connection,
     serving,
 )
@@ -126,8 +127,11 @@ async def test_what_differs_goes_the_ordinary_way() -> None:
 
 HEADERS_OF_ONE_REQUEST = (
     *(b"Connection: close", b"Connection: Upgrade", b"Expect: 100-continue", b"Upgrade: x"),
-    *(b"If-None-Match: *", b"X-Request-ID: mine", b"Transfer-Encoding: chunked"),
+    *(b"If-None-Match: *", b"Transfer-Encoding: chunked"),
     *(b"Content-Length: 1", b"Authorization: Bearer a.known.token"),
+    *(b"X-Request-ID:mine", b"X-Request-ID: my own", b"X-Request-ID: " + b"a" * 129),
+    *(b"X-Request-ID: a\r\nX-Request-ID: b", b"X-Request-ID: a\r\nX-Request-ID: b c"),
+    *(b"X-Request-ID: b c\r\nX-Request-ID: a",),
 )
 
 
@@ -146,6 +150,58 @@ async def test_what_all_of_a_clients_requests_say_is_remembered(line: bytes) -> 
     async with warm_server() as warm, raw_connection(warm.port) as connection:
         assert [await ask(connection, request) for _ in range(4)] == [202] * 4
         assert warm.front.taken[-1]
+
+
+OWN = LIST.replace(b"Host: a", b"X-Request-ID: one\r\nHost: a\r\nTraceparent: 00-0a-01-01")
+
+
+async def answered(connection: RawConnection, request: bytes) -> tuple[int, str]:
+    await connection.send(request)
+    answer = await connection.answer()
+    return answer.status, answer.headers["X-Request-ID"]
+
+
+async def test_requests_with_ids_of_their_own_are_remembered_without_them() -> None:
+    async with warm_server() as warm, raw_connection(warm.port) as connection:
+        for number in range(5):
+            request = OWN.replace(b"one", b"id.%d" % number).replace(b"0a", b"0b%d" % number)
+            assert await answered(connection, request) == (200, f"id.{number}")
+        assert warm.front.taken == [False, False, True, True, True]
+        without = OWN.replace(b"X-Request-ID: one\r\n", b"")
+        assert [(await answered(connection, without))[0] for _ in range(3)] == [200] * 3
+        assert (await answered(connection, without))[1] != "one"
+        assert warm.front.taken[-1]
+
+
+LIKE_OWN = {
+    "an id that is none": OWN.replace(b"one", b"o ne"),
+    "an id that is too long": OWN.replace(b"one", b"a" * 129),
+    "no id": OWN.replace(b"one", b""),
+    "no space": OWN.replace(b": one", b":one"),
+    "no colon": OWN.replace(b"X-Request-ID: one", b"X-Request-ID"),
+    "a space before the colon": OWN.replace(b"-ID:", b"-ID :"),
+    "a NUL": OWN.replace(b"one", b"o\x00ne"),
+    "a carriage return": OWN.replace(b"one", b"o\rne"),
+    "a line feed alone": OWN.replace(b"one\r\n", b"one\n"),
+    "a folded line": OWN.replace(b"one\r\n", b"one\r\n two\r\n"),
+    "two ids": OWN.replace(b"one\r\n", b"one\r\nX-Request-ID: two\r\n"),
+    "an id in another place": OWN.replace(
+        b"X-Request-ID: one\r\nHost: a", b"Host: a\r\nX-Request-ID: one"
+    ),
+    "an end of the head": OWN.replace(b"one\r\n", b"one\r\n\r\n"),
+    "a length before": OWN.replace(b"X-Request", b"Content-Length: 5\r\nX-Request"),
+}
+
+
+@pytest.mark.parametrize("name", LIKE_OWN)
+async def test_what_is_like_an_id_of_its_own_goes_the_ordinary_way(name: str) -> None:
+    async with warm_server() as warm, plain_server() as plain:
+        for _ in range(3):
+            await assert_answered_alike(warm, plain, OWN)
+        assert warm.front.taken.pop()
+        warm.front.taken.clear()
+        await assert_answered_alike(warm, plain, LIKE_OWN[name])
+        assert True not in warm.front.taken
 
 
 async def test_a_request_that_waits_for_its_turn_is_not_taken_for_the_one_before() -> None:
@@ -183,7 +239,8 @@ async def test_attacks_are_answered_alike_once_their_headers_were_tried() -> Non
 
 def mutated(draw: random.Random) -> list[bytes]:
     """Good requests with something wrong, in pieces."""
-    data = bytearray(b"".join(draw.choices((*KNOWN, b"GET /livez HTTP/1.1\r\n" + HEAD), k=2)))
+    requests = (*KNOWN, OWN, OWN, b"GET /livez HTTP/1.1\r\n" + HEAD)
+    data = bytearray(b"".join(draw.choices(requests, k=2)))
     for _ in range(draw.randrange(3)):
         at = draw.randrange(len(data))
         match draw.randrange(5):
@@ -212,7 +269,10 @@ def mutated(draw: random.Random) -> list[bytes]:
 async def test_whatever_is_sent_is_answered_as_by_a_server_that_remembers_nothing() -> None:
     draw = random.Random(1)  # noqa: S311 - the same ones each time
     async with warm_server() as warm, plain_server() as plain:
-        for _ in range(150):
+        for _ in range(3):
+            await assert_answered_alike(warm, plain, OWN)
+        assert warm.front.taken[-1]
+        for _ in range(200):
             await assert_answered_alike(warm, plain, *mutated(draw))
         assert warm.front.taken.count(True) > 20
 
