@@ -174,6 +174,14 @@ def test_the_last_seconds_in_stats(pisync: FleetClient) -> None:
     assert refused.value.status == 422
 
 
+def test_an_attempt_is_pending_in_as_many_reads_as_its_step_has_polls(pisync: FleetClient) -> None:
+    outcome = {"sync_status_code": 500, "error_message": "Connection Timeout"}
+    pisync.script(7, [{**outcome, "polls": 2}])
+    pisync.sync(7)
+    seen = [pisync.device(7).sync_status_code, pisync.devices()[6].sync_status_code]
+    assert [*seen, pisync.device(7).sync_status_code] == [202, 202, 500]
+
+
 def test_counts_in_stats_and_ledger(pisync: FleetClient) -> None:
     pisync.manual_clock()
     pisync.script(1, [TIMEOUT, {"hold": True}])

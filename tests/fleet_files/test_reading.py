@@ -13,6 +13,7 @@ from pisync.fleet_files.formats import read_json, read_toml, read_yaml
 from pisync.fleet_files.reading import InvalidFleetFiles, read_fleet_files
 from pisync.model.clock import REAL, ClockSetting
 from pisync.model.fleet import DeviceSpec, FleetDefinition, Generated, Listed
+from pisync.model.outcome import SUCCEEDED
 from pisync.model.plans.profile import Profile
 from pisync.model.plans.script import Script, Step
 from pisync.model.requests.fault import FaultRule, StatusFault
@@ -44,7 +45,7 @@ def test_a_fleet_is_read_with_its_clock_and_scripts(file: Path) -> None:
         "  journal: 50\n"
         "  faults: [{calls: [sync], first: 2, fault: {kind: status, status: 429}}]\n"
         "  scripts:\n"
-        "    7: [{hold: true, sticky: true}]\n"
+        "    7: [{sync_status_code: 200, polls: 3}, {hold: true, sticky: true}]\n"
     )
     [ci] = read_fleet_files(file)
     assert ci.definition(seed=4) == FleetDefinition(
@@ -52,7 +53,7 @@ def test_a_fleet_is_read_with_its_clock_and_scripts(file: Path) -> None:
         Generated(7),
         Profile(3, refuse_pending=True),
         ClockSetting(10.0),
-        {7: Script((Step(None),), sticky=True)},
+        {7: Script((Step(SUCCEEDED, polls=3), Step(None)), sticky=True)},
         600,
         50,
         (FaultRule(("sync",), StatusFault(429), first=2),),

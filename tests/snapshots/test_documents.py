@@ -260,6 +260,28 @@ def test_a_document_that_fits_its_end_and_is_wrong(
     assert not accepted(edit(filled, kind, change))
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"polls": 0},
+        {"polls": 1001},
+        {"polls": "2"},
+        {"sync_status_code": 202},
+        {"error_message": None},
+        {"due_at": "2026-11-22T07:40:12.000000Z"},
+    ],
+)
+def test_polls_that_are_wrong(filled: bytes, wrong: dict[str, object]) -> None:
+    lines = filled.splitlines()[:-1]
+    place = next(n for n, line in enumerate(lines) if b'"pending":{"polls"' in line)
+    value = orjson.loads(lines[place])
+    pending = value["device"]["pending"]
+    assert pending == {"polls": 2, "sync_status_code": 400, "error_message": "Storage Full"}
+    pending.update(wrong)
+    lines[place] = orjson.dumps(value)
+    assert not accepted(signed(lines))
+
+
 @pytest.mark.parametrize("kind", ["device", "script", "error_log", "request_count"])
 def test_nothing_comes_twice(filled: bytes, kind: str) -> None:
     lines = filled.splitlines()[:-1]

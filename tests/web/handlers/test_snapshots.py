@@ -322,6 +322,18 @@ class TestCopies:
         assert await state(twin) == await state(lab)
         assert (await lab.api.post(f"{lab.path}/copy", {"to": "twin"})).status == 200
 
+    async def test_go_on_with_the_polls_that_are_left(self, lab: FleetLab) -> None:
+        await lab.script(7, {**FULL, "polls": 3}, {**TIMEOUT, "polls": 1})
+        await lab.sync(7)
+        assert (await lab.device(7))["sync_status_code"] == 202
+        assert (await lab.api.post(f"{lab.path}/copy", {"to": "twin"})).status == 201
+        for fleet in (lab, on(lab, "twin")):
+            seen = [(await fleet.device(7))["sync_status_code"] for _ in range(3)]
+            assert seen == [202, 202, 400]
+            await fleet.sync(7)
+            seen = [(await fleet.device(7))["sync_status_code"] for _ in range(2)]
+            assert seen == [202, 500]
+
     async def test_go_elsewhere(self, lab: FleetLab) -> None:
         path = f"{lab.path}/copy"
         (await lab.api.post(path, {"to": "lab"})).assert_problem(422, "to")
