@@ -6,7 +6,7 @@ there. What it returns is what the HTTP API says, with datetimes (UTC) for times
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPMessage, HTTPSConnection
 from typing import Any, BinaryIO, NamedTuple
@@ -87,8 +87,9 @@ class FleetClient:
         query = {"status": ",".join(map(str, status))} if status else {}
         return [device_of(body) for body in self._pages("/devices", query)]
 
-    def device(self, device_id: int) -> Device:
-        return device_of(self._call("GET", f"/devices/{device_id}").value)
+    def device(self, device_id: int, *, wait: float | None = None) -> Device:
+        """Return a device; with `wait`, once it is not pending, or after so many seconds."""
+        return device_of(self._waiting(f"/devices/{device_id}", wait=wait))
 
     def sync(self, device_id: int, *, idempotency_key: str | None = None) -> Accepted:
         """Begin a sync of a device, or join the one that is pending.
@@ -140,10 +141,20 @@ class FleetClient:
             for body in self._pages("/errors", query)
         ]
 
-    def stats(self, *, history: int | None = None) -> Stats:
-        """Return the fleet's counts, with those of each of the last `history` seconds, if given."""
-        query = "" if history is None else f"?{urlencode({'history': history})}"
-        return stats_of(self._call("GET", f"/stats{query}").value)
+    def stats(self, *, history: int | None = None, wait: float | None = None) -> Stats:
+        """Return the fleet's counts.
+
+        Args:
+            history: Of how many of the last seconds to return those of each, too.
+            wait: Seconds for which to wait until nothing is pending that would finish by itself.
+        """
+        return stats_of(self._waiting("/stats", history=history, wait=wait))
+
+    def _waiting(self, path: str, **query: float | None) -> Any:
+        """Return what a call that may wait in the server answers; its wait is not lost time."""
+        asked = {name: value for name, value in query.items() if value is not None}
+        patient = replace(self, timeout=self.timeout + asked.get("wait", 0))
+        return patient._call("GET", path + (f"?{urlencode(asked)}" if asked else "")).value  # noqa: SLF001 - its own
 
     # The fleet
 

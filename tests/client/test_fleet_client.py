@@ -1,5 +1,6 @@
 """The client for a fleet, on a live server."""
 
+import dataclasses
 import json
 import threading
 import time
@@ -49,6 +50,18 @@ def test_reads_devices_with_their_times(pisync: FleetClient) -> None:
     assert [each.device_id for each in pisync.devices()] == [7, 9]
     assert pisync.devices(status=[404, 500]) == [pisync.device(7)]
     assert pisync.device(9).last_sync_at is None
+
+
+def test_waits_in_the_server_longer_than_it_waits_for_others(pisync: FleetClient) -> None:
+    pisync.change_profile({"delay": {"distribution": "constant", "seconds": 0.5}})
+    hurried = dataclasses.replace(pisync, timeout=0.3)
+    hurried.sync(7)
+    assert hurried.device(7, wait=0).is_pending
+    assert not hurried.device(7, wait=5).is_pending
+    hurried.sync_all()
+    stats = hurried.stats(wait=5, history=10)
+    assert (stats.attempts, stats.pending) == (11, 0)
+    assert stats.history is not None
 
 
 def test_its_base_url_is_that_of_its_fleet(

@@ -35,8 +35,14 @@ export interface ErrorsOptions extends CallOptions {
   limit?: number | undefined;
 }
 
+/** How long a call may wait in the server. */
+export interface WaitOptions extends CallOptions {
+  /** Answer once nothing is pending any more that would finish by itself, or after so many seconds: 0 to 60. */
+  wait?: number | undefined;
+}
+
 /** What the counts of a fleet have. */
-export interface StatsOptions extends CallOptions {
+export interface StatsOptions extends WaitOptions {
   /** Also those of each of so many last seconds, 1 to 300. */
   history?: number | undefined;
 }
@@ -96,9 +102,9 @@ export class PisyncClient {
     return this.#pages("/devices", { limit, ...filter }, signal);
   }
 
-  /** Return a device. */
-  device(deviceId: number, options?: CallOptions): Promise<Device> {
-    return this.call("GET", `/devices/${deviceId}`, options);
+  /** Return a device; with `wait`, once it is no longer pending. */
+  device(deviceId: number, { wait, signal }: WaitOptions = {}): Promise<Device> {
+    return this.call("GET", `/devices/${deviceId}`, { query: { wait }, signal });
   }
 
   /**
@@ -147,9 +153,9 @@ export class PisyncClient {
     return this.#pages("/errors", { limit, device_id: deviceId, ...filter }, signal);
   }
 
-  /** Return the fleet's counts. */
-  stats({ signal, history }: StatsOptions = {}): Promise<Stats> {
-    return this.call("GET", "/stats", { query: { history }, signal });
+  /** Return the fleet's counts; with `wait`, once nothing is pending. */
+  stats({ signal, history, wait }: StatsOptions = {}): Promise<Stats> {
+    return this.call("GET", "/stats", { query: { history, wait }, signal });
   }
 
   /**
@@ -208,7 +214,8 @@ export class PisyncClient {
     const timeout = new AbortController();
     const expire = () => timeout.abort(new DOMException("The call has timed out.", "TimeoutError"));
     // Not AbortSignal.timeout: Node would end a program that waits for nothing else.
-    const timer = setTimeout(expire, this.options.timeout ?? 60_000);
+    const waits = Number(parts.query?.wait ?? 0) * 1000;
+    const timer = setTimeout(expire, waits + (this.options.timeout ?? 60_000));
     try {
       const response = await send(this.options, method, path, {
         ...parts,

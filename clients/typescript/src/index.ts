@@ -4,7 +4,7 @@
  * @packageDocumentation
  */
 export { PisyncClient } from "./client.js";
-export type { Credentials, DevicesOptions, ErrorsOptions, StatsOptions, SyncAllOptions, SyncOptions } from "./client.js";
+export type { Credentials, DevicesOptions, ErrorsOptions, StatsOptions, SyncAllOptions, SyncOptions, WaitOptions } from "./client.js";
 export { PisyncError } from "./error.js";
 export type { EventsOptions } from "./events.js";
 export { FleetClient, fleet } from "./fleet.js";

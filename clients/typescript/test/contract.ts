@@ -46,6 +46,8 @@ const same: true[] = [
   true satisfies Body<Required<Schemas["Problem"]>, Pick<pisync.PisyncError, "message" | "errors">>,
   // The parameters that the client can send are all there are.
   true satisfies Answer<Query<"/devices">, "limit" | "after" | "status">,
+  true satisfies Answer<Query<"/devices/{device_id}">, "wait">,
+  true satisfies Answer<Query<"/stats">, "history" | "wait">,
   true satisfies Answer<Query<"/errors">, "limit" | "before" | "device_id" | "status" | "since">,
   true satisfies Answer<Query<"/admin/fleets/{fleet}/forecast">, "device_id" | "attempts" | "from" | "at">,
 ];
