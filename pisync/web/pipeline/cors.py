@@ -17,8 +17,8 @@ from aiohttp import hdrs, web
 _ANY: Final = "*"
 _METHODS: Final = "GET, HEAD, POST, PUT, PATCH, DELETE"
 _EXPOSED: Final = (
-    "Link, X-Total-Count, Location, Pisync-Attempt, Idempotency-Replayed, ETag, Retry-After,"
-    " X-Request-ID, WWW-Authenticate, Allow"
+    "Link, X-Total-Count, Location, Pisync-Attempt, ETag, Retry-After, X-Request-ID,"
+    " WWW-Authenticate, Allow, Idempotency-Replayed"
 )
 _are_header_names = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, \t-]{1,8192}").fullmatch
 _ANY_PORT: Final = ":*"

@@ -17,6 +17,7 @@ EXPOSED = {
     "X-Request-ID",
     "WWW-Authenticate",
     "Allow",
+    "Idempotency-Replayed",
 }
 
 
