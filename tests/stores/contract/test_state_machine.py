@@ -19,6 +19,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from pisync.model.clock import AUTO
 from pisync.model.device import Device, ErrorLog
 from pisync.model.fleet import DeviceSpec, FirstData, Generated, Listed
 from pisync.model.outcome import STATUS_CODES, SUCCEEDED, Outcome
@@ -313,6 +314,19 @@ class StoreMachine(RuleBasedStateMachine):
         name = self.name(fleet)
         with pytest.raises(PastTheLastYear):
             self.run(self.store.finisher.advance(name, LATEST - self.twins[name].now + 1))
+
+    @rule(fleet=NAMES, device_id=DEVICE_IDS)
+    def read_while_that_moves_time(self, fleet: str, device_id: int) -> None:
+        name = self.name(fleet)
+        twin = self.twins[name]
+        if device_id not in twin.devices:
+            return
+        self.run(self.store.finisher.set_clock(name, *AUTO))
+        shown = self.run(self.store.acting_reads.device(name, device_id))
+        self.run(self.store.finisher.set_clock(name, 0))
+        assert [shown] == twin.read([twin.devices[device_id]])
+        if shown.finishes_by_itself:
+            twin.move(max(twin.now, min(map(due_at, twin.due_until(LATEST)))))
 
     @rule(fleet=NAMES)
     def settle(self, fleet: str) -> None:
