@@ -122,6 +122,17 @@ async def test_steps_of_scripts_and_outcomes_of_profiles(store: EmbeddedStore) -
     assert budget.used == 2
 
 
+async def test_an_attempt_with_polls_is_a_step_until_it_is_over(store: EmbeddedStore) -> None:
+    steps = budget(store, "script_steps")
+    await store.fleets.set_script("default", 1, Script((Step(FAILURE, polls=2),)))
+    await store.starter.begin("default", [1])
+    used = [steps.used]
+    for _ in range(2):
+        await store.acting_reads.device("default", 1)
+        used.append(steps.used)
+    assert used == [1, 1, 0]
+
+
 async def test_texts_that_differ(store: EmbeddedStore) -> None:
     text = "a text of its own"
     await store.fleets.set_script("default", 1, script("one", text))
