@@ -1,12 +1,14 @@
 """Attempts that are pending for so many reads."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import Answer
-from tests.support.fleet_lab import FULL, SUCCESS, FleetLab
+from tests.conftest import Answer, MakeApi
+from tests.support.fleet_lab import FULL, SUCCESS, FleetLab, make_lab
+from tests.support.stores.server import server
 
 
 async def reads(lab: FleetLab, path: str, times: int) -> list[Answer]:
@@ -97,13 +99,22 @@ async def test_a_read_that_meets_a_fault_counts_if_it_happened(
     assert await codes(lab, 7, 2) == seen
 
 
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "two replicas"])
 async def test_of_fifty_readers_at_once_as_many_see_it_pending_as_there_are_polls(
-    lab: FleetLab,
+    kind: str, make_api: MakeApi, tmp_path: Path
 ) -> None:
+    stores = {"memory": "memory", "sqlite": f"sqlite:///{tmp_path}/pisync.db"}
+    store = stores.get(kind) or await server().make_database()
+    number = 2 if kind == "two replicas" else 1
+    replicas = [(await make_api(store=store)).as_("devices", "admin") for _ in range(number)]
+    lab = await make_lab(replicas[0])
     await polled(lab, 10, 7)
-    answers = await asyncio.gather(*(lab.api.get("/devices/7") for _ in range(50)))
+    reads = [replicas[each % number].on("lab").get("/devices/7") for each in range(50)]
+    answers = await asyncio.gather(*reads)
     seen = sorted(answer.json["sync_status_code"] for answer in answers)
     assert seen == [202] * 10 + [400] * 40
+    assert len(await lab.errors()) == 1
+    assert (await lab.ledger())["balanced"]
 
 
 async def test_a_page_is_never_answered_from_before_its_polls(lab: FleetLab) -> None:
