@@ -8,15 +8,16 @@ import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from http.client import HTTPConnection, HTTPMessage, HTTPSConnection
+from http.client import HTTPMessage
+from time import monotonic
 from typing import Any, BinaryIO, NamedTuple
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
+from pisync.client.exchange import exchange
 from pisync.client.requests import ExpectedRequest, NotVerified, Request, request_of
 from pisync.client.values import (
     Accepted,
     BulkResult,
-    CallFailed,
     ClockView,
     Device,
     ErrorLog,
@@ -40,6 +41,8 @@ Object = Mapping[str, object]
 """A JSON object to send: a profile, a device, a step of a script. Datetimes become timestamps."""
 
 _MAX_PAGE = 1000
+_MAX_WAIT = 20.0
+"""Seconds that one request waits: some proxies give up on an answer after thirty."""
 _SET_AFTERWARDS = ("clock", "scripts", "faults")
 """What a fleet file has beside what makes a fleet."""
 
@@ -90,6 +93,49 @@ class FleetClient:
     def device(self, device_id: int, *, wait: float | None = None) -> Device:
         """Return a device; with `wait`, once it is not pending, or after so many seconds."""
         return device_of(self._waiting(f"/devices/{device_id}", wait=wait))
+
+    def wait_for(self, device_id: int, timeout: float = 60) -> Device:
+        """Return a device once it is no longer pending: the server tells when.
+
+        Args:
+            device_id: The device.
+            timeout: Seconds that it may take.
+
+        Raises:
+            TimeoutError: It is still pending.
+        """
+        for wait in self._waits(timeout):
+            device = self.device(device_id, wait=wait)
+            if not device.is_pending:
+                return device
+        raise TimeoutError(f"device {device_id} is still pending after {timeout} seconds")
+
+    def wait_for_all(self, timeout: float = 60) -> Stats:
+        """Return the fleet's counts once nothing is pending that would finish by itself.
+
+        Args:
+            timeout: Seconds that it may take.
+
+        Raises:
+            TimeoutError: Something still is.
+        """
+        for wait in self._waits(timeout):
+            began = monotonic()
+            stats = self.stats(wait=wait)
+            # An answer before its time says that the rest is held.
+            if not stats.pending or monotonic() - began < wait:
+                return stats
+        raise TimeoutError(f"{stats.pending} syncs are still pending after {timeout} seconds")
+
+    def _waits(self, timeout: float) -> Iterator[float]:
+        """Yield the seconds that each of some requests may wait, until `timeout` have passed."""
+        end = monotonic() + timeout
+        left = timeout
+        while True:
+            yield round(max(0.0, min(left, _MAX_WAIT)), 3)
+            left = end - monotonic()
+            if left <= 0:
+                return
 
     def sync(self, device_id: int, *, idempotency_key: str | None = None) -> Accepted:
         """Begin a sync of a device, or join the one that is pending.
@@ -406,29 +452,7 @@ class FleetClient:
         headers: Mapping[str, str],
     ) -> tuple[bytes, HTTPMessage]:
         """Send a request; return the body and the headers of the answer."""
-        parts = urlsplit(self.url)
-        kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-        # A connection for each call: nothing to share between threads, nothing to leave open.
-        connection = kind(parts.netloc, timeout=self.timeout)
-        try:
-            connection.request(
-                method, parts.path.rstrip("/") + path, content, {**headers, "Connection": "close"}
-            )
-            response = connection.getresponse()
-            received = response.read()
-        finally:
-            connection.close()
-        if response.status >= 400:
-            raise _failure(response.status, response.reason, received)
-        return received, response.headers
-
-
-def _failure(status: int, reason: str, received: bytes) -> CallFailed:
-    try:
-        body = json.loads(received)
-        return CallFailed(status, body["message"], body.get("errors", {}))
-    except (ValueError, TypeError, KeyError):  # somebody on the way answered
-        return CallFailed(status, reason, {})
+        return exchange(self.url, self.timeout, method, path, content, headers)
 
 
 def _timestamp(moment: object) -> str:

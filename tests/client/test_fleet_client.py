@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -134,6 +135,35 @@ def test_syncs_one_listed_all_and_those_of_a_status(pisync: FleetClient) -> None
     assert pisync.settle().finished == 10
     assert pisync.sync(3).attempt == 2
     assert not pisync.device(4).is_pending
+
+
+def test_waits_until_a_sync_is_over(pisync: FleetClient) -> None:
+    pisync.script(7, [{"sync_status_code": 500, "error_message": "Gone", "delay": 0.3}])
+    pisync.sync(7)
+    began = time.monotonic()
+    # Over several requests, each of which may take little of that time.
+    assert replace(pisync, timeout=0.2).wait_for(7).error_message == "Gone"
+    assert 0.29 < time.monotonic() - began < 10
+    assert pisync.wait_for(7, timeout=0).error_message == "Gone"
+    pisync.script(7, [{"hold": True}])
+    pisync.sync(7)
+    with pytest.raises(TimeoutError, match=r"device 7 .* after 0.2 seconds"):
+        pisync.wait_for(7, timeout=0.2)
+
+
+def test_waits_until_all_syncs_are_over_but_for_what_is_held(pisync: FleetClient) -> None:
+    step = {"sync_status_code": 200, "delay": 0.3}
+    pisync.script(1, [step])
+    pisync.script(2, [{"hold": True}])
+    pisync.script(3, [{**step, "delay": 3600}])
+    pisync.sync_listed([1, 2])
+    stats = pisync.wait_for_all()
+    assert (stats.pending, stats.succeeded) == (1, 1)
+    pisync.sync(3)
+    with pytest.raises(TimeoutError, match=r"2 syncs are still pending after 0.2 seconds"):
+        pisync.wait_for_all(timeout=0.2)
+    pisync.auto_clock()
+    assert pisync.wait_for_all().pending == 1
 
 
 @pytest.mark.pisync(devices=2_050)

@@ -1,5 +1,5 @@
 import { followEvents, type EventsOptions } from "./events.js";
-import { DEFAULT_URL, send, sleep, type CallOptions, type ClientOptions, type RequestParts } from "./http.js";
+import { DEFAULT_URL, send, type CallOptions, type ClientOptions, type RequestParts } from "./http.js";
 import { Pages, type Answer } from "./pages.js";
 import type { BulkResult, Device, ErrorLog, FleetEvent, Stats, Sync, SyncStatusCode, FailureCode, Timestamp } from "./types.js";
 
@@ -63,8 +63,7 @@ export interface SyncAllOptions extends SyncOptions {
 }
 
 const LARGEST_PAGE = 1000;
-const FIRST_POLL = 25; // milliseconds
-const SLOWEST_POLL = 500;
+const LONGEST_WAIT = 20; // seconds: some proxies give up on an answer after thirty
 
 /**
  * Calls a PiSync server on behalf of a user, on one fleet.
@@ -107,6 +106,24 @@ export class PisyncClient {
     return this.call("GET", `/devices/${deviceId}`, { query: { wait }, signal });
   }
 
+  /** Return a device once it is no longer pending: the server tells when. `signal` ends the wait. */
+  async waitFor(deviceId: number, { signal }: CallOptions = {}): Promise<Device> {
+    for (;;) {
+      const device = await this.device(deviceId, { wait: LONGEST_WAIT, signal });
+      if (device.sync_status_code !== 202) return device;
+    }
+  }
+
+  /** Return the fleet's counts once nothing is pending that would finish by itself. `signal` ends the wait. */
+  async waitForAll({ signal }: CallOptions = {}): Promise<Stats> {
+    for (;;) {
+      const end = performance.now() + LONGEST_WAIT * 1000;
+      const stats = await this.stats({ wait: LONGEST_WAIT, signal });
+      // An answer before its time says that the rest is held.
+      if (!stats.pending || performance.now() < end) return stats;
+    }
+  }
+
   /**
    * Start a sync of a device, or join the one that is pending.
    *
@@ -121,12 +138,8 @@ export class PisyncClient {
 
   /** Sync a device, and return it once it is no longer pending. A clock that stands never gets there. */
   async syncAndWait(deviceId: number, { signal }: CallOptions = {}): Promise<Sync> {
-    let { attempt, device } = await this.sync(deviceId, { signal });
-    for (let pause = FIRST_POLL; device.sync_status_code === 202; pause = Math.min(pause * 2, SLOWEST_POLL)) {
-      await sleep(pause, signal);
-      device = await this.device(deviceId, { signal });
-    }
-    return { attempt, device };
+    const { attempt } = await this.sync(deviceId, { signal });
+    return { attempt, device: await this.waitFor(deviceId, { signal }) };
   }
 
   /** Start a sync of every device, or of those that have one of these status codes. */

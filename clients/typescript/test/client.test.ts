@@ -124,6 +124,23 @@ describe("syncs", () => {
   });
 });
 
+describe("a wait", () => {
+  test("ends when the device is no longer pending", async ({ pisync }) => {
+    await pisync.script(7, [{ sync_status_code: 500, error_message: "Disk", delay: 0.3 }]);
+    await pisync.sync(7);
+    expect(await pisync.device(7, { wait: 0.01 })).toMatchObject({ sync_status_code: 202 });
+    expect(await pisync.waitFor(7, { signal: later() })).toMatchObject({ error_message: "Disk" });
+  });
+
+  test("for all leaves out what is held", async ({ pisync }) => {
+    await pisync.script(1, [{ sync_status_code: 200, delay: 0.3 }]);
+    await pisync.script(2, [{ hold: true }]);
+    await pisync.syncListed([1, 2]);
+    expect(await pisync.stats({ wait: 0.01 })).toMatchObject({ pending: 2 });
+    expect(await pisync.waitForAll({ signal: later() })).toMatchObject({ pending: 1, succeeded: 1 });
+  });
+});
+
 describe("a signal", () => {
   test("ends a wait with its reason", async ({ pisync }) => {
     await pisync.script(7, [{ hold: true }]);
