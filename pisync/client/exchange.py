@@ -1,12 +1,16 @@
-"""One request over HTTP, and what it is answered."""
+"""Requests over HTTP: what one is answered, and how long one waits."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from http.client import HTTPConnection, HTTPMessage, HTTPSConnection
-from typing import BinaryIO
+from time import monotonic
+from typing import BinaryIO, Final
 from urllib.parse import urlsplit
 
 from pisync.client.values import CallFailed
+
+_MAX_WAIT: Final = 20.0
+"""Seconds that one request waits: some proxies give up on an answer after thirty."""
 
 
 def exchange(
@@ -54,3 +58,14 @@ def _failure(status: int, reason: str, received: bytes) -> CallFailed:
         return CallFailed(status, body["message"], body.get("errors", {}))
     except (ValueError, TypeError, KeyError):  # somebody on the way answered
         return CallFailed(status, reason, {})
+
+
+def waits(timeout: float) -> Iterator[float]:
+    """Yield the seconds that each of some requests may wait, until `timeout` have passed."""
+    end = monotonic() + timeout
+    left = timeout
+    while True:
+        yield round(max(0.0, min(left, _MAX_WAIT)), 3)
+        left = end - monotonic()
+        if left <= 0:
+            return

@@ -7,13 +7,13 @@ there. What it returns is what the HTTP API says, with datetimes (UTC) for times
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from http.client import HTTPMessage
 from time import monotonic
 from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import quote, urlencode
 
-from pisync.client.exchange import exchange
+from pisync.client.exchange import exchange, waits
 from pisync.client.requests import ExpectedRequest, NotVerified, Request, request_of
 from pisync.client.values import (
     Accepted,
@@ -35,14 +35,13 @@ from pisync.client.values import (
     make,
     moved_of,
     stats_of,
+    timestamp_of,
 )
 
 Object = Mapping[str, object]
 """A JSON object to send: a profile, a device, a step of a script. Datetimes become timestamps."""
 
 _MAX_PAGE = 1000
-_MAX_WAIT = 20.0
-"""Seconds that one request waits: some proxies give up on an answer after thirty."""
 _SET_AFTERWARDS = ("clock", "scripts", "faults")
 """What a fleet file has beside what makes a fleet."""
 
@@ -104,7 +103,7 @@ class FleetClient:
         Raises:
             TimeoutError: It is still pending.
         """
-        for wait in self._waits(timeout):
+        for wait in waits(timeout):
             device = self.device(device_id, wait=wait)
             if not device.is_pending:
                 return device
@@ -119,23 +118,13 @@ class FleetClient:
         Raises:
             TimeoutError: Something still is.
         """
-        for wait in self._waits(timeout):
+        for wait in waits(timeout):
             began = monotonic()
             stats = self.stats(wait=wait)
             # An answer before its time says that the rest is held.
             if not stats.pending or monotonic() - began < wait:
                 return stats
         raise TimeoutError(f"{stats.pending} syncs are still pending after {timeout} seconds")
-
-    def _waits(self, timeout: float) -> Iterator[float]:
-        """Yield the seconds that each of some requests may wait, until `timeout` have passed."""
-        end = monotonic() + timeout
-        left = timeout
-        while True:
-            yield round(max(0.0, min(left, _MAX_WAIT)), 3)
-            left = end - monotonic()
-            if left <= 0:
-                return
 
     def sync(self, device_id: int, *, idempotency_key: str | None = None) -> Accepted:
         """Begin a sync of a device, or join the one that is pending.
@@ -179,7 +168,7 @@ class FleetClient:
         wanted = {
             "device_id": device_id,
             "status": status,
-            "since": None if since is None else _timestamp(since),
+            "since": None if since is None else timestamp_of(since),
         }
         query = {name: value for name, value in wanted.items() if value is not None}
         return [
@@ -439,7 +428,7 @@ class FleetClient:
         return self._send(method, path, body, {**self.headers, **keyed})
 
     def _send(self, method: str, path: str, body: object, headers: Mapping[str, str]) -> _Answer:
-        content = None if body is None else json.dumps(body, default=_timestamp).encode()
+        content = None if body is None else json.dumps(body, default=timestamp_of).encode()
         sent = headers if content is None else {**headers, "Content-Type": "application/json"}
         received, answered = self._exchange(method, path, content, sent)
         return _Answer(answered, json.loads(received) if received else None)
@@ -453,11 +442,3 @@ class FleetClient:
     ) -> tuple[bytes, HTTPMessage]:
         """Send a request; return the body and the headers of the answer."""
         return exchange(self.url, self.timeout, method, path, content, headers)
-
-
-def _timestamp(moment: object) -> str:
-    """Write a datetime as the API has it; anything else can't be sent."""
-    if not isinstance(moment, datetime) or moment.tzinfo is None:
-        raise TypeError(f"neither JSON nor a datetime with a time zone: {moment!r}")
-    plain = moment.astimezone(UTC).replace(tzinfo=None)
-    return plain.isoformat(timespec="microseconds") + "Z"

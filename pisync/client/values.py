@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 _Value = TypeVar("_Value")
@@ -221,3 +221,11 @@ def by_code(body: Mapping[str, _Value]) -> dict[int, _Value]:
 def datetime_of(timestamp: str) -> datetime:
     """Return the moment that a timestamp names."""
     return datetime.fromisoformat(timestamp)
+
+
+def timestamp_of(moment: object) -> str:
+    """Write a datetime as the API has it; anything else can't be sent."""
+    if not isinstance(moment, datetime) or moment.tzinfo is None:
+        raise TypeError(f"neither JSON nor a datetime with a time zone: {moment!r}")
+    plain = moment.astimezone(UTC).replace(tzinfo=None)
+    return plain.isoformat(timespec="microseconds") + "Z"
