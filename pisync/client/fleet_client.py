@@ -188,8 +188,9 @@ class FleetClient:
     def _waiting(self, path: str, **query: float | None) -> Any:
         """Return what a call that may wait in the server answers; its wait is not lost time."""
         asked = {name: value for name, value in query.items() if value is not None}
+        address = f"{path}?{urlencode(asked)}" if asked else path
         patient = replace(self, timeout=self.timeout + asked.get("wait", 0))
-        return patient._call("GET", path + (f"?{urlencode(asked)}" if asked else "")).value  # noqa: SLF001 - its own
+        return patient._call("GET", address).value  # noqa: SLF001 - its own
 
     # The fleet
 
