@@ -75,7 +75,7 @@ _UNUSUAL: Final = (
 """Headers that say something of one request, and not of all of a client's."""
 
 _own_values = re.compile(
-    rb"(\r\n(?:X-Request-ID|traceparent): )([A-Za-z0-9._-]{1,128})(?=\r\n)", re.IGNORECASE
+    rb"(\r\n(?:[Xx]-[Rr]equest-[Ii][Dd]|[Tt]raceparent): )([A-Za-z0-9._-]{1,128})(?=\r\n)"
 )
 """Values that a client makes anew for each request; the first is as `is_request_id` has it."""
 
