@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Callable
+from itertools import pairwise
+from typing import cast
 from unittest.mock import patch
 
 import asyncpg
@@ -10,11 +12,14 @@ import pytest
 from pisync.model.sync import Change
 from pisync.stores.base import Store
 from pisync.stores.postgres.connection import connect
+from pisync.stores.postgres.database import Database
 from pisync.stores.postgres.outbox import relay
+from pisync.stores.postgres.outbox.relay import Relay
 from tests.support.stores.harness import PostgresHarness
 from tests.support.stores.recording_observer import RecordingObserver, Replaced
 from tests.support.stores.server import ask
 from tests.support.stores.short import FAILING, TWENTY, F, manual, start
+from tests.support.waiting import eventually
 
 
 async def open_store(home: PostgresHarness, observer: RecordingObserver) -> Store:
@@ -107,3 +112,30 @@ async def test_a_fleet_ends_after_all_that_happened_in_it(
     assert observer.events[F][2:] == [Replaced()]
     assert await ask(home.url, "SELECT count(*) FROM outbox") == 0
     await store.close()
+
+
+class _Outbox:
+    """A database that has so many notices whenever it is asked, and notes when it was."""
+
+    def __init__(self, notices: int) -> None:
+        self.notices = notices
+        self.asked_at: list[float] = []
+
+    async def fetchval(self, *_: object) -> int:
+        self.asked_at.append(asyncio.get_running_loop().time())
+        # Every second look finds nothing more.
+        return self.notices * (len(self.asked_at) % 2)
+
+
+@pytest.mark.parametrize(("notices", "waits"), [(1, False), (1000, True)])
+async def test_only_where_much_happens_it_gathers(notices: int, waits: bool) -> None:
+    database = _Outbox(notices)
+    sender = Relay(cast("Database", database))
+    running = asyncio.create_task(sender.run())
+    for count in range(1, 11):
+        sender.send_soon()
+        await eventually(lambda: len(database.asked_at) >= 2 * count)  # noqa: B023 - at once
+    running.cancel()
+    starts = database.asked_at[::2]
+    shortest = min(later - earlier for earlier, later in pairwise(starts))
+    assert (shortest > 0.019) is waits
