@@ -376,7 +376,8 @@ class PostgresFinisher:
         fleet = await load_fleet(self._database, connection, name, [device_id])
         if device_id not in fleet.devices:
             raise NoSuchDevice
-        await load_polls(connection, fleet, [device_id])
+        if not await load_polls(connection, fleet):
+            return None
         changes = FleetChanges(fleet)
         finished = changes.release(device_id, outcome, fleet.now)
         return (

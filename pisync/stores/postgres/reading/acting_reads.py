@@ -98,7 +98,8 @@ class PostgresActingReads:
         """Return what reads see that share a commit; None if others were faster."""
         device_ids = {read.device_id for read in reads}
         fleet = await load_fleet(self._database, connection, name, [*device_ids])
-        await load_polls(connection, fleet, device_ids)
+        if not await load_polls(connection, fleet):
+            return None
         changes = FleetChanges(fleet)
         seen: list[Device | None] = []
         finished: list[FinishedSync] = []
@@ -137,9 +138,8 @@ class PostgresActingReads:
 
         async def count(connection: Connection) -> bool:
             fleet = await load_fleet(self._database, connection, name, [*shown])
-            if fleet.devices != shown:
+            if fleet.devices != shown or not await load_polls(connection, fleet):
                 return False
-            await load_polls(connection, fleet, shown)
             changes = FleetChanges(fleet)
             finished = changes.count_reads(shown, fleet.now)
             return await self._commit(connection, changes, finished)

@@ -10,8 +10,11 @@ from pisync.stores.postgres.snapshot import FleetSnapshot
 from pisync.stores.schema.rows import polls_row, read_polls
 
 _LOAD = """
-    SELECT device_id, attempt, remaining, planned_status_code, planned_error_message
-    FROM polls WHERE fleet_id = $1 AND device_id = ANY($2::bigint[])"""
+    SELECT
+        device_id, sync_status_code, attempt, remaining, polls.planned_status_code,
+        polls.planned_error_message
+    FROM devices LEFT JOIN polls USING (fleet_id, device_id, attempt)
+    WHERE fleet_id = $1 AND device_id = ANY($2::bigint[])"""
 _COUNT = """
     UPDATE polls SET remaining = after
     FROM unnest($2::bigint[], $3::bigint[], $4::integer[], $5::integer[])
@@ -45,12 +48,19 @@ async def mark_polled(connection: Connection, fleet_id: int) -> bool:
     return bool(await connection.fetchval(_MARK, fleet_id))
 
 
-async def load_polls(
-    connection: Connection, fleet: FleetSnapshot, device_ids: Iterable[int]
-) -> None:
-    """Read the polls of those of these devices whose attempt has some."""
-    for device_id, *polls in await connection.fetch(_LOAD, fleet.fleet_id, [*device_ids]):
-        fleet.polls[device_id] = read_polls(polls)
+async def load_polls(connection: Connection, fleet: FleetSnapshot) -> bool:
+    """Read the polls of those of a fleet's loaded devices whose attempt has some.
+
+    Returns whether the devices are still at the attempt and status that they were loaded with: else
+    polls may have come or gone since.
+    """
+    is_same = True
+    for device_id, code, *polls in await connection.fetch(_LOAD, fleet.fleet_id, [*fleet.devices]):
+        device, (attempt, remaining, *_) = fleet.devices[device_id], polls
+        is_same &= (device.sync_status_code, device.attempt) == (code, attempt)
+        if remaining is not None:
+            fleet.polls[device_id] = read_polls(polls)
+    return is_same
 
 
 async def write_polls(connection: Connection, changes: FleetChanges[FleetSnapshot]) -> None:
