@@ -28,7 +28,11 @@ _ADD = """
         SET attempt = excluded.attempt, remaining = excluded.remaining,
             planned_status_code = excluded.planned_status_code,
             planned_error_message = excluded.planned_error_message"""
-_END = "DELETE FROM polls WHERE fleet_id = $1 AND device_id = ANY($2::bigint[])"
+_END = """
+    DELETE FROM polls USING unnest($2::bigint[], $3::bigint[], $4::integer[])
+        AS ended (id, at, before)
+    WHERE fleet_id = $1 AND device_id = id AND attempt = at AND remaining = before
+    RETURNING true"""
 _MARK = """
     INSERT INTO polled_fleets SELECT fleet_id FROM fleets WHERE fleet_id = $1 FOR KEY SHARE
     ON CONFLICT (fleet_id) DO NOTHING RETURNING true"""
@@ -72,11 +76,12 @@ async def write_polls(connection: Connection, changes: FleetChanges[FleetSnapsho
     fleet_id, known = changes.fleet.fleet_id, changes.fleet.polls
     counted: list[tuple[int, int, int, int]] = []
     added: list[tuple[int, Polls]] = []
-    ended: list[int] = []
+    ended: list[tuple[int, int, int]] = []
     for device_id, polls in changes.polls.items():
         before = known.get(device_id)
         if polls is None:
-            ended.append(device_id)
+            if before is not None:
+                ended.append((device_id, before.attempt, before.remaining))
         elif before is not None and before.attempt == polls.attempt:
             counted.append((device_id, polls.attempt, before.remaining, polls.remaining))
         else:
@@ -89,7 +94,9 @@ async def write_polls(connection: Connection, changes: FleetChanges[FleetSnapsho
         values = [(device_id, *polls_row(polls)) for device_id, polls in added]
         await connection.execute(_ADD, fleet_id, *_columns(values))
     if ended:
-        await connection.execute(_END, fleet_id, ended)
+        rows = await connection.fetch(_END, fleet_id, *_columns(ended))
+        if len(rows) < len(ended):
+            raise PollsChanged
 
 
 def _columns(rows: Iterable[Sequence[object]]) -> list[Sequence[object]]:
