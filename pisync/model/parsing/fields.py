@@ -13,7 +13,7 @@ from pisync.model.outcome import STATUS_CODES
 from pisync.model.timestamp import Moment
 
 _DIGITS = re.compile(r"0|[1-9][0-9]{0,15}")
-_DECIMAL = re.compile(r"(?:0|[1-9][0-9]{0,15})(?:\.[0-9]{1,15})?")
+_DECIMAL = re.compile(r"(?:0|[1-9][0-9]{0,15})(?:\.[0-9]{1,17})?(?:[eE][+-]?[0-9]{1,3})?")
 
 
 def whole_number(value: object) -> int | None:
@@ -43,7 +43,7 @@ class QueryInt(fields.Integer):
 
 
 class QueryNumber(fields.Float):
-    """ASCII digits, perhaps with a fraction, without a leading zero, sign or space."""
+    """A number as JSON has it (RFC 8259, section 6), without a sign."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> float:
         if not _DECIMAL.fullmatch(value):

@@ -26,8 +26,8 @@ AT_ONCE = 5.0
 """Seconds within which an answer came at once, on a busy machine."""
 HELD = [{"hold": True}]
 REFUSED = (
-    *("", "-1", "61", "60.1", "NaN", "nan", "inf", "Infinity", "1e1", "+1", "%201", "1_0"),
-    *("01", ".5", "5.", "0x1", "1,5", "\u0663", "true", "1" * 5000),
+    *("", "-1", "61", "60.1", "NaN", "nan", "inf", "Infinity", "1e2", "+1", "%201"),
+    *("1_0", "1e999", "1e", "01", ".5", "5.", "0x1", "1,5", "\u0663", "true", "1" * 5000),
 )
 
 
@@ -279,7 +279,7 @@ async def test_is_refused(user: Api, path: str, wait: str) -> None:
     (await user.get(f"{path}?wait=1&wait=1")).assert_problem(422, "wait")
 
 
-@pytest.mark.parametrize("wait", ["0", "60", "0.0", "60.000", "1.5", "0.001"])
+@pytest.mark.parametrize("wait", ["0", "60", "0.0", "60.000", "1.5", "0.001", "6e1", "2.4e-192"])
 async def test_may_be(user: Api, wait: str) -> None:
     for path in ("/devices/1", "/stats", "/fleets/default/stats"):
         for _ in range(3):
