@@ -94,6 +94,10 @@ class SimulationObserver:
         self._broker.start_over(fleet)
         self._waiters.replaced(fleet)
 
+    def reads_changed(self, fleet: str) -> None:
+        """Let those look who wait in a fleet: their reads may move its clock from now on."""
+        self._waiters.look(fleet)
+
     def missed(self) -> None:
         """Tell everyone who listens or waits that they may have missed something."""
         self._pass_on()

@@ -59,6 +59,9 @@ class StoreObserver(Protocol):
         whoever has that answer hears of nothing from before it.
         """
 
+    def reads_changed(self, fleet: str) -> None:
+        """Reads of a fleet may do something else than before: move its clock, or no longer."""
+
     def missed(self) -> None:
         """Changes may have been missed, of any fleet: the connection that tells them was lost."""
 

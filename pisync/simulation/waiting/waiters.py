@@ -151,6 +151,11 @@ class Waiters:
                 waiter.has_started_over = True
             self._wake(of_subject)
 
+    def look(self, fleet: str) -> None:
+        """Wake all who wait in a fleet, though nothing has begun or finished there."""
+        for of_subject in self._fleets.get(fleet, {}).values():
+            self._wake(of_subject)
+
     def missed(self) -> None:
         """Wake everybody: anything may have happened."""
         for fleet in self._fleets:

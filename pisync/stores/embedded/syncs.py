@@ -135,8 +135,11 @@ class EmbeddedFinisher:
     ) -> ClockView:
         changes = transaction.changes_of(same(transaction, fleet))
         now = self._now()
+        was_auto = changes.clock.is_auto
         changes.clock = changes.clock.set_to(setting, now)
         transaction.on_commit(lambda: self._registry.tell_next_due(fleet))
+        if setting.is_auto != was_auto:
+            transaction.on_commit(lambda: self._registry.observer.reads_changed(fleet.name))
         return changes.clock.view(now)
 
     async def advance(self, name: str, microseconds: int) -> ClockAdvance:

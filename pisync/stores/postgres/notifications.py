@@ -96,6 +96,7 @@ def tell(holder: ObserverHolder, notice: str) -> None:
             observer.due_in(due_in + holder.grace)
     elif kind == _REQUESTS:
         holder.settings.changed(*rest)
+        observer.reads_changed(*rest)
     elif kind == _REPLACED:
         holder.settings.changed(*rest)
         observer.replaced(*rest)

@@ -68,6 +68,16 @@ async def test_time_is_up_however_often_something_happens(waiters: Waiters) -> N
     assert not await waiter.woken(asyncio.get_running_loop().time() + 0.01)
 
 
+async def test_all_who_wait_in_a_fleet_may_be_woken_to_look(waiters: Waiters) -> None:
+    mine = [waiters.enter(FLEET, subject) for subject in (7, 8, None, None)]
+    elsewhere = waiters.enter("another", 7)
+    waiters.look(FLEET)
+    await turns()
+    assert woken(mine) == 4
+    assert not is_woken(elsewhere)
+    assert not any(waiter.has_started_over for waiter in mine)
+
+
 async def test_one_of_those_who_wait_for_a_fleet_looks_for_all(waiters: Waiters) -> None:
     all_of_them = [waiters.enter(FLEET, None) for _ in range(100)]
     waiters.changed(FLEET, began(1))

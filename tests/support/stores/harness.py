@@ -219,6 +219,7 @@ class _Marked:
         self.finished = observer.finished
         self.changed = observer.changed
         self.replaced = observer.replaced
+        self.reads_changed = observer.reads_changed
         self.missed = observer.missed
         self._due_in = observer.due_in
 

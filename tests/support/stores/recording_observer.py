@@ -57,6 +57,9 @@ class RecordingObserver:
     def replaced(self, fleet: str) -> None:
         self.events.setdefault(fleet, []).append(Replaced())
 
+    def reads_changed(self, fleet: str) -> None:
+        pass
+
     def missed(self) -> None:
         self.misses += 1
 

@@ -25,10 +25,6 @@ LONG = 20
 AT_ONCE = 5.0
 """Seconds within which an answer came at once, on a busy machine."""
 HELD = [{"hold": True}]
-REFUSED = (
-    *("", "-1", "61", "60.1", "NaN", "nan", "inf", "Infinity", "1e2", "+1", "%201"),
-    *("1_0", "1e999", "1e", "01", ".5", "5.", "0x1", "1,5", "\u0663", "true", "1" * 5000),
-)
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
@@ -221,6 +217,20 @@ async def test_a_manual_clock_is_moved_by_others(one: Api, other: Api) -> None:
     assert stats.json["pending"] == 0
 
 
+async def test_a_clock_that_begins_to_move_itself_is_moved_by_those_who_wait(
+    one: Api, other: Api
+) -> None:
+    await one.put(f"{PATH}/clock", {"mode": "manual"})
+    await one.post("/devices/1/sync")
+    await one.post("/devices/2/sync")
+    waits = [soon(other.get(f"{path}?wait=60")) for path in ("/devices/1", "/devices/2", "/stats")]
+    await until_waiting(other, 3)
+    assert (await one.put(f"{PATH}/clock", {"mode": "auto"})).status == 200
+    *devices, stats = [await each for each in waits]
+    assert all(device.json["sync_status_code"] != 202 for device in devices)
+    assert stats.json["pending"] == 0
+
+
 async def test_a_drain_ends_all_waits_with_the_present_state(one: Api) -> None:
     pending = await one.post("/devices/1/sync")
     waits = [soon(one.get(f"/devices/1?wait={LONG}")) for _ in range(90)]
@@ -270,28 +280,6 @@ async def held(make_api: MakeApi, **settings: Any) -> Api:
 
 async def release(admin: Api) -> None:
     await admin.post("/admin/fleets/default/devices/1/release", {"sync_status_code": 200})
-
-
-@pytest.mark.parametrize("wait", REFUSED)
-@pytest.mark.parametrize("path", ["/devices/1", "/stats"])
-async def test_is_refused(user: Api, path: str, wait: str) -> None:
-    (await user.get(f"{path}?wait={wait}")).assert_problem(422, "wait")
-    (await user.get(f"{path}?wait=1&wait=1")).assert_problem(422, "wait")
-
-
-@pytest.mark.parametrize("wait", ["0", "60", "0.0", "60.000", "1.5", "0.001", "6e1", "2.4e-192"])
-async def test_may_be(user: Api, wait: str) -> None:
-    for path in ("/devices/1", "/stats", "/fleets/default/stats"):
-        for _ in range(3):
-            assert (await user.get(f"{path}?wait={wait}&_=1")).status == 200
-            assert (await user.get(f"{path}?w%61it={wait}")).status == 200
-
-
-async def test_elsewhere_is_an_unknown_parameter(admin: Api) -> None:
-    for path in ("/devices", "/errors", "/events", "/admin/fleets", "/admin/fleets/default"):
-        (await admin.get(f"{path}?wait=1")).assert_problem(422, "wait")
-    (await admin.post("/devices/1/sync?wait=1")).assert_problem(422, "wait")
-    (await admin.post("/devices/sync?wait=1", {"all": True})).assert_problem(422, "wait")
 
 
 async def test_who_has_often_asked_for_counts_waits_all_the_same(make_api: MakeApi) -> None:
@@ -377,6 +365,17 @@ async def test_faults_come_when_the_answer_is_there(make_api: MakeApi) -> None:
     (entry,) = (await admin.get("/admin/fleets/default/requests?call=device")).json
     assert (entry["status"], entry["fault"], entry["path"]) == (200, "delay", "/devices/1")
     assert entry["seconds"] > 0.29
+
+
+async def test_a_fault_before_the_call_comes_before_the_wait(make_api: MakeApi) -> None:
+    admin = await held(make_api)
+    rule = {"calls": ["device"], "share": 1, "fault": {"kind": "status", "status": 503}}
+    await admin.put("/admin/fleets/default/faults", [rule])
+    began = monotonic()
+    assert (await admin.get(f"/devices/1?wait={LONG}")).headers["Pisync-Fault"] == "status"
+    assert monotonic() - began < AT_ONCE
+    # It hides nothing that is refused.
+    assert (await admin.get(f"/devices/11?wait={LONG}")).status == 404
 
 
 async def test_the_time_of_a_wait_is_none_of_an_answers(make_api: MakeApi) -> None:
