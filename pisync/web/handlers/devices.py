@@ -119,10 +119,9 @@ async def get_device(request: web.Request) -> web.Response:
     app, fleet, device_id = request.app, fleet_of(request), device_of(request)
     seconds = seconds_to_wait(request, DeviceQuery)
     plain = partial(device_at, app, fleet, device_id)
-    if _acts(request, fleet):
-        await before_effect(request, plain)
-    elif not seconds:
+    if not seconds and not _acts(request, fleet):
         return (await plain()).answer(request)
+    await before_effect(request, plain)
     simulator = app[keys.SIMULATOR]
     if seconds:
         is_awaited = partial(_is_awaited, request)
@@ -267,10 +266,9 @@ async def get_stats(request: web.Request) -> web.Response:
     app, fleet, raw_query = request.app, fleet_of(request), request.rel_url.raw_query_string
     seconds = seconds_to_wait(request, StatsQuery)
     plain = partial(stats_of, app, fleet, raw_query)
-    if _acts(request, fleet):
-        await before_effect(request, plain)
-    elif not seconds:
+    if not seconds and not _acts(request, fleet):
         return (await plain()).answer(request)
+    await before_effect(request, plain)
     simulator = app[keys.SIMULATOR]
     if seconds:
         stats = await waiting(request, simulator.waits.stats(fleet, seconds))
