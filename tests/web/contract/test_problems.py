@@ -1,11 +1,18 @@
 """Every error has a status and a message of its own."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import pytest
 
-from pisync.stores.errors import StoreError
+from pisync.model.requests.idempotency import RememberedAnswer
+from pisync.stores.errors import RequestRemembered, StoreError
 from pisync.web.contract.problems import STATUSES, of_store_error
+
+ARGUMENTS: Mapping[type[StoreError], Sequence[Any]] = {
+    RequestRemembered: [RememberedAnswer(b"content", b"", 1, is_complete=False)]
+}
+"""What an error is about, where it has to be said."""
 
 
 def store_errors(base: type[StoreError] = StoreError) -> Iterator[type[StoreError]]:
@@ -22,8 +29,9 @@ def test_every_store_error_has_a_status() -> None:
 
 @pytest.mark.parametrize("error", STATUSES, ids=lambda error: error.__name__)
 def test_a_store_error_is_answered_with_its_message(error: type[StoreError]) -> None:
-    problem = of_store_error(error())
+    made = error(*ARGUMENTS.get(error, ()))
+    problem = of_store_error(made)
     assert problem.status == STATUSES[error]
     assert problem.message == error.message != StoreError.message
     # Not the docstring: there is none under `python -OO`.
-    assert str(error()) == error.message
+    assert str(made) == error.message
