@@ -4,7 +4,7 @@ Every schema goes through `load`. However much is wrong with a value, no more is
 first `MAX_ERRORS` fields, with shortened names and texts, and the number of all.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -49,6 +49,27 @@ def load(schema: Schema, value: object) -> Any:
     with refusals():
         # marshmallow's types speak of mappings alone; it takes lists for `many`.
         return schema.load(value)  # type: ignore[arg-type]
+
+
+def load_each(load: Callable[..., Any], values: Sequence[Any]) -> list[Any]:
+    """Return what a schema's own `load` makes of each of these values.
+
+    Once a field of any value is wrong, marshmallow's `many` no longer checks of the others whether
+    their fields agree. So each is then loaded by itself, and all that is wrong is found.
+
+    Raises:
+        ValidationError: Values are not valid; its messages are by index.
+    """
+    try:
+        return list(load(values, many=True))
+    except ValidationError:
+        errors = dict[int, Any]()
+        for index, value in enumerate(values):
+            try:
+                load(value)
+            except ValidationError as exc:
+                errors[index] = exc.messages
+        raise ValidationError(errors) from None
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import orjson
 from marshmallow import Schema, ValidationError, post_load, validate, validates_schema
 
-from pisync.model.parsing.errors import load
+from pisync.model.parsing.errors import load, load_each
 from pisync.model.parsing.fields import DeviceIds, Int, ListOf, Number, OneOf, Text
 from pisync.model.parsing.profile import delay_field
 from pisync.model.requests.call import CALLS
@@ -209,7 +209,7 @@ class FaultsBody(FaultRuleSchema):
         """
         if type(data) is not list or len(data) > MAX_RULES:
             raise ValidationError(f"Must be an array of at most {MAX_RULES} rules.")
-        return tuple(super().load(data, many=True))
+        return tuple(load_each(super().load, data))
 
 
 def write_rules(rules: Sequence[FaultRule]) -> str:

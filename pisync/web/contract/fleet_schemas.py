@@ -31,7 +31,7 @@ from pisync.model.fleet import (
     Listed,
 )
 from pisync.model.outcome import OUTCOME_CODES, SUCCESS, Outcome, why_not_an_outcome
-from pisync.model.parsing.errors import IncompleteErrors
+from pisync.model.parsing.errors import IncompleteErrors, load_each
 from pisync.model.parsing.fields import (
     Flag,
     Int,
@@ -145,7 +145,7 @@ def listed_devices(slices: Iterable[list[Any]]) -> Listed:
     schema, devices, index = DeviceSpecSchema(), list[list[DeviceSpec]](), 0
     for values in _short(slices):
         try:
-            devices.append(sorted(schema.load(values, many=True), key=_BY_ID))
+            devices.append(sorted(load_each(schema.load, values), key=_BY_ID))
         except ValidationError as exc:
             # By position in the slice, since that is a list.
             messages = cast("dict[int, Any]", exc.messages)
@@ -323,7 +323,7 @@ class ScriptBody(StepSchema):
         """
         if type(data) is not list or not 1 <= len(data) <= MAX_STEPS:
             raise ValidationError(f"Must be an array of 1 to {MAX_STEPS} steps.")
-        steps = super().load(data, many=True)
+        steps = load_each(super().load, data)
         for index, (_step, sticky) in enumerate(steps[:-1]):
             if sticky:
                 raise ValidationError({index: {"sticky": ["Only the last step may be sticky."]}})

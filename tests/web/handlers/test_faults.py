@@ -73,6 +73,10 @@ class TestRules:
         assert list(answer.json["errors"]) == [field]
         assert [each["share"] for each in (await admin.get(PATH)).json] == [0.25]
 
+    async def test_all_that_is_wrong_is_named(self, admin: Api) -> None:
+        wrong = [rule(often=1), rule(first=1), rule()]
+        assert list((await admin.put(PATH, wrong)).json["errors"]) == ["0.often", "1.first"]
+
     @pytest.mark.parametrize("body", [{}, 7, "reset", [rule()] * 101, [1]])
     async def test_are_a_list(self, admin: Api, body: object) -> None:
         assert (await admin.put(PATH, body)).status == 422

@@ -602,6 +602,15 @@ async def test_several_bad_devices_are_named_at_once(admin: Api) -> None:
     answer.assert_problem(422, "devices.1500.device_id", "devices.1501.device_id")
 
 
+async def test_fields_that_disagree_are_named_beside_a_field_that_is_wrong(admin: Api) -> None:
+    late = {**FULL, "last_sync_at": "now-1h", "last_attempt_at": "now-2h"}
+    devices = [{"device_id": 1, "last_sync_at": "now-1y"}, {"device_id": 2, **late}]
+    for listed in (devices, devices[::-1]):
+        answer = await admin.put(path("new"), {"devices": listed})
+        answer.assert_problem(422, "devices.0.last_sync_at", "devices.1.last_sync_at")
+        assert answer.json["message"].startswith("2 fields")
+
+
 async def test_a_long_list_of_bad_devices_has_a_short_answer(admin: Api) -> None:
     answer = await admin.put(path("new"), {"devices": [1] * 100_000})
     assert answer.status == 422

@@ -162,6 +162,8 @@ async def test_a_bad_step_is_named_and_the_script_stays(
         with subtests.test(step=step):
             (await lab.api.put(script, [step])).assert_problem(422, f"0.{field}")
             (await lab.api.put(script, [SUCCESS, HOLD, step])).assert_problem(422, f"2.{field}")
+    worse = [{**SUCCESS, "delay": -1}, {**HOLD, "polls": 3}, 1]
+    (await lab.api.put(script, worse)).assert_problem(422, "0.delay", "1.polls", "2")
     no_steps: list[object] = [None, 1, "hold", [], True]
     for no_step in no_steps:
         with subtests.test(step=no_step):
