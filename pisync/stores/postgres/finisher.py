@@ -241,7 +241,8 @@ class PostgresFinisher:
         """
         first = await first_due(connection, fleet)
         if first is None:
-            return True, None
+            # What was pending when the fleet was read has finished since.
+            return False, None
         until = max(first, fleet.now)
         due = await load_due(connection, fleet, until, STEP)
         progress, changes = await self._run(connection, fleet, due, until, STEP, by_itself=False)
