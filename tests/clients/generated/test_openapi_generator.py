@@ -16,6 +16,8 @@ PROGRAMS = Path(__file__).with_name("programs")
 GO_LIBRARIES = Path("/usr/share/gocode")
 """Where Debian keeps Go's libraries."""
 
+RENAMED = ("--parameter-name-mappings", "wait=waitSeconds")
+"""An option by which no method is called `wait`: every Java object has one already."""
 GENERATED_ANNOTATION = """
 package javax.annotation;
 
@@ -63,7 +65,10 @@ def test_java_compiles_and_makes_the_calls(document: Path, tmp_path: Path) -> No
         "java",
         tmp_path,
         # It writes List<DeviceSpec>.class, which Java does not have, for what may be a list.
-        ("--library", "native", "-p", options, "--schema-mappings", "FirstData=Object"),
+        (
+            *("--library", "native", "-p", options, "--schema-mappings", "FirstData=Object"),
+            *RENAMED,
+        ),
     )
     openapi_generator()
     package = find_spec("openapi_generator_cli")

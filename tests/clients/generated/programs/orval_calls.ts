@@ -23,6 +23,6 @@ assert.equal(accepted.data.sync_status_code, StatusCode.PENDING);
 const query = { since: first.last_attempt_at, status: [FailureCode.FAILURE_400] };
 const logs = await listErrors(query, { headers });
 assert(logs.status === 200 && logs.data.some((log) => log.device_id === first.device_id));
-const missing = await getDevice(999, { headers });
+const missing = await getDevice(999, {}, { headers });
 assert(missing.status === 404);
 assert.equal(missing.data.message, "There is no such device in this fleet.");
