@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from itertools import count
 from pathlib import Path
 from typing import Any, Self
 
@@ -109,11 +110,11 @@ async def test_a_bulk_sync_begins_each_device_once(
 ) -> None:
     replica = make_replica(f"sqlite:///{tmp_path}/pisync.db")
     await replica.start()
-    devices, calls, kills = 5000, short_or_long(2, 50), 0
+    devices, calls, kills = 20_000, short_or_long(2, 50), 0
     async with Clients(replica, "large") as clients:
         await clients.admin("PUT", "", {"devices": devices, "profile": {"seed": 7}})
         await clients.admin("PUT", "/clock", {"mode": "manual"})
-        for number in range(1, calls + 1):
+        for number in count(1):
             call = clients.call(
                 "POST",
                 "/devices/sync",
@@ -127,4 +128,6 @@ async def test_a_bulk_sync_begins_each_device_once(
             ledger = await clients.admin("GET", "/ledger")
             assert (ledger["accepted"], ledger["joined"]) == (devices * number, 0)
             await clients.admin("POST", "/settle")
-    assert kills > 0
+            # A fast machine may be done with a call before it is killed.
+            if number >= calls and kills:
+                break
