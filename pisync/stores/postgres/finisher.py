@@ -1,11 +1,9 @@
 """Attempts finish: when they are due, when time is moved, or when one is released."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from math import inf
-from operator import itemgetter
 
 from pisync.model.clock import ClockSetting, ClockView
 from pisync.model.device import Device
@@ -13,7 +11,7 @@ from pisync.model.outcome import Outcome
 from pisync.model.sync import ClockAdvance
 from pisync.model.timestamp import LATEST, SECOND
 from pisync.stores.base import BATCH
-from pisync.stores.changes import STEP, Due, FleetChanges, Progress, all_of
+from pisync.stores.changes import STEP, FleetChanges, all_of
 from pisync.stores.errors import (
     ClockNotManual,
     FleetReplaced,
@@ -22,9 +20,11 @@ from pisync.stores.errors import (
     PastTheLastYear,
 )
 from pisync.stores.postgres import notifications
-from pisync.stores.postgres.commit import Commits, SnapshotChanges, numbered
+from pisync.stores.postgres.commit import Commits
 from pisync.stores.postgres.connection.connect import Connection
 from pisync.stores.postgres.database import Database, Turns
+from pisync.stores.postgres.finishing.commits import ObservedCommits, run_due
+from pisync.stores.postgres.finishing.due_syncs import DueSyncs
 from pisync.stores.postgres.finishing.own_syncs import OwnSyncs
 from pisync.stores.postgres.notifications import ObserverHolder
 from pisync.stores.postgres.reading.polls import load_polls
@@ -33,22 +33,12 @@ from pisync.stores.postgres.snapshot import (
     FleetSnapshot,
     due_of,
     first_due,
-    fleets_at_work,
     last_due,
     load_due,
     load_fleet,
-    load_pending,
 )
-from pisync.stores.postgres.traffic.moments import load_scripts, prepare
+from pisync.stores.postgres.traffic.moments import prepare
 
-_MIN_SHARE = 16
-"""How much is done in a turn for each fleet at least, where there are many."""
-
-_GATHERING = 0.02
-"""Seconds between two rounds of finishing: what falls due in between shares the second one."""
-_FLEETS_AT_ONCE = 4
-
-_Load = Callable[[Connection, FleetSnapshot], Awaitable[list[Due]]]
 _Target = Callable[[Connection, FleetSnapshot], Awaitable[int]]
 
 _PROMISE = """
@@ -79,103 +69,17 @@ class PostgresFinisher:
         self._catch_up = catch_up
         self._database = database
         self._holder = holder
-        self._own = own
-        self._commits = commits
-        self._pause_until = 0.0
+        self._commits = ObservedCommits(commits, holder)
+        self._due = DueSyncs(database, own, self._commits)
         self._moving = Turns(database)
 
     # By themselves
 
     async def finish_due(self, limit: int) -> int:
-        # Each replica finishes what it has begun. What another one began is left to it for a while:
-        # if two finish the same, the work of one of them is thrown away.
-        now = asyncio.get_running_loop().time
-        # What falls due soon after what has just finished shares a commit with others.
-        await asyncio.sleep(self._pause_until - now())
-        tick = self._own.tick()
-        at_work = await self._database.call(partial(fleets_at_work, self._database))
-        self._own.keep({fleet.fleet_id for fleet, _ in at_work}, tick)
-        ready = [
-            (at, fleet, first)
-            for fleet, first in at_work
-            if (at := self._due_at(fleet, first)) <= fleet.real_time
-        ]
-        ready.sort(key=itemgetter(0))
-        # None may keep the others waiting, however much it has to do.
-        share = max(limit // max(len(ready), 1), _MIN_SHARE)
-        # Time may be fast where devices sync by themselves: something new would be due each time.
-        may_gather = not any(_is_shared(fleet) for _, fleet, _ in ready)
-        done = 0
-        while ready and done < limit:
-            some, ready = ready[:_FLEETS_AT_ONCE], ready[_FLEETS_AT_ONCE:]
-            most = min(share, limit - done)
-            done += await _sum(
-                [self._run_until_now(fleet, first, most) for _, fleet, first in some]
-            )
-        if may_gather and 0 < done < limit:
-            self._pause_until = now() + _GATHERING
-        return done
-
-    def _due_at(self, fleet: FleetSnapshot, first: int) -> float:
-        """Return the real time at which this replica has something to do in a fleet."""
-        at = fleet.clock.real_time_of(first)
-        if _is_shared(fleet):
-            return at
-        own = self._own.first(fleet.fleet_id)
-        others = at + self._own.grace
-        return others if own is None else min(others, fleet.clock.real_time_of(own))
-
-    async def _run_until_now(self, fleet: FleetSnapshot, first: int, limit: int) -> int:
-        """Do what is due in a fleet by itself; return how much there was."""
-        if _is_shared(fleet):
-            return await self._database.call(partial(self._run_all, fleet, limit))
-        done = await self._finish_own(fleet, limit) or 0
-        left_at = fleet.clock.now(fleet.real_time - self._own.grace)
-        if first <= left_at and done < limit:
-            left = partial(load_due, until=left_at, limit=limit - done)
-            # If not, another replica was faster.
-            done += await self._finish(fleet, left) or 0
-        return done
-
-    async def _run_all(self, fleet: FleetSnapshot, limit: int, connection: Connection) -> int:
-        """Do what is due in a fleet that lives, whoever began it; return how much there was."""
-        if fleet.is_preparing and not await prepare(connection, fleet):
-            return 1
-        due = await load_due(connection, fleet, fleet.now, limit)
-        progress, changes = await self._run(
-            connection, fleet, due, fleet.now, limit, by_itself=True
-        )
-        # If not, another replica was faster.
-        return len(due) if await self._apply(connection, changes, progress) else 0
-
-    async def _finish_own(self, fleet: FleetSnapshot, limit: int) -> int | None:
-        own = self._own.take(fleet.fleet_id, fleet.now, limit)
-        if not own:
-            return 0
-        finished = None
-        try:
-            finished = await self._finish(fleet, partial(load_pending, dues=own))
-        finally:
-            if finished is None:
-                # It is tried again; what has ended by then is passed over.
-                self._own.add(fleet.fleet_id, own)
-        return finished
-
-    async def _finish(self, fleet: FleetSnapshot, load: _Load) -> int | None:
-        """Finish what is loaded; return how many that were, None if it has changed meanwhile."""
-
-        async def finish(connection: Connection) -> int | None:
-            changes = FleetChanges(fleet)
-            dues = await load(connection, fleet)
-            ended = changes.finish_due(dues, fleet.now, by_itself=True)
-            return len(ended) if await self._apply(connection, changes, all_of(ended)) else None
-
-        return await self._database.call(finish)
+        return await self._due.finish_due(limit)
 
     async def next_due(self) -> float | None:
-        at_work = await self._database.call(partial(fleets_at_work, self._database))
-        waits = (self._due_at(fleet, due) - fleet.real_time for fleet, due in at_work)
-        return min((max(wait, 0) / SECOND for wait in waits if wait < inf), default=None)
+        return await self._due.next_due()
 
     # When time is moved
 
@@ -245,9 +149,9 @@ class PostgresFinisher:
             return False, None
         until = max(first, fleet.now)
         due = await load_due(connection, fleet, until, STEP)
-        progress, changes = await self._run(connection, fleet, due, until, STEP, by_itself=False)
+        progress, changes = await run_due(connection, fleet, due, until, STEP, by_itself=False)
         changes.clock = fleet.clock.moved_to(progress.reached, fleet.real_time)
-        if not await self._apply(connection, changes, progress):
+        if not await self._commits.apply(connection, changes, progress):
             return False, None
         return True, None if progress.is_over else until
 
@@ -289,11 +193,11 @@ class PostgresFinisher:
         if not fleet.clock.stands_still:
             return await self._keep_some_now(connection, fleet, until)
         due = await load_due(connection, fleet, until, STEP)
-        progress, changes = await self._run(connection, fleet, due, until, STEP, by_itself=False)
+        progress, changes = await run_due(connection, fleet, due, until, STEP, by_itself=False)
         if fleet.now < progress.reached:
             changes.clock = fleet.clock.moved_to(progress.reached, fleet.real_time)
         is_kept = not due and changes.clock is fleet.clock
-        if not is_kept and not await self._apply(connection, changes, progress):
+        if not is_kept and not await self._commits.apply(connection, changes, progress):
             return None
         return ClockAdvance(until, len(progress.finished)), is_kept
 
@@ -304,25 +208,9 @@ class PostgresFinisher:
         due = await load_due(connection, fleet, until, BATCH, own=False)
         changes = FleetChanges(fleet)
         ended = changes.finish_due(due, fleet.now, by_itself=False)
-        if due and not await self._apply(connection, changes, all_of(ended)):
+        if due and not await self._commits.apply(connection, changes, all_of(ended)):
             return None
         return ClockAdvance(fleet.now, len(ended)), not due
-
-    async def _run(
-        self,
-        connection: Connection,
-        fleet: FleetSnapshot,
-        due: Sequence[Due],
-        until: int,
-        limit: int,
-        *,
-        by_itself: bool,
-    ) -> tuple[Progress, SnapshotChanges]:
-        """Compute what comes of what is due."""
-        if fleet.profile.traffic is not None and due:
-            await load_scripts(connection, fleet)
-        changes = FleetChanges(fleet)
-        return changes.run(due, until, until, limit, by_itself=by_itself), changes
 
     async def set_clock(self, name: str, speed: float, is_auto: bool = False) -> ClockView:
         setting = ClockSetting(speed, is_auto)
@@ -355,7 +243,7 @@ class PostgresFinisher:
         wait = None if due is None else changes.clock.real_wait(due, fleet.real_time)
         told = [] if wait is None else [notifications.due(wait / SECOND)]
         async with connection.transaction():
-            if not await self._apply(connection, changes, all_of(()), told):
+            if not await self._commits.apply(connection, changes, all_of(()), told):
                 return None
             # However it seems: a replica of 0.1.0 that lets it run leaves the mark.
             await connection.execute(_SET_AUTO, fleet.fleet_id, setting.is_auto)
@@ -382,7 +270,9 @@ class PostgresFinisher:
         changes = FleetChanges(fleet)
         finished = changes.release(device_id, outcome, fleet.now)
         return (
-            finished.device if await self._apply(connection, changes, all_of([finished])) else None
+            finished.device
+            if await self._commits.apply(connection, changes, all_of([finished]))
+            else None
         )
 
     # Within
@@ -404,46 +294,6 @@ class PostgresFinisher:
             raise FleetReplaced
         return fleet
 
-    async def _apply(
-        self,
-        connection: Connection,
-        changes: SnapshotChanges,
-        progress: Progress,
-        more_notices: Sequence[str] = (),
-    ) -> bool:
-        """Make changes true, and tell what came of them; say whether their snapshot still held."""
-        fleet = changes.fleet
-        if not changes.devices and changes.clock is fleet.clock:
-            return True
-        newest_error = await self._commits.apply(
-            connection, changes, changed=progress.changed, more_notices=more_notices
-        )
-        if newest_error is None:
-            return False
-        if progress.begun:
-            self._holder.observer.began(fleet.name, progress.begun)
-        if progress.finished:
-            self._holder.observer.finished(
-                fleet.name,
-                fleet.fleet_id,
-                [numbered(each, newest_error) for each in progress.finished],
-            )
-        return True
-
 
 class _NothingDue(Exception):
     """Nothing is pending that time could be moved to, or it is not for a read to move it."""
-
-
-def _is_shared(fleet: FleetSnapshot) -> bool:
-    """Whether what is due in a fleet is done by any replica: it lives, in the order of its time."""
-    return fleet.is_preparing or fleet.profile.traffic is not None
-
-
-async def _sum(steps: Sequence[Awaitable[int]]) -> int:
-    """Return the sum of what these return; none is cancelled because another one has failed."""
-    results = await asyncio.gather(*steps, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return sum(results)  # type: ignore[arg-type] # nothing was raised
