@@ -1,7 +1,8 @@
 """The simulator: begins attempts, and one loop that finishes them, however many are pending."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from pisync.clocks import SYSTEM_CLOCKS, MachineClocks
 from pisync.model.clock import ClockSetting, ClockView
@@ -93,6 +94,16 @@ class Simulator:
         """
         (begun,) = await self._starter.begin(fleet, (device_id,))
         return begun
+
+    def start_each(
+        self, fleet: str, device_ids: Sequence[int]
+    ) -> Coroutine[Any, Any, Sequence[SyncResult]]:
+        """Do so for each of these devices in one step, as if they had been asked for in turn.
+
+        Raises:
+            NoSuchFleet: There is no such fleet.
+        """
+        return self._starter.begin(fleet, device_ids)
 
     async def start_once(self, fleet: str, device_id: int, request: KeyedRequest) -> SyncResult:
         """Begin an attempt of a device, or join the one under way, once for a request's key.

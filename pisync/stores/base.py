@@ -225,7 +225,7 @@ class SyncStarter(Protocol):
         """Begin an attempt of each device, or join the one under way, as the profile says.
 
         The plan of an attempt is saved with it, and so is what a `step` remembers. Answers in the
-        order of `device_ids`, which has no repeats.
+        order of `device_ids`; an id that is repeated joins, or is refused, as in a later call.
 
         Raises:
             FleetReplaced: `generation` is given and is no longer the fleet's.

@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections import Counter as Counts
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from time import perf_counter
 from typing import Final, NoReturn
@@ -199,6 +199,10 @@ class Metrics:
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count an answered request. `route` is the template of the path, never the path."""
+        self.requests(route, method, status, (seconds,))
+
+    def requests(self, route: str, method: str, status: int, seconds: Iterable[float]) -> None:
+        """Count requests that were answered alike, each in so many seconds."""
         if method not in _METHODS:
             # Whoever calls chooses the method: nobody must grow this table by inventing some.
             method = _OTHER_METHOD
@@ -206,7 +210,7 @@ class Metrics:
         times = self._hot.answers.get(key)
         if times is None:
             times = self._hot.answers[key] = Histogram(_REQUEST_BOUNDS)
-        times.add(seconds)
+        times.add_all(seconds)
 
     def turned_away(self) -> None:
         """Count a request or a connection that was refused unread."""

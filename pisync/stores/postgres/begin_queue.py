@@ -31,7 +31,7 @@ from pisync.stores.postgres.snapshot import load_fleet
 _MOST_DEVICES = 1024
 """How many devices one commit is about, unless a single call is about more."""
 _BUSY = 4
-"""How many calls that share a commit show that more are on their way."""
+"""How many syncs in a commit, those of bulk syncs aside, show that more are on their way."""
 _GATHERING = 0.004
 """Seconds that a busy fleet's next commit waits for more calls."""
 _CALLERS_PATIENCE = 2 * PATIENCE
@@ -101,7 +101,7 @@ class BeginQueue:
             answers = await self._answers(fleet, requests)
             for request, answer in zip(requests, answers, strict=True):
                 _reply_to(request, answer)
-            if len(requests) >= _BUSY:
+            if sum(len(each.device_ids) for each in requests if each.generation is None) >= _BUSY:
                 # Those who have their answers now are about to call again.
                 await asyncio.sleep(_GATHERING)
         del self._queues[fleet]

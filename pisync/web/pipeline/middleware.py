@@ -6,12 +6,12 @@ microseconds.
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from itertools import count
 from secrets import token_hex
 from time import perf_counter
-from typing import Final
+from typing import Final, NamedTuple
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
@@ -71,6 +71,23 @@ def route_of(request: web.Request) -> str:
     return UNMATCHED if resource is None else call_of(resource.canonical)
 
 
+class AnsweredCall(NamedTuple):
+    """A call that has been answered in front of the application."""
+
+    request_id: str
+    began: float
+    """Of `perf_counter`."""
+    call: tuple[str, str, str]
+    """Its name, its method, and its path."""
+    device_id: int | None
+    caller: tuple[str, str | None]
+    """A token's user, and the header `User-Agent`."""
+    status: int | None
+    """None if the client has gone."""
+    attempt: str | None
+    """The attempt that the answer names, if any."""
+
+
 class RequestObserver:
     """Counts and logs requests; finds the answer to one that an exception has ended.
 
@@ -94,6 +111,22 @@ class RequestObserver:
         """Do so for a request of which only this is known."""
         seconds = perf_counter() - began
         self._metrics.request(route, method, status, seconds)
+        self._log(route, method, path, status, seconds, request_id)
+
+    def answered_alike(
+        self, route: str, method: str, status: int, calls: Sequence[AnsweredCall]
+    ) -> None:
+        """Do so for calls that were answered with the same status."""
+        now = perf_counter()
+        self._metrics.requests(route, method, status, [now - call.began for call in calls])
+        if self._log_access is not None:
+            for call in calls:
+                path, seconds = call.call[-1], now - call.began
+                self._log(route, method, path, status, seconds, call.request_id)
+
+    def _log(
+        self, route: str, method: str, path: str, status: int, seconds: float, request_id: str
+    ) -> None:
         if self._log_access is not None and (route not in PROBES or status != HTTPStatus.OK):
             self._log_access(
                 method=method,
@@ -193,6 +226,11 @@ def cancelled(transport: asyncio.Transport | None, draining: asyncio.Event) -> P
     if is_gone or task is None or not draining.is_set():
         raise asyncio.CancelledError
     task.uncancel()  # or whatever waits in sending the answer would give up, too
+    return shutting_down()
+
+
+def shutting_down() -> Problem:
+    """Return the answer to a request that the server can't wait for because it stops."""
     return problems.unavailable("The server is shutting down. Try again.")
 
 

@@ -1,7 +1,7 @@
 """What requests of clients meet and leave behind: faults, and a line in the journal."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from http import HTTPStatus
 from time import perf_counter
 from typing import Final
@@ -21,7 +21,7 @@ from pisync.web.contract.headers import ATTEMPT_HEADER
 from pisync.web.contract.rendering import Rendered
 from pisync.web.pipeline.base_url import is_below_base_url
 from pisync.web.pipeline.injection import delay, inject, is_for_streams
-from pisync.web.pipeline.middleware import route_of
+from pisync.web.pipeline.middleware import AnsweredCall, route_of
 
 _NAMES: Final[Mapping[tuple[str, str], str]] = {
     ("POST", "/devices/{device_id}/sync"): SYNC,
@@ -129,16 +129,23 @@ class Journalist:
             caller: The user, and the header `User-Agent`.
             answer: The answer, unless the client has gone.
         """
-        journal = self._requests.journal_in_memory(fleet)
-        if journal is None:
-            return
         status = attempt = None
         if answer is not None:
             status = answer.status
             if answer.headers:
                 attempt = answer.headers.get(ATTEMPT_HEADER)
-        seconds, now = perf_counter() - began, self._clocks.wall()
-        journal.append((request_id, now, seconds, call, device_id, caller, status, attempt))
+        note = AnsweredCall(request_id, began, call, device_id, caller, status, attempt)
+        self.note_all(fleet, (note,))
+
+    def note_all(self, fleet: str, calls: Iterable[AnsweredCall]) -> None:
+        """Note requests of a fleet that is not watched, answered just now."""
+        journal = self._requests.journal_in_memory(fleet)
+        if journal is None:
+            return
+        counter, now = perf_counter(), self._clocks.wall()
+        for request_id, began, call, device_id, caller, status, attempt in calls:
+            seconds = counter - began
+            journal.append((request_id, now, seconds, call, device_id, caller, status, attempt))
 
     async def note(
         self, request: web.Request, began: float, status: int | None, attempt: str | None

@@ -5,6 +5,7 @@ the aiohttp that is installed; `pyproject.toml` admits no aiohttp that has not b
 """
 
 import asyncio
+import typing
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from math import inf
@@ -149,6 +150,13 @@ def cancel_with_client(request: web.BaseRequest) -> Iterator[None]:
             protocol.gives_up_from = inf
 
 
+class Cancellable(typing.Protocol):
+    """What makes an answer, and can be told to give up: a task, or a part of one."""
+
+    def cancel(self) -> object:
+        """Answer that the server is about to stop, or, if that is too late, not at all."""
+
+
 _parse = web.RequestHandler.data_received
 """Bound here: `super()` is looked up anew with each packet."""
 
@@ -213,7 +221,7 @@ class Protocol(web.RequestHandler):
         self._client_ended = False
         self._last_body: StreamReader = EMPTY_PAYLOAD
         self._packet = b""
-        self._answering: asyncio.Task[None] | None = None
+        self._answering: Cancellable | None = None
         """Writes the answer to a request that aiohttp knows nothing of."""
         self._parked_waiter: asyncio.Future[None] | None = None
         """What aiohttp waits for meanwhile."""
@@ -356,14 +364,33 @@ class Protocol(web.RequestHandler):
             self._keepalive_handle = self._loop.call_at(end, self._process_keepalive)
 
     def answer_in_front(self, answering: Coroutine[Any, Any, bool]) -> None:
-        """Let a coroutine write an answer; it returns whether to keep the connection.
+        """Hold the connection while a coroutine writes an answer; it returns whether to keep it."""
+        self.hold(self._loop.create_task(self._answer_in_front(answering)))
+
+    def hold(self, answering: Cancellable) -> None:
+        """Wait, until `let_go`, for the answer that `answering` makes.
 
         Until then the connection looks to aiohttp as one with a request under way: what arrives is
         parsed and waits, as ever.
         """
         self._parked_waiter, self._waiter = self._waiter, None
         self._request_in_progress = True
-        self._answering = self._loop.create_task(self._answer_in_front(answering))
+        self._answering = answering
+
+    def is_held_for(self, answering: Cancellable) -> bool:
+        """Return whether the answer that `answering` makes is still waited for."""
+        return self._answering is answering
+
+    def let_go(self, *, keep: bool) -> None:
+        """End what `hold` began: the answer has been written, if not yet taken by the client."""
+        if keep and (self._paused or self._messages):
+            self._answering = self._loop.create_task(self._answer_in_front(self._drained()))
+        else:
+            self._let_go(keep=keep)
+
+    async def _drained(self) -> bool:
+        await self.drain()
+        return True
 
     async def _answer_in_front(self, answering: Coroutine[Any, Any, bool]) -> None:
         keep = False
@@ -374,15 +401,18 @@ class Protocol(web.RequestHandler):
         except ConnectionError:
             keep = False
         finally:
-            self._answering = None
-            self._request_in_progress = False
-            if self._handler_waiter is not None:
-                self._handler_waiter.set_result(None)
-            waiter = self._waiter = self._parked_waiter
-            self._parked_waiter = None
-            self.answered_in_front(keep=keep)
-            if self._messages and waiter is not None and not waiter.done():
-                waiter.set_result(None)
+            self._let_go(keep=keep)
+
+    def _let_go(self, *, keep: bool) -> None:
+        self._answering = None
+        self._request_in_progress = False
+        if self._handler_waiter is not None:
+            self._handler_waiter.set_result(None)
+        waiter = self._waiter = self._parked_waiter
+        self._parked_waiter = None
+        self.answered_in_front(keep=keep)
+        if self._messages and waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     # What aiohttp calls.
 

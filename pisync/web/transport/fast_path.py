@@ -19,14 +19,13 @@ token that was not seen before, an `If-None-Match`, HTTP/1.0, a server that is a
 import asyncio
 import re
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine, Generator
-from functools import partial
+from collections.abc import Awaitable, Callable
 from time import perf_counter
-from types import coroutine
 from typing import Any, Final, NamedTuple, TypeVar
 
 from aiohttp import HttpVersion11, hdrs, web
 
+from pisync.concurrency.resumed import resumed
 from pisync.keys import DRAINING, IDLE_FLEETS, METRICS, SIMULATOR, RequestHandler
 from pisync.model.account import DEVICES
 from pisync.model.bounds import HEAD_BYTES
@@ -53,6 +52,7 @@ from pisync.web.pipeline.middleware import (
 from pisync.web.pipeline.requests import JOURNALIST, user_agent_of
 from pisync.web.transport.aiohttp_internals import Protocol, connection_of
 from pisync.web.transport.raw_response import WRITTEN, WRITTEN_LAST, write
+from pisync.web.transport.syncs.batches import Sync, SyncBatches
 
 SCOPE: Final = DEVICES
 """What a token must have for each of these calls."""
@@ -180,6 +180,7 @@ class FastPath:
         self._seen: set[int] = set()
         """Hashes of header lines that came once: what comes again is worth its place."""
         self._named = app[IDLE_FLEETS].named
+        self._syncs = SyncBatches(app, at_once=at_once)
         app[METRICS].bound(HEAD_BYTES, lambda: self._heads.size + self._lines.size)
 
     # In front of aiohttp
@@ -203,6 +204,15 @@ class FastPath:
         if fleet is None or self._journalist.is_watched(fleet) or self._acts(fleet):
             return False
         request_id = request_id or new_request_id()
+        if target.call is SYNC_DEVICE:
+            below = target.base_fleet is not None
+            self._syncs.add(
+                Sync(
+                    *(self._syncs, connection, fleet, target.argument, target.path, below),
+                    *(head.caller, head.cors, request_id, began),
+                )
+            )
+            return True
         answering = self._answer(
             connection, target, fleet, head.caller, head.cors, request_id, began
         )
@@ -216,7 +226,7 @@ class FastPath:
         except ConnectionError:
             connection.answered_in_front(keep=False)
         else:
-            connection.answer_in_front(_resumed(answering, waits_for))
+            connection.answer_in_front(resumed(answering, waits_for))
         return True
 
     def _lines_to_remember(self, request: web.BaseRequest, target: Target) -> bytes:
@@ -369,21 +379,6 @@ class FastPath:
 
 FAST_PATH = web.AppKey("FAST_PATH", FastPath)
 """What stands in front of the application, if anything."""
-
-
-@coroutine
-def _resumed(answering: Coroutine[Any, Any, bool], waits_for: Any) -> Generator[Any, None, bool]:
-    """Go on, in a task, with a coroutine that waits for something already."""
-    while True:
-        resume: Callable[[], Any] = partial(answering.send, None)
-        try:
-            yield waits_for
-        except BaseException as exc:  # noqa: BLE001 - it is the coroutine's
-            resume = partial(answering.throw, exc)
-        try:
-            waits_for = resume()
-        except StopIteration as done:
-            return bool(done.value)
 
 
 def _is_unusual(request: web.BaseRequest) -> bool:

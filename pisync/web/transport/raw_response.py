@@ -88,8 +88,18 @@ def head_of(
     rendered: Rendered, request_id: str, *, close: bool, private: bool, more: bytes = b""
 ) -> bytes:
     """Return the head of an answer."""
-    last = _LAST_LINES[rendered.tag is not None, private, close]
-    return b"".join((rendered.head, _date(int(time())), request_id.encode(), last, more, b"\r\n"))
+    last = last_lines(tagged=rendered.tag is not None, private=private, close=close)
+    return b"".join((rendered.head, date_lines(), request_id.encode(), last, more, b"\r\n"))
+
+
+def date_lines() -> bytes:
+    """Return the lines of a head that say when it is written, as far as the request's id."""
+    return _date(int(time()))
+
+
+def last_lines(*, tagged: bool, private: bool, close: bool) -> bytes:
+    """Return the lines of a head from the request's id on."""
+    return _LAST_LINES[tagged, private, close]
 
 
 @lru_cache(maxsize=2)

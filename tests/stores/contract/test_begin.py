@@ -42,6 +42,17 @@ from tests.support.stores.short import (
 
 
 class TestStart:
+    async def test_an_id_that_is_repeated_joins(self, store: Store) -> None:
+        begun = await store.starter.begin(F, [7, 99, 8, 7])
+        assert verdicts(begun) == [
+            *(SyncDecision.STARTED, SyncDecision.UNKNOWN),
+            *(SyncDecision.STARTED, SyncDecision.JOINED),
+        ]
+        assert begun[3].device == begun[0].device
+        assert begun[0].device == await store.queries.device(F, 7)
+        ledger = await store.queries.ledger(F)
+        assert (ledger.accepted, ledger.joined, ledger.pending) == (2, 1, 2)
+
     async def test_makes_the_device_pending_with_its_plan_saved(self, store: Store) -> None:
         before = await store.queries.device(F, 7)
         earliest = await now(store)

@@ -1,0 +1,4 @@
+"""Syncs that arrive together: begun together, and answered together.
+
+Imported by `pisync.web.transport` alone.
+"""
