@@ -74,3 +74,13 @@ async def test_a_plan_goes_by_the_index_whatever_the_statistics_say(url: str) ->
         lines = [row[0] for row in await connection.fetch(PAGE)]
         assert any(plan in line for line in lines), lines
         await connection.close()
+
+
+async def test_a_plan_is_made_once_for_all_values(url: str) -> None:
+    connection = await connect.connect(Address.parse(url))
+    for count in range(1, 8):
+        values = list(range(count))
+        await connection.fetch("SELECT n FROM unnest($1::bigint[]) AS n", values)
+    planned = await connection.fetchval("SELECT sum(custom_plans) FROM pg_prepared_statements")
+    assert planned == 0
+    await connection.close()

@@ -48,6 +48,8 @@ PLANNER = {
     "enable_material": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
+    # So there is nothing to gain from planning anew for each value: that costs more than to run it.
+    "plan_cache_mode": "force_generic_plan",
 }
 """What sessions need that run statements for requests.
 
