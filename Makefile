@@ -107,7 +107,7 @@ format: $(VENV)/.dev ## Format the code and mend what the linter can
 	$(BIN)/ruff format .
 
 .PHONY: bench
-bench: $(BENCH)/.ready ## Measure PiSync beside its peers, and write docs/benchmarks.md (an hour)
+bench: $(BENCH)/.ready ## Measure PiSync beside its peers, and write docs/benchmarks.md (half an hour)
 	$(BENCH)/bin/python -m bench $(ARGS)
 
 .PHONY: bench-quick

@@ -5,6 +5,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from bench import machine, report
 from bench.checks import Wrong
 from bench.figures import Figures
 from bench.limits import (
+    browser,
     driver,
     fleets,
+    heads,
     logins,
     million,
     pending,
@@ -23,12 +26,16 @@ from bench.limits import (
     switches,
     tls,
 )
-from bench.rounds import FULL, QUICK, compare
-from bench.workloads import WORKLOADS
+from bench.released import need_history
+from bench.rounds import FULL, QUICK, Result, compare
+from bench.servers import LIVE, PISYNC, on_sqlite
+from bench.workloads import ON_SQLITE, WORKLOADS
 
 LIMITS: Mapping[str, Callable[..., Figures]] = {
     "start": start.measure,
     "switches": switches.measure,
+    "browser": browser.measure,
+    "heads": heads.measure,
     "fleets": fleets.measure_fleets,
     "million": million.measure,
     "pending": pending.measure,
@@ -40,6 +47,8 @@ LIMITS: Mapping[str, Callable[..., Figures]] = {
 }
 SHORT = ("start", "fleets")
 """What `--quick` measures of these: the others take longer than it may."""
+BESIDE_RELEASED = {"heads", "streams"}
+"""What measures the released version, too."""
 RESULTS = Path("bench/results.json")
 
 
@@ -71,11 +80,11 @@ def _options() -> argparse.Namespace:
 def _measure(only: list[str], *, quick: bool) -> dict[str, Any]:
     began = time.monotonic()
     chosen = only or ["compare", *(SHORT if quick else LIMITS)]
+    if BESIDE_RELEASED.intersection(chosen):
+        need_history()
     results: dict[str, Any] = {"machine": dict(machine.describe()), "compare": [], "figures": []}
     if "compare" in chosen:
-        results["compare"] = [
-            each.as_json() for each in compare(WORKLOADS, QUICK if quick else FULL, _say)
-        ]
+        results["compare"] = [each.as_json() for each in _compared(quick=quick)]
     for name, measure in LIMITS.items():
         if name in chosen:
             _say(f"{name} …")
@@ -84,6 +93,15 @@ def _measure(only: list[str], *, quick: bool) -> dict[str, Any]:
     results["minutes"] = (time.monotonic() - began) / 60
     RESULTS.write_text(json.dumps(results, indent=1))
     return results
+
+
+def _compared(*, quick: bool) -> list[Result]:
+    if quick:
+        return compare(WORKLOADS, QUICK, _say)
+    in_memory = compare(WORKLOADS, FULL, _say)
+    with on_sqlite(PISYNC) as on_file:
+        plan = replace(FULL, connections=(64, 1, 8))
+        return in_memory + compare([ON_SQLITE], plan, _say, live=(on_file, *LIVE[1:]))
 
 
 def _say(text: str) -> None:

@@ -6,9 +6,7 @@ shows the medians of the rounds and the median of their ratios: above 1, this ch
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -17,13 +15,12 @@ from bench import machine
 from bench.checks import Wrong
 from bench.load import Measured
 from bench.rounds import Plan, Result, compare, ratio, thrift
-from bench.servers import PISYNC, Server
-from bench.workloads import WORKLOADS, Workload
+from bench.servers import PISYNC, on_sqlite
+from bench.workloads import ON_SQLITE, WORKLOADS, Workload
 
 OLD, NEW = "before", "after"
 BY_NAME = {workload.name: workload for workload in WORKLOADS}
 IN_MEMORY = [BY_NAME[name] for name in ("ten", "page", "errors", "sync", "mix")]
-ON_SQLITE = [replace(BY_NAME["sync"], title=f"{BY_NAME['sync'].title}, SQLite")]
 HEAD = f"{'':46}{'before':>9}{'after':>9}  after ÷ before (range; by processor time)"
 
 
@@ -73,18 +70,11 @@ def _measure(options: argparse.Namespace, plan: Plan) -> Iterator[Result]:
         checkout=options.old.resolve(),
     )
     new = replace(PISYNC, name=NEW)
-    yield from compare(chosen(IN_MEMORY), plan, _ignore, live=(new, old), canned=())
+    yield from compare(chosen(IN_MEMORY), plan, live=(new, old), canned=())
     if not wanted or "sqlite" in wanted:
         with on_sqlite(new) as new_on_file, on_sqlite(old) as old_on_file:
             servers = (new_on_file, old_on_file)
-            yield from compare(ON_SQLITE, plan, _ignore, live=servers, canned=())
-
-
-@contextmanager
-def on_sqlite(server: Server) -> Iterator[Server]:
-    """Give a server a file to keep its data in."""
-    with tempfile.TemporaryDirectory(prefix="pisync-bench-") as folder:
-        yield replace(server, environment={"PISYNC_STORE": f"sqlite:///{folder}/pisync.db"})
+            yield from compare([ON_SQLITE], plan, live=servers, canned=())
 
 
 def row(result: Result) -> str:
@@ -99,10 +89,6 @@ def row(result: Result) -> str:
 
 def _rate(rounds: list[Measured]) -> str:
     return f"{median(measured.rate for measured in rounds):,.0f}"
-
-
-def _ignore(_: str) -> None:
-    """Take the place of a progress report: the rows are one."""
 
 
 if __name__ == "__main__":

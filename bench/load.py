@@ -9,10 +9,11 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import chain, cycle
 from pathlib import Path
+from secrets import token_hex
 from typing import NamedTuple, Self
 
 from bench import machine
@@ -43,18 +44,33 @@ class Measured(NamedTuple):
 
 
 def measure(
-    server: Running, requests: Sequence[str], *, connections: int, warm_up: float, seconds: float
+    server: Running,
+    requests: Sequence[str],
+    *,
+    connections: int,
+    warm_up: float,
+    seconds: float,
+    changing: str = "",
 ) -> Measured:
     """Load a server, first for its warm-up and then to measure it.
 
-    Raises Wrong if an answer is, or if a request got none.
+    Args:
+        server: What is loaded.
+        requests: Sent in turn, each "METHOD target".
+        connections: How many wrk keeps open.
+        warm_up: Seconds of load before.
+        seconds: How long it is measured.
+        changing: A header line, with `%s` where each request has a value of its own.
+
+    Raises:
+        Wrong: An answer is, or a request got none.
     """
-    run_wrk(server, requests, connections, warm_up)
+    run_wrk(server, requests, connections, warm_up, changing)
     for _ in range(_TRIES):
         try:
             with _Checker(server, requests) as checker:
                 before = server.processor_seconds()
-                result = run_wrk(server, requests, connections, seconds)
+                result = run_wrk(server, requests, connections, seconds, changing)
                 used = server.processor_seconds() - before
         except OSError as exc:
             print(f"once more: {server.server.name}: {exc!r}", file=sys.stderr)
@@ -80,8 +96,9 @@ def measure(
 
 def cost_of_refusal(server: Running, requests: Sequence[str], rounds: int, seconds: float) -> float:
     """Return the processor time, in seconds, of an answer to a token that is not good."""
-    bad = Running(server.server, server.port, server.process)
-    bad.headers = {"Authorization": f"Bearer {server.headers['Authorization'][7:-4]}AAAA"}
+    bad = server.with_headers(
+        {"Authorization": f"Bearer {server.headers['Authorization'][7:-4]}AAAA"}
+    )
     costs = []
     for _ in range(rounds):
         with server.alone():
@@ -95,20 +112,31 @@ def cost_of_refusal(server: Running, requests: Sequence[str], rounds: int, secon
 
 
 def run_wrk(
-    server: Running, requests: Sequence[str], connections: int, seconds: float
+    server: Running,
+    requests: Sequence[str],
+    connections: int,
+    seconds: float,
+    changing: str = "",
 ) -> dict[str, float]:
-    """Load a server for so many seconds; return what wrk reports of it."""
+    """Load a server for so many seconds; return what wrk reports of it.
+
+    Args:
+        server: What is loaded.
+        requests: Sent in turn, each "METHOD target".
+        connections: How many wrk keeps open.
+        seconds: How long.
+        changing: A header line, with `%s` where each request has a value of its own.
+
+    Raises:
+        CannotMeasure: wrk did not begin, end, or report.
+    """
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
         file.write("\n".join(requests) + "\n")
         file.flush()
         command = ("taskset", "-c", str(machine.cores()[1]), "wrk", "-t1", f"-c{connections}")
         process = subprocess.Popen(
             [*command, "-d60s", "--timeout", "10s", "-s", str(SCRIPT), server.url],
-            env={
-                **os.environ,
-                **{k.upper(): v for k, v in server.headers.items()},
-                "REQUESTS": file.name,
-            },
+            env={**os.environ, **_variables(server.headers, changing), "REQUESTS": file.name},
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -120,6 +148,12 @@ def run_wrk(
             result: dict[str, float] = json.loads(line.removeprefix("RESULT "))
             return result
     raise machine.CannotMeasure(f"wrk reported nothing: {said[-500:]}")
+
+
+def _variables(headers: Mapping[str, str], changing: str) -> Mapping[str, str]:
+    lines = "\n".join(f"{name}: {value}" for name, value in headers.items())
+    # Of its own for each run: no server has seen its values before.
+    return {"HEADERS": lines, "SALT": token_hex(8)} | ({"CHANGING": changing} if changing else {})
 
 
 def _wait_until_it_listens(process: "subprocess.Popen[str]") -> None:

@@ -20,6 +20,7 @@ GOALS: Mapping[str, Sequence[float]] = {
     "thousand": (15, 12, 12, 1.2),
     "page": (14, 15, 6, 2.1),
     "sync": (6, 8, 2.2, 1.2),
+    "sync-sqlite": (5.5, 7, 2, 1.0),
     "errors": (14, 15, 6, 2.1),
     "mix": (9, 12, 3.5, 1.7),
 }

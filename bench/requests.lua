@@ -1,18 +1,39 @@
--- Sends the requests of the file that REQUESTS names, one "METHOD target" a line, in turn; says at
--- the end, as JSON, what came of it.
+-- Sends the requests of the file that REQUESTS names, one "METHOD target" a line, in turn, with the
+-- header lines of HEADERS; says at the end, as JSON, what came of it.
+--
+-- CHANGING is one more header line, with %s where each request has a value of its own: that of SALT,
+-- 16 digits, and a number of 16 digits.
 
 local lines = {}
 for line in io.lines(os.getenv("REQUESTS")) do
   lines[#lines + 1] = line
 end
-wrk.headers["Authorization"] = os.getenv("AUTHORIZATION")
-wrk.headers["Pisync-Fleet"] = os.getenv("PISYNC-FLEET")
+for line in os.getenv("HEADERS"):gmatch("[^\n]+") do
+  local name, value = line:match("^([^:]+): (.*)$")
+  wrk.headers[name] = value
+end
+local changing = os.getenv("CHANGING")
 
 local function parts(line)
   return line:match("^(%u+) (.+)$")
 end
 
-if #lines == 1 then
+if changing then
+  assert(#lines == 1, "a header changes with each of several requests")
+  local before, after
+  local salt, count = os.getenv("SALT"), 0
+
+  function init()
+    local name, value = changing:match("^([^:]+): (.*)$")
+    wrk.headers[name] = value
+    before, after = wrk.format(parts(lines[1])):match("^(.*)%%s(.*)$")
+  end
+
+  function request()
+    count = count + 1
+    return before .. salt .. string.format("%016x", count) .. after
+  end
+elseif #lines == 1 then
   wrk.method, wrk.path = parts(lines[1])
 else
   local requests = {}

@@ -69,10 +69,14 @@ def thrift(one: Sequence[Measured], other: Sequence[Measured]) -> float:
     return min(its.cost for its in other) / min(mine.cost for mine in one)
 
 
+def _ignore(_: str) -> None:
+    """Take the place of a progress report."""
+
+
 def compare(
     workloads: Iterable[Workload],
     plan: Plan,
-    say: Callable[[str], None],
+    say: Callable[[str], None] = _ignore,
     *,
     live: Sequence[Server] = LIVE,
     canned: Sequence[Server] = CANNED,
@@ -142,11 +146,12 @@ def alternate(
             with server.alone():
                 its_rounds.append(
                     measure(
-                        server,
+                        server.with_headers({**server.headers, **workload.headers}),
                         workload.requests,
                         connections=connections,
                         warm_up=plan.warm_up,
                         seconds=plan.seconds,
+                        changing=workload.changing,
                     )
                 )
     return rounds

@@ -10,7 +10,8 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import IO
@@ -89,6 +90,12 @@ class Running:
         """Where it is."""
         return f"http://127.0.0.1:{self.port}"
 
+    def with_headers(self, headers: Mapping[str, str]) -> "Running":
+        """Return the same server, called with other headers."""
+        other = copy(self)
+        other.headers = dict(headers)
+        return other
+
     def connect(self) -> HTTPConnection:
         """Return a connection to it."""
         if self.server.context:
@@ -131,6 +138,14 @@ class Running:
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) * 1024
         raise machine.CannotMeasure("no VmRSS in /proc")
+
+
+@contextmanager
+def on_sqlite(server: Server) -> Iterator[Server]:
+    """Give a server a file to keep its data in."""
+    with tempfile.TemporaryDirectory(prefix="pisync-bench-") as folder:
+        store = {"PISYNC_STORE": f"sqlite:///{folder}/pisync.db"}
+        yield replace(server, environment={**server.environment, **store})
 
 
 @contextmanager

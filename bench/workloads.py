@@ -1,7 +1,7 @@
 """What is measured: the requests, and the fleet that they go to."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from random import Random
 
 DRAWN = 5_000
@@ -10,12 +10,18 @@ DRAWN = 5_000
 
 @dataclass(frozen=True)
 class Workload:
-    """Requests, sent in turn, to a fleet of so many devices."""
+    """Requests, sent in turn, to a fleet of so many devices.
+
+    `headers` are those that they have beside the token. `changing` is one more header line, with
+    `%s` where each request has a value of its own.
+    """
 
     name: str
     title: str
     devices: int
     requests: Sequence[str]
+    headers: Mapping[str, str] = field(default_factory=dict)
+    changing: str = ""
 
 
 def syncs(devices: int) -> list[str]:
@@ -42,3 +48,6 @@ WORKLOADS = (
     Workload("mix", "mix: 80 % page of ten, 15 % sync, 5 % errors", LARGE, _mix(LARGE)),
     Workload("sync", "POST /devices/{id}/sync over 100,000", LARGE, syncs(LARGE)),
 )
+SYNC = WORKLOADS[-1]
+ON_SQLITE = replace(SYNC, name="sync-sqlite", title=f"{SYNC.title}, SQLite")
+"""The same for a PiSync on SQLite, beside others that keep what they know in memory."""

@@ -1,11 +1,9 @@
 """What a fleet's base URL costs, and a token that is bound to one, beside the header."""
 
-from copy import copy
-
 from bench.figures import Figures, at_least
 from bench.load import Measured, measure
 from bench.rounds import thrift
-from bench.servers import PISYNC, Running, running, token
+from bench.servers import PISYNC, running, token
 
 REQUESTS = (
     *(("GET", "/devices?limit=100"), ("GET", "/devices/3"), ("POST", "/devices/7/sync")),
@@ -19,9 +17,9 @@ def measure_fleets(*, quick: bool) -> Figures:
     with running(PISYNC, DEVICES) as started:
         bound = f"Bearer {token('devices', fleet='default')}"
         ways = (
-            (with_headers(started, {**started.headers, "Pisync-Fleet": "default"}), ""),
+            (started.with_headers({**started.headers, "Pisync-Fleet": "default"}), ""),
             (started, "/fleets/default"),
-            (with_headers(started, {"Authorization": bound}), ""),
+            (started.with_headers({"Authorization": bound}), ""),
         )
         rounds: list[list[Measured]] = [[] for _ in ways]
         for _ in range(5 if quick else 15):
@@ -36,10 +34,3 @@ def measure_fleets(*, quick: bool) -> Figures:
             at_least("a fleet by token, beside the header", thrift(claim, header), 0.95),
         ],
     )
-
-
-def with_headers(server: Running, headers: dict[str, str]) -> Running:
-    """Return the same server, called with other headers."""
-    other = copy(server)
-    other.headers = headers
-    return other

@@ -3,12 +3,11 @@
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 from bench.checks import Wrong
 from bench.figures import TIMES, Figure, Figures, at_least
 from bench.rounds import Plan, alternate, ratio
-from bench.servers import PISYNC, Running, pisync, running
+from bench.servers import PISYNC, Running, on_sqlite, pisync, running
 from bench.workloads import Workload, syncs
 
 DEVICES = 100_000
@@ -21,7 +20,8 @@ def measure(*, quick: bool) -> Figures:
     plan = Plan(rounds=3 if quick else 9, seconds=1.0, warm_up=0.3, connections=(64,))
     with ExitStack() as stack:
         memory = stack.enter_context(running(PISYNC, DEVICES))
-        embedded = stack.enter_context(_on_sqlite())
+        on_file = stack.enter_context(on_sqlite(pisync("PiSync on SQLite")))
+        embedded = stack.enter_context(running(on_file, DEVICES))
         read = ratio(*alternate(READ, 64, [embedded, memory], plan))
         synced = ratio(*alternate(SYNC, 64, [embedded, memory], plan))
         figures = [
@@ -37,14 +37,6 @@ def measure(*, quick: bool) -> Figures:
                 Figure("reads on PostgreSQL, beside memory", f"{read:.2f} {TIMES}"),
             ]
     return Figures("Stores, at 64 connections", figures)
-
-
-@contextmanager
-def _on_sqlite() -> Iterator[Running]:
-    with tempfile.TemporaryDirectory() as folder:
-        store = f"sqlite:///{Path(folder) / 'pisync.db'}"
-        with running(pisync("PiSync on SQLite", PISYNC_STORE=store), DEVICES) as started:
-            yield started
 
 
 @contextmanager
