@@ -126,6 +126,11 @@ class AdmissionControl:
         self._refused -= 1
         return True
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether the last request is the first of its turn, and none came with the one before."""
+        return self._count == 1 and self._let_in_before <= 1
+
     def answered(self) -> None:
         """Note that a request has been answered."""
         self._last_answer = perf_counter()

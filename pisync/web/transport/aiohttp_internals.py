@@ -258,6 +258,11 @@ class Protocol(web.RequestHandler):
         """Return the answer to what is no HTTP, or to an error that no middleware handled."""
         raise NotImplementedError
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether no other request is likely to arrive in this turn of the event loop."""
+        raise NotImplementedError
+
     # What it may use.
 
     @property

@@ -191,6 +191,11 @@ class Connection(Protocol):
             response.force_close()
         return response
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether no other request is likely to arrive in this turn of the event loop."""
+        return self._server.admission.is_quiet
+
     def answered_in_front(self, *, keep: bool) -> None:
         """Wait for the next request, or `keep` the connection no longer."""
         self._server.admission.answered()

@@ -160,6 +160,17 @@ async def test_a_few_who_ask_how_it_is_come_in_all_the_same(
 # How the others are refused
 
 
+async def test_it_is_quiet_while_requests_come_one_in_a_turn(wall: Clock) -> None:
+    gate = AdmissionControl(10, Clock())
+    seen = []
+    for requests in (1, 1, 3, 1, 1):
+        for _ in range(requests):
+            gate.lets_in()
+            seen.append(gate.is_quiet)
+        await asyncio.sleep(0)
+    assert seen == [True, True, True, False, False, False, True]
+
+
 @pytest.mark.parametrize(
     "request_",
     [

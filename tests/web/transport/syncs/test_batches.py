@@ -21,6 +21,7 @@ from pisync.stores.embedded.sqlite.file import SqliteFile
 from pisync.stores.embedded.transaction import Transaction
 from pisync.stores.errors import StoreUnavailable
 from pisync.web.transport.aiohttp_internals import Protocol
+from pisync.web.transport.connection import Connection
 from tests.support.raw_connection import Answer, RawConnection, raw_connection, settle
 from tests.support.waiting import eventually
 from tests.support.warm_server import HEAD, LIST, LIVE, Warm, ask, plain_server, warm_server
@@ -44,6 +45,8 @@ class Lab:
     """Of the syncs that have arrived, in their order."""
     when_arrived: Callable[[], object] = lambda: None
     """Called when a sync has arrived, and has not begun."""
+    is_quiet: bool = False
+    """Whether syncs arrive one at a time, as far as the server knows."""
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     """Until it is set, no commit comes to its end."""
 
@@ -92,7 +95,10 @@ async def lab(**settings: Any) -> AsyncIterator[Lab]:
 
         starter.begin = recorded  # type: ignore[method-assign] # to be watched
         warm.front.answer = watched  # type: ignore[method-assign] # to be watched
-        yield made
+        with pytest.MonkeyPatch.context() as patched:
+            # Else the first of a turn would begin by itself where there was one before it.
+            patched.setattr(Connection, "is_alone", property(lambda _: made.is_quiet))
+            yield made
 
 
 def statuses(answers: Sequence[Answer]) -> list[int]:
@@ -124,6 +130,17 @@ async def test_an_answer_has_the_same_bytes_as_the_applications() -> None:
                 *(application.status, [*application.headers.items()], application.body),
             )
         assert len(made.connections) == 4
+
+
+async def test_one_that_comes_alone_begins_at_once() -> None:
+    async with lab() as made:
+        client = await made.connect()
+        begun_on_arrival: list[int] = []
+        made.when_arrived = lambda: begun_on_arrival.append(len(made.begun))
+        for made.is_quiet in (True, False):
+            assert await ask(client, sync(5)) == 202
+        assert begun_on_arrival == [1, 1]
+        assert made.begun == [(DEFAULT_FLEET, [5]), (DEFAULT_FLEET, [5])]
 
 
 async def test_the_same_device_twice_in_a_turn_begins_once() -> None:
