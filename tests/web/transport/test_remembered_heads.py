@@ -4,16 +4,13 @@ import asyncio
 import random
 import re
 import tracemalloc
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
 
 import pytest
 
 from pisync import keys
-from pisync.model.account import TokenRevocation
 from pisync.web.transport import fast_path
 from pisync.web.transport.fast_path import FAST_PATH
 from tests.support.raw_connection import (
@@ -74,6 +71,7 @@ async def test_requests_are_counted_and_logged_wherever_they_are_answered() -> N
     assert f'route="/devices",status="422"}} {3.0}' in counted
 
 
+DEVICE = b"GET /devices/3 HTTP/1.1\r\n" + HEAD
 DIFFERENT = {
     "a request in two pieces": (LIST[:30], LIST[30:]),
     "two requests in one piece": (LIST + STATS,),
@@ -90,6 +88,19 @@ DIFFERENT = {
     "a bare line feed behind the request line": (LIST.replace(b"1.1\r\n", b"1.1\n"),),
     "a NUL": (LIST.replace(b"Host: a", b"Host: a\x00"),),
     "a folded header": (LIST.replace(b"\r\n\r\n", b"\r\n folded\r\n\r\n"),),
+    "the end of the head, and more lines": (LIST.replace(b"1.1\r\n", b"1.1\r\n\r\n"),),
+    "a first header that is folded": (LIST.replace(b"Host: a", b" Host: a"),),
+    "a first header behind a tab": (LIST.replace(b"Host: a", b"\tHost: a"),),
+    "a folded header within": (LIST.replace(b"Host: a", b"Host:\r\n a"),),
+    "a digit more of a version": (DEVICE.replace(b"HTTP/1.1", b"HTTP/1.11"),),
+    "a space behind the version": (DEVICE.replace(b"HTTP/1.1", b"HTTP/1.1 "),),
+    "a tab for a space": (DEVICE.replace(b" HTTP", b"\tHTTP"),),
+    "a line feed in the target": (DEVICE.replace(b"devices/3", b"devices/3\n"),),
+    "a NUL in the target": (DEVICE.replace(b"devices/3", b"devices/3\x00"),),
+    "a fragment": (DEVICE.replace(b"devices/3", b"devices/3#x"),),
+    "a digit that is none of ASCII": (DEVICE.replace(b"devices/3", "devices/\u0663".encode()),),
+    "an absolute target": (DEVICE.replace(b"/devices/3", b"http://a/devices/3"),),
+    "a path with two slashes": (DEVICE.replace(b"/devices/3", b"//devices/3"),),
     "HTTP/1.0": (LIST.replace(b"HTTP/1.1", b"HTTP/1.0"),),
     "HTTP/1.2": (LIST.replace(b"HTTP/1.1", b"HTTP/1.2"),),
     "lines before": (b"\r\n" + LIST,),
@@ -127,7 +138,7 @@ async def test_what_differs_goes_the_ordinary_way() -> None:
 
 HEADERS_OF_ONE_REQUEST = (
     *(b"Connection: close", b"Connection: Upgrade", b"Expect: 100-continue", b"Upgrade: x"),
-    *(b"If-None-Match: *", b"Transfer-Encoding: chunked"),
+    *(b"If-None-Match: *", b"Transfer-Encoding: chunked", b"Idempotency-Key: one"),
     *(b"Content-Length: 1", b"Authorization: Bearer a.known.token"),
     *(b"X-Request-ID:mine", b"X-Request-ID: my own", b"X-Request-ID: " + b"a" * 129),
     *(b"X-Request-ID: a\r\nX-Request-ID: b", b"X-Request-ID: a\r\nX-Request-ID: b c"),
@@ -275,65 +286,6 @@ async def test_whatever_is_sent_is_answered_as_by_a_server_that_remembers_nothin
         for _ in range(200):
             await assert_answered_alike(warm, plain, *mutated(draw))
         assert warm.front.taken.count(True) > 20
-
-
-# What changes between two equal requests
-
-
-async def status_after(change: Callable[[Warm], Awaitable[None]]) -> int:
-    """The status of a known request after something has changed, on a connection in use."""
-    async with warm_server() as warm, raw_connection(warm.port) as connection:
-        assert [await ask(connection, LIST), await ask(connection, LIST)] == [200, 200]
-        assert warm.front.taken[-1]
-        await change(warm)
-        return await ask(connection, LIST)
-
-
-async def test_a_token_that_has_expired_is_refused() -> None:
-    async def expire(warm: Warm) -> None:
-        warm.time.pass_seconds(200)
-
-    assert await status_after(expire) == 401
-
-
-@pytest.mark.parametrize("disabled", [True, False])
-async def test_a_token_that_was_revoked_is_refused(disabled: bool) -> None:
-    async def revoke(warm: Warm) -> None:
-        since = 0 if disabled else 2**60
-        revocation = TokenRevocation("tester", tokens_since=since, disabled=disabled)
-        warm.app[keys.TOKENS].revoke([revocation])
-
-    assert await status_after(revoke) == 401
-
-
-async def test_a_fleet_that_was_deleted_is_404() -> None:
-    profile = await _fleet_profile()
-    request = LIST.replace(b"\r\n\r\n", b"\r\nPisync-Fleet: suite\r\n\r\n")
-    async with warm_server() as warm, raw_connection(warm.port) as connection:
-        fleets = warm.app[keys.SIMULATOR].fleets
-        await fleets.put("suite", *profile)
-        assert [await ask(connection, request) for _ in range(4)] == [200] * 4
-        assert warm.front.taken[-1]
-        await fleets.delete("suite")
-        assert await ask(connection, request) == 404
-        assert warm.front.taken[-1]
-
-
-async def _fleet_profile() -> Any:
-    from pisync.model.first_fleet import first_fleet  # noqa: PLC0415
-
-    app, _ = an_app()
-    async with serving(app):
-        view = await app[keys.SIMULATOR].queries.fleet("default")
-    return first_fleet(), view.profile
-
-
-async def test_while_it_drains_the_connection_is_told_to_close() -> None:
-    async with warm_server() as warm, raw_connection(warm.port) as connection:
-        assert [await ask(connection, LIST), await ask(connection, LIST)] == [200, 200]
-        warm.app[keys.DRAINING].set()
-        await connection.send(LIST)
-        assert (await connection.answer()).headers["Connection"] == "close"
 
 
 async def test_connections_in_use_are_kept_and_idle_ones_closed() -> None:
