@@ -1,6 +1,6 @@
 """Single figures beside the comparison: each with its goal, and whether that was met."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -38,3 +38,18 @@ def at_least(what: str, value: float, least: float, unit: str = TIMES, digits: i
     return Figure(
         what, f"{value:,.{digits}f} {unit}".strip(), f"≥ {least:g} {unit}".strip(), value >= least
     )
+
+
+def as_table(figures: Iterable[Figure]) -> str:
+    """Return figures as a table in Markdown."""
+    return "\n".join(_table(figures))
+
+
+def _table(figures: Iterable[Figure]) -> Iterator[str]:
+    yield "|  | measured | goal | met |"
+    yield "| --- | --- | --- | --- |"
+    for what, value, goal, met in figures:
+        yield f"| {what} | {value} | {goal} | {_MARKS[met]} |"
+
+
+_MARKS = {None: "", True: "yes", False: "**no**"}

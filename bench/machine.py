@@ -46,14 +46,14 @@ def need_tools() -> None:
 def describe() -> Mapping[str, str]:
     """Return what was measured on: no name of a host."""
     return {
-        "processor": f"{_processor()}, {os.cpu_count()} cores",
+        "processor": processor(),
         "system": f"{platform.system()} {platform.release().split('-')[0]} {platform.machine()}",
         "Python": f"{platform.python_version()} ({platform.python_compiler()})",
         "packages": ", ".join(f"{name} {version(name)}" for name in _PACKAGES),
         "Node.js": _output(["node", "--version"]).removeprefix("v"),
         "Node packages": ", ".join(f"{name} {_node_version(name)}" for name in _NODE_PACKAGES),
         "load": _output(["wrk", "--version"]).split(" [")[0],
-        "others": f"load average {os.getloadavg()[2]:.1f} before it began",
+        "others": others(),
     }
 
 
@@ -61,11 +61,17 @@ _PACKAGES = ("aiohttp", "uvloop", "orjson", "PyJWT", "fastapi", "uvicorn", "pyda
 _NODE_PACKAGES = ("express", "jsonwebtoken", "zod", "fastify", "@fastify/jwt")
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Return which processor it is, and how many cores it has."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or "unknown processor"
+            return f"{line.partition(':')[2].strip()}, {os.cpu_count()} cores"
+    return f"{platform.processor() or 'unknown processor'}, {os.cpu_count()} cores"
+
+
+def others() -> str:
+    """Return how busy others have kept the machine until now."""
+    return f"load average {os.getloadavg()[2]:.1f} before it began"
 
 
 def _node_version(package: str) -> str:

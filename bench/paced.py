@@ -1,7 +1,7 @@
 """Requests by the clock: so many a second, whether the answers come in time or not."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from statistics import quantiles
 from time import perf_counter
@@ -22,8 +22,8 @@ class Latency(NamedTuple):
 class _Client(asyncio.Protocol):
     """Sends a request when told to, and times its answer; a request waits for the one before."""
 
-    def __init__(self, request: bytes, times: list[float]) -> None:
-        self._request = request
+    def __init__(self, requests: Iterator[bytes], times: list[float]) -> None:
+        self._requests = requests
         self._times = times
         self._due: list[float] = []
         self._received = b""
@@ -55,7 +55,7 @@ class _Client(asyncio.Protocol):
 
     def _send(self) -> None:
         if self._transport is not None:
-            self._transport.write(self._request)
+            self._transport.write(next(self._requests))
 
     def close(self) -> None:
         """End the connection."""
@@ -69,16 +69,21 @@ def _length(head: bytes) -> int:
     return int(lower[at:].split(b"\r\n", 1)[0])
 
 
-async def paced(server: Running, targets: Sequence[str], *, rate: float, seconds: float) -> Latency:
-    """GET these targets, each on a connection of its own, `rate` times a second in all."""
+async def paced(
+    server: Running, requests: Sequence[Iterable[str]], *, rate: float, seconds: float
+) -> Latency:
+    """Make requests `rate` times a second in all, as in `GET /devices`.
+
+    Each element of `requests` has those of one connection, and never ends.
+    """
     loop = asyncio.get_running_loop()
     times: list[float] = []
     head = "".join(f"{name}: {value}\r\n" for name, value in server.headers.items())
     clients = []
-    for target in targets:
-        request = f"GET {target} HTTP/1.1\r\nHost: bench\r\n{head}\r\n".encode()
+    for of_one in requests:
+        texts = (f"{each} HTTP/1.1\r\nHost: bench\r\n{head}\r\n".encode() for each in of_one)
         _, client = await loop.create_connection(
-            partial(_Client, request, times), "127.0.0.1", server.port
+            partial(_Client, texts, times), "127.0.0.1", server.port
         )
         clients.append(client)
     began, sent = perf_counter(), 0

@@ -33,11 +33,11 @@ class Spent(NamedTuple):
 
 
 @contextmanager
-def postgres() -> Iterator[Postgres]:
-    """Run a server of its own."""
+def postgres(*settings: str) -> Iterator[Postgres]:
+    """Run a server of its own, with these settings."""
     with tempfile.TemporaryDirectory(prefix="pisync-bench-", ignore_cleanup_errors=True) as folder:
         server = Postgres(Path(folder))
-        server.start()
+        server.start(*settings)
         try:
             yield server
         finally:

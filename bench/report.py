@@ -6,6 +6,7 @@ from statistics import median
 from typing import Any
 
 from bench import plots
+from bench.figures import Figure, as_table
 from bench.servers import EXPRESS, FASTAPI, FASTIFY, LIMIT, PISYNC, TUNED_EXPRESS
 
 PAGE = Path("docs/benchmarks.md")
@@ -85,8 +86,7 @@ def _lines(results: Mapping[str, Any]) -> Iterator[str]:
         yield from _cost_table([each for each in compared if each["connections"] == MOST_USED])
     for group in results["figures"]:
         yield f"\n### {group['title']}\n"
-        rows = ((what, value, goal, _mark(met)) for what, value, goal, met in group["figures"])
-        yield from _table(("", "measured", "goal", "met"), rows)
+        yield as_table(Figure(*each) for each in group["figures"])
 
 
 def _ratios(results: Iterable[Result]) -> Iterator[str]:
@@ -141,10 +141,6 @@ def _cost_table(results: Sequence[Result]) -> Iterator[str]:
         costs = (_cost(result, name) * 1e6 for name in names)
         rows.append((result["title"], *(f"{cost:.1f}" for cost in costs)))
     yield from _table(("workload", *names), rows)
-
-
-def _mark(met: bool | None) -> str:
-    return "" if met is None else "yes" if met else "**no**"
 
 
 def _table(head: Iterable[object], rows: Iterable[Iterable[object]]) -> Iterator[str]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
+from itertools import repeat
 
 import bcrypt
 
@@ -62,7 +63,7 @@ def _bcrypt_alone(seconds: float) -> float:
 
 
 def _read(server: Running, seconds: float) -> Latency:
-    return asyncio.run(paced(server, ["/devices"] * 4, rate=RATE, seconds=seconds))
+    return asyncio.run(paced(server, [repeat("GET /devices")] * 4, rate=RATE, seconds=seconds))
 
 
 def _under_logins(

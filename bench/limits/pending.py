@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from itertools import repeat
 
 from bench.figures import Figures, at_most
 from bench.paced import paced
@@ -22,7 +23,8 @@ def measure(*, quick: bool) -> Figures:
         assert (status, json.loads(body)["started"]) == (202, COUNT), body
         each = (started.resident() - before) / COUNT
         targets = ["/devices/7", "/devices?limit=10", "/stats", "/devices/99999"]
-        latency = asyncio.run(paced(started, targets, rate=RATE, seconds=last - 4))
+        requests = [repeat(f"GET {target}") for target in targets]
+        latency = asyncio.run(paced(started, requests, rate=RATE, seconds=last - 4))
         lateness = _lateness(started)
     what = f"lateness of {COUNT:,} syncs due within {last - first} s, at {RATE:,.0f} requests/s"
     return Figures(

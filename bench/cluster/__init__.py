@@ -1,0 +1,1 @@
+"""Three replicas on one PostgreSQL beside one, measured on real processes."""
