@@ -9,16 +9,12 @@ import re
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 from aiohttp import web
 
-from tests.support.engine import (
-    docker,
-    need_engine,
-)
-from tests.support.paths import ROOT
+from tests.support.engine import need_engine
+from tests.support.haproxy import haproxy
 from tests.support.raw_connection import (
     RawConnection,
     observed,
@@ -30,7 +26,6 @@ from tests.web.transport.test_protocol import (
     GOOD,
     SMUGGLING,
 )
-from tools.ports import free_port
 
 pytestmark = [pytest.mark.container, pytest.mark.timeout(120)]
 
@@ -56,28 +51,6 @@ class Behind:
         return web.json_response({"path": request.raw_path})
 
 
-def configuration(port: int, replica: int) -> str:
-    """Return the cluster's configuration, for these ports and without Docker's DNS."""
-    given = (ROOT / "docker/haproxy.cfg").read_text()
-    replaced = given.replace("bind :8080", f"bind 127.0.0.1:{port}")
-    replaced = replaced.replace("bind :8404", f"bind 127.0.0.1:{free_port()}")
-    replaced = replaced.replace('"${PISYNC_ANSWER_TIMEOUT}"', "5s")
-    replaced = re.sub(r"(?m)^resolvers docker\n(?:    .*\n)+", "", replaced)
-    replaced = replaced.replace(" resolvers docker init-addr libc,none", "")
-    replaced = re.sub(r"server-template .*", f"server replica 127.0.0.1:{replica}", replaced)
-    assert replaced.count("127.0.0.1") == 3
-    # For as long as these tests may take.
-    return replaced.replace("timeout http-request 30s", "timeout http-request 1s")
-
-
-def written(folder: Path, text: str) -> Path:
-    """Write a file that the container's user may read."""
-    file = folder / "haproxy.cfg"
-    file.write_text(text)
-    folder.chmod(0o755)
-    return file
-
-
 @pytest.fixture
 async def behind() -> Behind:
     return Behind()
@@ -87,32 +60,9 @@ async def behind() -> Behind:
 async def proxy(behind: Behind, tmp_path: Path) -> AsyncIterator[int]:
     """HAProxy before a replica; its port."""
     app = observed(web.route("*", "/{path:.*}", behind.answer))
-    async with serving(app) as replica:
-        port = free_port()
-        file = written(tmp_path, configuration(port, replica.port))
-        name = f"pisync-test-{uuid4().hex[:8]}"
-        run = ("run", "--detach", "--rm", "--network=host", f"--name={name}")
-        mount = f"--volume={file}:/usr/local/etc/haproxy/haproxy.cfg:ro"
-        await asyncio.to_thread(docker, *run, mount, "haproxy:3.0")
-        try:
-            await ready(port)
-            behind.seen.clear()
-            yield port
-        finally:
-            await asyncio.to_thread(docker, "kill", name)
-
-
-async def ready(port: int) -> None:
-    async with asyncio.timeout(30):
-        while True:
-            try:
-                async with raw_connection(port) as connection:
-                    await connection.send(GOOD)
-                    if (await connection.answer()).status == 200:
-                        return
-            except (OSError, asyncio.IncompleteReadError):
-                pass
-            await asyncio.sleep(0.1)
+    async with serving(app) as replica, haproxy(replica.port, tmp_path) as port:
+        behind.seen.clear()
+        yield port
 
 
 async def statuses(connection: RawConnection) -> list[int]:
