@@ -119,7 +119,7 @@ def create_app(settings: Settings, *, clocks: MachineClocks = SYSTEM_CLOCKS) -> 
         store.lifetimes, lambda: (*broker.followed(), *waiters.followed()), metrics, clocks
     )
     app[keys.DEVICE_LIMIT] = DeviceLimit(store.queries, settings.max_devices)
-    app[PAGES] = pages = PageCache()
+    app[PAGES] = pages = PageCache(store.queries)
     app[keys.BODIES] = bodies = ReceptionRoom(BODY_BYTES.size)
     for budget in store.budgets:
         metrics.bound(budget.bound, budget.in_use)

@@ -101,6 +101,12 @@ class Queries(Protocol):
     async def errors(self, fleet: str, criteria: ErrorFilter, limit: int) -> ErrorPage:
         """Return error logs, newest first."""
 
+    def is_current(self, fleet: str, version: Hashable) -> bool:
+        """Return whether a page of this fleet with this version would be the same now: at no cost.
+
+        False where to know that takes asking for the page.
+        """
+
     async def device_count(self, *, without: str) -> int:
         """Return how many devices all fleets but one have together."""
 

@@ -145,12 +145,16 @@ class DeviceTable:
         """Return the devices that have ever made an attempt."""
         return [self.load(position) for position, attempt in enumerate(self._attempt) if attempt]
 
-    def changes(self, positions: range) -> int:
-        """Return a number that has grown when any device at these positions has changed."""
+    @staticmethod
+    def blocks(positions: range) -> tuple[int, int]:
+        """Return the first of the blocks with these positions, and the one behind the last."""
         if not positions:
-            return 0
-        blocks = slice(positions[0] >> _BLOCK_BITS, (positions[-1] >> _BLOCK_BITS) + 1)
-        return sum(self._changes[blocks])
+            return 0, 0
+        return positions[0] >> _BLOCK_BITS, (positions[-1] >> _BLOCK_BITS) + 1
+
+    def changes(self, first: int, end: int) -> int:
+        """Return a number that has grown when any device of these blocks has changed."""
+        return sum(self._changes[first:end])
 
     @property
     def pending(self) -> int:

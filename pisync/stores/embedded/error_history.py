@@ -1,7 +1,7 @@
 """A fleet's error logs: the newest ones, found by id, and a device's own without a search."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
 from pisync.model.device import ErrorFilter, ErrorLog, ErrorPage
@@ -25,7 +25,8 @@ class ErrorHistory:
         self._logs: dict[int, tuple[Any, ...]] = {}
         self._newest_of: dict[int, int] = {}
         self._next_id = 1
-        self._version = object()
+        self.version: Hashable = object()
+        """Another one whenever a log comes or goes."""
         # Pages of this version: making one of a hundred logs again takes 40 µs.
         self._pages: dict[tuple[ErrorFilter, int], ErrorPage] = {}
         for log in first:
@@ -49,7 +50,7 @@ class ErrorHistory:
         self._logs[log.error_id] = *log, self._newest_of.get(log.device_id, 0)
         self._newest_of[log.device_id] = log.error_id
         self._next_id = log.error_id + 1
-        self._version = object()
+        self.version = object()
         if self._pages:
             self.forget_pages()
         if len(self._logs) > self._most:
@@ -66,7 +67,7 @@ class ErrorHistory:
         for _ in range(min(count, len(self._logs))):
             self._drop_oldest()
             self._share.change(-1)
-        self._version = object()
+        self.version = object()
         self.forget_pages()
 
     def _drop_oldest(self) -> None:
@@ -99,9 +100,9 @@ class ErrorHistory:
         """
         page = self._pages.get((criteria, limit))
         if page is None:
-            version = self._version
+            version = self.version
             found = await self._find(criteria, limit + 1)
-            is_present = version is self._version
+            is_present = version is self.version
             page = ErrorPage(found[:limit], len(found) > limit, version if is_present else None)
             if is_present:
                 if len(self._pages) >= _MAX_PAGES:

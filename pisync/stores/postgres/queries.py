@@ -243,6 +243,9 @@ class PostgresQueries:
         logs = [ErrorLog(*row) for row in rows[:limit] if row[0] is not None]
         return ErrorPage(logs, len(rows) > limit)
 
+    def is_current(self, _fleet: str, _version: Hashable) -> bool:
+        return False
+
     async def device_count(self, *, without: str) -> int:
         count: int = await self._database.fetchval(_DEVICE_COUNT, without)
         return count

@@ -78,9 +78,11 @@ def _acts(request: web.Request, fleet: str) -> bool:
 
 async def page_of(app: web.Application, fleet: str, raw_query: str) -> Rendered:
     """Return the page of a fleet's devices that a query asks for."""
+    cache, key = app[PAGES], (fleet, "/devices", raw_query)
+    current = cache.current(key)
+    if current is not None:
+        return current
     query = parse_query(raw_query, DevicesQuery)
-    cache = app[PAGES]
-    key = fleet, DevicesQuery, raw_query
     page = await app[keys.SIMULATOR].queries.devices(
         fleet,
         after=query["after"],

@@ -26,15 +26,15 @@ async def list_errors(request: web.Request) -> web.Response:
 
 async def page_of(app: web.Application, fleet: str, raw_query: str) -> Rendered:
     """Return the page of a fleet's error logs that a query asks for."""
+    cache, key = app[PAGES], (fleet, "/errors", raw_query)
+    current = cache.current(key)
+    if current is not None:
+        return current
     error_filter, limit = parse_query(raw_query, ErrorsQuery)
-    cache = app[PAGES]
-    key = fleet, ErrorsQuery, raw_query
     page = await app[keys.SIMULATOR].queries.errors(fleet, error_filter, limit)
-    rendered = cache.get(key, page.version)
-    if rendered is None:
-        logs = [rendering.error_log(log) for log in page.error_logs]
-        rendered = Rendered.of(logs, _page_headers(page, error_filter, limit))
-        cache.put(key, page.version, rendered)
+    logs = [rendering.error_log(log) for log in page.error_logs]
+    rendered = Rendered.of(logs, _page_headers(page, error_filter, limit))
+    cache.put(key, page.version, rendered)
     return rendered
 
 

@@ -17,11 +17,9 @@ token that was not seen before, an `If-None-Match`, HTTP/1.0, a server that is a
 """
 
 import asyncio
-import re
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from time import perf_counter
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Final
 
 from aiohttp import HttpVersion11, hdrs, web
 
@@ -29,16 +27,10 @@ from pisync.concurrency.resumed import resumed
 from pisync.keys import DRAINING, IDLE_FLEETS, METRICS, SIMULATOR, RequestHandler
 from pisync.model.account import DEVICES
 from pisync.model.bounds import HEAD_BYTES
-from pisync.model.fleet import DEFAULT_FLEET, FLEET_NAME
-from pisync.model.requests.call import DEVICE, SYNC
 from pisync.web.contract.headers import FLEET_HEADER, IDEMPOTENCY_KEY
 from pisync.web.contract.problems import Problem
 from pisync.web.contract.rendering import Rendered
-from pisync.web.contract.schemas import DEVICE_ID
-from pisync.web.handlers import (
-    devices,
-    error_logs,
-)
+from pisync.web.handlers.page_cache import PAGES
 from pisync.web.pipeline.addressed_fleet import addressed_fleet
 from pisync.web.pipeline.auth import GUARD, bearer_token
 from pisync.web.pipeline.cors import CORS
@@ -51,18 +43,32 @@ from pisync.web.pipeline.middleware import (
 )
 from pisync.web.pipeline.requests import JOURNALIST, user_agent_of
 from pisync.web.transport.aiohttp_internals import Protocol, connection_of
-from pisync.web.transport.raw_response import WRITTEN, WRITTEN_LAST, write
+from pisync.web.transport.raw_response import (
+    WRITTEN,
+    WRITTEN_LAST,
+    begin_to_write,
+    head_of,
+    write,
+    write_rest,
+)
+from pisync.web.transport.recognition.heads import (
+    Caller,
+    Head,
+    Remembered,
+    SeenOnce,
+    without_own_values,
+)
+from pisync.web.transport.recognition.targets import (
+    SYNC_DEVICE,
+    Target,
+    device_target,
+    line_of,
+    target_of,
+)
 from pisync.web.transport.syncs.batches import Sync, SyncBatches
 
 SCOPE: Final = DEVICES
 """What a token must have for each of these calls."""
-MAX_BYTES: Final = HEAD_BYTES.size // 2
-"""Bytes of header lines that are remembered, and as many of request lines."""
-_OVERHEAD: Final = 512
-"""Bytes that each takes besides, about."""
-_MAX_SEEN: Final = 10_000
-"""Of how many header lines it is known that they came once."""
-
 _END_OF_LINE: Final = b"\r\n"
 _END_OF_HEAD: Final = b"\r\n\r\n"
 _UNUSUAL: Final = (
@@ -73,91 +79,6 @@ _UNUSUAL: Final = (
     IDEMPOTENCY_KEY,
 )
 """Headers that say something of one request, and not of all of a client's."""
-
-_own_values = re.compile(
-    rb"(\r\n(?:[Xx]-[Rr]equest-[Ii][Dd]|[Tt]raceparent): )([A-Za-z0-9._-]{1,128})(?=\r\n)"
-)
-"""Values that a client makes anew for each request; the first is as `is_request_id` has it."""
-
-_Value = TypeVar("_Value")
-
-
-class Call(NamedTuple):
-    """A call: its method, its route, and what answers it, given application, fleet and an argument.
-
-    The argument is the query of a list, or the id of a device.
-    """
-
-    method: str
-    route: str
-    name: str
-    answer: Callable[[web.Application, str, Any], Awaitable[Rendered]]
-    has_usual_query: Callable[[str], object] = bool
-    """Whether a query is one that `answer` takes; all others, which may wait, are left alone."""
-
-
-_is_history = re.compile(r"history=[0-9]+").fullmatch
-
-LISTS: Final = {
-    "/devices": Call("GET", "/devices", "devices", devices.page_of),
-    "/errors": Call("GET", "/errors", "errors", error_logs.page_of),
-    "/stats": Call("GET", "/stats", "stats", devices.stats_of, _is_history),
-}
-GET_DEVICE: Final = Call("GET", "/devices/{device_id}", DEVICE, devices.device_at)
-SYNC_DEVICE: Final = Call("POST", "/devices/{device_id}/sync", SYNC, devices.start_sync)
-
-_device_line = re.compile(
-    rb"(GET|POST) ((?:/fleets/(%b))?/devices/(%b)(/sync)?) HTTP/1\.1"
-    % (FLEET_NAME.encode(), DEVICE_ID.encode())
-).fullmatch
-_below_base_url = re.compile(rf"/fleets/({FLEET_NAME})(/.*)").fullmatch
-
-
-class Target(NamedTuple):
-    """What a request line asks for: a call, its argument, and the path as it was sent."""
-
-    call: Call
-    argument: Any
-    path: str
-    base_fleet: str | None
-    """The fleet whose base URL the path is below."""
-
-
-Caller = tuple[str, str | None]
-"""A token's user, and the client's `User-Agent`."""
-
-
-class Head(NamedTuple):
-    """What the header lines of a request mean."""
-
-    token: str
-    fleet: str | None
-    """The fleet that a header names, or that the token is bound to."""
-    caller: Caller
-    cors: bytes
-    """Lines for the answer's head, so that pages of the request's origin may read it."""
-
-    def fleet_for(self, target: Target) -> str | None:
-        """Return the fleet that a request acts on; None where it names two."""
-        if self.fleet is None:
-            return target.base_fleet or DEFAULT_FLEET
-        return self.fleet if target.base_fleet in (None, self.fleet) else None
-
-
-class _Remembered(OrderedDict[bytes, _Value]):
-    """What bytes mean; the oldest goes when there are too many."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.size = 0
-        """Bytes that they take, about."""
-
-    def keep(self, key: bytes, value: _Value) -> None:
-        if key not in self:
-            self[key] = value
-            self.size += len(key) + _OVERHEAD
-        while self.size > MAX_BYTES:
-            self.size -= len(self.popitem(last=False)[0]) + _OVERHEAD
 
 
 class FastPath:
@@ -175,10 +96,10 @@ class FastPath:
         self._journalist = app[JOURNALIST]
         self._acts = app[SIMULATOR].acting_reads.acts
         self._cors = app.get(CORS)
-        self._heads = _Remembered[Head]()
-        self._lines = _Remembered[Target]()
-        self._seen: set[int] = set()
-        """Hashes of header lines that came once: what comes again is worth its place."""
+        self._heads = Remembered[Head]()
+        self._lines = Remembered[Target]()
+        self._pages = app[PAGES]
+        self._seen = SeenOnce()
         self._named = app[IDLE_FLEETS].named
         self._syncs = SyncBatches(app, at_once=at_once)
         app[METRICS].bound(HEAD_BYTES, lambda: self._heads.size + self._lines.size)
@@ -192,18 +113,30 @@ class FastPath:
         lines = packet[end:]
         head, request_id = self._heads.get(lines), None
         if head is None:
-            lines, request_id = _without_own_values(lines)
+            lines, request_id = without_own_values(lines)
             head = self._heads.get(lines)
         if head is None or not connection.is_between_requests or self._draining.is_set():
             return False
         line = packet[:end]
-        target = self._lines.get(line) or _device_target(line)
+        target = self._lines.get(line) or device_target(line)
         if target is None or self._guard.remembered(head.token, SCOPE) is None:
             return False
         fleet = head.fleet_for(target)
         if fleet is None or self._journalist.is_watched(fleet) or self._acts(fleet):
             return False
-        request_id = request_id or new_request_id()
+        self._begin_answer(connection, target, fleet, head, request_id or new_request_id(), began)
+        return True
+
+    def _begin_answer(
+        self,
+        connection: Protocol,
+        target: Target,
+        fleet: str,
+        head: Head,
+        request_id: str,
+        began: float,
+    ) -> None:
+        """Answer a request at once, or have it answered as soon as may be."""
         if target.call is SYNC_DEVICE:
             below = target.base_fleet is not None
             self._syncs.add(
@@ -212,13 +145,17 @@ class FastPath:
                     *(head.caller, head.cors, request_id, began),
                 )
             )
-            return True
+            return
+        page = self._pages.current((fleet, target.call.route, target.argument))
+        if page is not None:
+            self._answer_page(connection, page, target, fleet, head, request_id, began)
+            return
         answering = self._answer(
             connection, target, fleet, head.caller, head.cors, request_id, began
         )
         if not self._at_once:
             connection.answer_in_front(answering)
-            return True
+            return
         try:
             waits_for = answering.send(None)
         except StopIteration as done:
@@ -227,7 +164,32 @@ class FastPath:
             connection.answered_in_front(keep=False)
         else:
             connection.answer_in_front(resumed(answering, waits_for))
-        return True
+
+    def _answer_page(
+        self,
+        connection: Protocol,
+        page: Rendered,
+        target: Target,
+        fleet: str,
+        head: Head,
+        request_id: str,
+        began: float,
+    ) -> None:
+        """Answer with a page that is known: nothing has to be waited for."""
+        self._named(fleet)
+        self._note(target, fleet, head.caller, page.status, page, request_id, began)
+        if target.base_fleet is not None:
+            page = page.below_base_url(target.call.route)
+        start = head_of(page, request_id, close=False, private=True, more=head.cors)
+        try:
+            is_whole = not begin_to_write(connection, start, page.body)
+        except ConnectionError:
+            connection.answered_in_front(keep=False)
+            return
+        if is_whole:
+            connection.answered_in_front(keep=True)
+        else:
+            connection.answer_in_front(_rest_of(connection, page.body))
 
     def _lines_to_remember(self, request: web.BaseRequest, target: Target) -> bytes:
         """Return a request's header lines if they may mean the same of another, else nothing.
@@ -239,10 +201,10 @@ class FastPath:
         if not packet:
             return b""
         end = packet.find(_END_OF_LINE)
-        lines, request_id = _without_own_values(packet[end:])
-        if self._is_new(hash(lines)):
+        lines, request_id = without_own_values(packet[end:])
+        if self._seen.is_new(lines):
             return b""
-        line = _line(request.method, target.path, request.rel_url.raw_query_string)
+        line = line_of(request.method, target.path, request.rel_url.raw_query_string)
         is_usual = (
             packet[:end] == line
             and lines.find(_END_OF_HEAD) == len(lines) - len(_END_OF_HEAD)
@@ -253,18 +215,9 @@ class FastPath:
         )
         if not is_usual:
             return b""
-        if _device_target(line) is None:
+        if device_target(line) is None:
             self._lines.keep(line, target)
         return lines
-
-    def _is_new(self, head_hash: int) -> bool:
-        """Note header lines; return whether they came for the first time."""
-        if head_hash in self._seen:
-            return False
-        if len(self._seen) >= _MAX_SEEN:
-            self._seen.clear()
-        self._seen.add(head_hash)
-        return True
 
     # In front of the application
 
@@ -273,7 +226,7 @@ class FastPath:
 
         def handle(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
             began = perf_counter()
-            target = _target_of(request)
+            target = target_of(request)
             if target is None or _is_unusual(request) or self._draining.is_set():
                 return ordinary(request)
             request_id = request_id_of(request.headers)
@@ -360,25 +313,44 @@ class FastPath:
             rendered = Rendered.problem(problem)
             status = rendered.status
         finally:
-            self._observer.answered_call(
-                call.route, call.method, target.path, status, began, request_id
-            )
-            self._journalist.note_fast(
-                fleet,
-                request_id,
-                began,
-                (call.name, call.method, target.path),
-                target.argument if type(target.argument) is int else None,
-                caller,
-                rendered,
-            )
+            self._note(target, fleet, caller, status, rendered, request_id, began)
         close = self._draining.is_set()
         await write(connection, rendered, request_id, close=close, private=True, more=cors)
         return not close
 
+    def _note(
+        self,
+        target: Target,
+        fleet: str,
+        caller: Caller,
+        status: int,
+        rendered: Rendered | None,
+        request_id: str,
+        began: float,
+    ) -> None:
+        """Count, log and write down a request."""
+        call = target.call
+        self._observer.answered_call(
+            call.route, call.method, target.path, status, began, request_id
+        )
+        self._journalist.note_fast(
+            fleet,
+            request_id,
+            began,
+            (call.name, call.method, target.path),
+            target.argument if type(target.argument) is int else None,
+            caller,
+            rendered,
+        )
+
 
 FAST_PATH = web.AppKey("FAST_PATH", FastPath)
 """What stands in front of the application, if anything."""
+
+
+async def _rest_of(connection: Protocol, body: bytes) -> bool:
+    await write_rest(connection, body)
+    return True
 
 
 def _is_unusual(request: web.BaseRequest) -> bool:
@@ -390,47 +362,3 @@ def _is_unusual(request: web.BaseRequest) -> bool:
         or hdrs.UPGRADE in headers
         or IDEMPOTENCY_KEY in headers
     )
-
-
-def _target_of(request: web.BaseRequest) -> Target | None:
-    """Return what a request asks for; None if it is none of the five calls."""
-    method, url = request.method, request.rel_url
-    path, query = url.raw_path, url.raw_query_string
-    below = None if path in LISTS else _below_base_url(path)
-    base_fleet, call_path = below.groups() if below else (None, path)
-    if method == hdrs.METH_GET and call_path in LISTS:
-        call = LISTS[call_path]
-        usual = not query or call.has_usual_query(query)
-        return Target(call, query, path, base_fleet) if usual else None
-    return None if query else _device_target(_line(method, path, query))
-
-
-def _line(method: str, path: str, query: str) -> bytes:
-    target = f"{path}?{query}" if query else path
-    return f"{method} {target} HTTP/1.1".encode("utf-8", "surrogateescape")
-
-
-def _without_own_values(lines: bytes) -> tuple[bytes, str | None]:
-    """Return header lines without values that belong to one request, and its id, if it has one."""
-    parts = _own_values.split(lines)
-    if len(parts) == 1:
-        return lines, None
-    values = zip(parts[1::3], parts[2::3], strict=True)
-    ids = [value.decode() for name, value in values if name[2:].lower() == b"x-request-id: "]
-    del parts[2::3]
-    # By the lengths, where values were is known: no other lines come to the same bytes.
-    lengths = b" ".join([b"%d" % len(part) for part in parts])
-    return lengths + b"".join(parts), ids[-1] if ids else None
-
-
-def _device_target(line: bytes) -> Target | None:
-    """Return what a request line asks of one device; None if it does not."""
-    found = _device_line(line)
-    if found is None:
-        return None
-    method, path, base_fleet, device_id, sync = found.groups()
-    if (method == b"POST") is not (sync is not None):
-        return None
-    call = GET_DEVICE if sync is None else SYNC_DEVICE
-    fleet = None if base_fleet is None else base_fleet.decode()
-    return Target(call, int(device_id), path.decode(), fleet)

@@ -71,16 +71,33 @@ async def write(
         ConnectionError: The client has gone.
     """
     head = head_of(rendered, request_id, close=close, private=private, more=more)
-    if len(rendered.body) <= PIECE:
+    if begin_to_write(connection, head, rendered.body):
+        await write_rest(connection, rendered.body)
+
+
+def begin_to_write(connection: Protocol, head: bytes, body: bytes) -> bool:
+    """Write head and body of an answer; return whether `write_rest` has something left to do.
+
+    Raises:
+        ConnectionError: The client has gone.
+    """
+    if len(body) <= PIECE:
         # To copy it costs less than a second call.
-        if connection.write(head + rendered.body):
-            await connection.drain()
-        return
-    body = memoryview(rendered.body)
-    if connection.write(b"".join((head, body[:PIECE]))):
-        await connection.drain()
-    for start in range(PIECE, len(body), PIECE):
-        if connection.write(body[start : start + PIECE]):
+        return connection.write(head + body)
+    connection.write(b"".join((head, memoryview(body)[:PIECE])))
+    return True
+
+
+async def write_rest(connection: Protocol, body: bytes) -> None:
+    """Write what `begin_to_write` has left of a body, as the client takes it.
+
+    Raises:
+        ConnectionError: The client has gone.
+    """
+    await connection.drain()
+    view = memoryview(body)
+    for start in range(PIECE, len(view), PIECE):
+        if connection.write(view[start : start + PIECE]):
             await connection.drain()
 
 

@@ -1,13 +1,14 @@
 """Pages of devices and error logs, against a model that looks at every one of them."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from functools import partial
 from itertools import islice
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pisync.model.device import MAX_DEVICE_ID, Device, DevicePage, ErrorFilter, ErrorLog
+from pisync.model.device import MAX_DEVICE_ID, Device, DevicePage, ErrorFilter, ErrorLog, ErrorPage
 from pisync.model.fleet import DeviceSpec, Generated, Listed
 from pisync.model.outcome import FAILURES, STATUS_CODES, SUCCESS
 from pisync.model.timestamp import SECOND
@@ -167,15 +168,7 @@ class TestDevices:
         seen: dict[tuple[object, ...], DevicePage] = {}
         again = 0
         for turn in range(60):
-            match turn % 6:
-                case 3:
-                    await store.finisher.settle(F)
-                case 5 if turn == 29:
-                    await store.fleets.reset(F)
-                case 5 if turn == 47:
-                    await store.fleets.put(F, Generated(290), FAILING)
-                case _:
-                    await store.starter.begin(F, [turn * 37 % 310 + 1])
+            await change(store, turn)
             for after, limit, statuses in (
                 (0, 1000, None),
                 (0, 100, None),
@@ -212,6 +205,32 @@ class TestDevices:
         await store.fleets.reset(F)
         assert (await ask(after.version)).devices == page.devices
 
+    async def test_that_are_current_are_the_same_if_they_are_asked_for_again(
+        self, make_store: MakeStore
+    ) -> None:
+        store = await make_store(Generated(300), FAILING)
+        queries = store.queries
+        questions: list[Callable[[], Awaitable[DevicePage | ErrorPage]]] = [
+            *(partial(queries.devices, F, after=60, limit=n, statuses=None) for n in (3, 100)),
+            partial(queries.errors, F, ErrorFilter(), 5),
+            partial(queries.errors, F, ErrorFilter(device_id=38), 5),
+        ]
+        pages = {question: await question() for question in questions}
+        current = changed = 0
+        for turn in range(60):
+            await change(store, turn)
+            for question, page in pages.items():
+                now = await question()
+                if queries.is_current(F, page.version):
+                    current += 1
+                    assert now == page
+                changed += now != page
+                pages[question] = now
+        assert changed > 40
+        # A store that never knows without being asked breaks no promise.
+        assert current > 40 or not any(queries.is_current(F, p.version) for p in pages.values())
+        assert not any(queries.is_current("other", page.version) for page in pages.values())
+
     async def test_of_no_fleet(self, store: Store) -> None:
         with pytest.raises(NoSuchFleet):
             await store.queries.devices("other", after=0, limit=1, statuses=None)
@@ -224,6 +243,19 @@ FILTERS = st.builds(
     statuses=st.none() | st.frozensets(st.sampled_from((*FAILURES, 200))),
     since=st.none() | st.integers(NOON - 1, NOON + 6),
 )
+
+
+async def change(store: Store, turn: int) -> None:
+    """Change the fleet, one way or another."""
+    match turn % 6:
+        case 3:
+            await store.finisher.settle(F)
+        case 5 if turn == 29:
+            await store.fleets.reset(F)
+        case 5 if turn == 47:
+            await store.fleets.put(F, Generated(290), FAILING)
+        case _:
+            await store.starter.begin(F, [turn * 37 % 310 + 1])
 
 
 def passes(log: ErrorLog, which: ErrorFilter) -> bool:

@@ -10,7 +10,8 @@ import pytest
 
 from pisync import keys
 from pisync.web.contract.rendering import Rendered
-from pisync.web.transport.fast_path import FAST_PATH, LISTS
+from pisync.web.transport.fast_path import FAST_PATH
+from pisync.web.transport.recognition.targets import LISTS
 from tests.conftest import ManualTime
 from tests.support.raw_connection import (
     HASTE,

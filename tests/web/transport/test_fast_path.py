@@ -14,14 +14,8 @@ from pisync import keys
 from pisync.app import create_app
 from pisync.auth.tokens import Flaw
 from pisync.web.routes import ROUTES
-from pisync.web.transport.fast_path import (
-    FAST_PATH,
-    GET_DEVICE,
-    LISTS,
-    SCOPE,
-    SYNC_DEVICE,
-    FastPath,
-)
+from pisync.web.transport.fast_path import FAST_PATH, SCOPE, FastPath
+from pisync.web.transport.recognition.targets import GET_DEVICE, LISTS, SYNC_DEVICE
 from tests.conftest import SETTINGS, ManualTime
 from tests.support.raw_connection import (
     HASTE,

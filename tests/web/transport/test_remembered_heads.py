@@ -11,8 +11,8 @@ from itertools import pairwise
 import pytest
 
 from pisync import keys
-from pisync.web.transport import fast_path
 from pisync.web.transport.fast_path import FAST_PATH
+from pisync.web.transport.recognition import heads
 from tests.support.raw_connection import (
     HASTE,
     RawConnection,
@@ -303,8 +303,8 @@ async def test_connections_in_use_are_kept_and_idle_ones_closed() -> None:
 
 
 async def test_the_table_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fast_path, "MAX_BYTES", 20_000)
-    monkeypatch.setattr(fast_path, "_MAX_SEEN", 50)
+    monkeypatch.setattr(heads, "MAX_BYTES", 20_000)
+    monkeypatch.setattr(heads, "_MAX_SEEN", 50)
     async with warm_server() as warm, raw_connection(warm.port) as connection:
         for number in range(120):
             line = b"\r\nX: %d\r\n\r\n" % (number // 2)

@@ -2,10 +2,20 @@
 
 from collections.abc import Hashable
 from itertools import islice
+from typing import NamedTuple
 
 from pisync.model.device import Device, DevicePage, ErrorFilter, ErrorPage
 from pisync.model.fleet import FleetPage, FleetView, Ledger, Stats
 from pisync.stores.embedded.fleet_registry import FleetRegistry
+
+
+class _DevicesVersion(NamedTuple):
+    """How often the devices of some blocks, from `first` to before `end`, have changed."""
+
+    generation: int
+    first: int
+    end: int
+    changes: int
 
 
 class EmbeddedQueries:
@@ -48,12 +58,22 @@ class EmbeddedQueries:
             positions = list(islice(table.having(statuses, rest), limit + 1))
             devices = [table.load(position) for position in positions[:limit]]
             return DevicePage(devices, table.count(statuses), len(positions) > limit)
-        version = chosen.generation, table.changes(rest[:limit])
-        devices = [] if version == known else [table.load(position) for position in rest[:limit]]
+        blocks = table.blocks(rest[:limit])
+        version = _DevicesVersion(chosen.generation, *blocks, table.changes(*blocks))
+        devices = [table.load(position) for position in rest[:limit]]
         return DevicePage(devices, table.count(), len(rest) > limit, version)
 
     async def errors(self, fleet: str, criteria: ErrorFilter, limit: int) -> ErrorPage:
         return await self._registry.fleet(fleet).errors.page(criteria, limit)
+
+    def is_current(self, fleet: str, version: Hashable) -> bool:
+        chosen = self._registry.fleets.get(fleet)
+        if chosen is None:
+            return False
+        if isinstance(version, _DevicesVersion):
+            generation, first, end, changes = version
+            return generation == chosen.generation and changes == chosen.devices.changes(first, end)
+        return version is chosen.errors.version
 
     async def device_count(self, *, without: str) -> int:
         fleets = self._registry.fleets.items()
