@@ -1,6 +1,7 @@
 """How late attempts finished: finished minus due, in real seconds."""
 
 from collections import deque
+from collections.abc import Sequence
 from typing import NamedTuple
 
 REMEMBERED = 10_000
@@ -22,10 +23,10 @@ class Lateness:
         self._newest: deque[float] = deque(maxlen=REMEMBERED)
         self._max = 0.0
 
-    def add(self, seconds: float) -> None:
-        """Note the lateness of an attempt."""
-        self._newest.append(seconds)
-        self._max = max(self._max, seconds)
+    def add(self, seconds: Sequence[float]) -> None:
+        """Note the lateness of attempts."""
+        self._newest.extend(seconds)
+        self._max = max(self._max, *seconds)
 
     def view(self) -> LatenessView:
         """Return a summary, with percentiles by nearest rank."""

@@ -47,9 +47,9 @@ class _Ring:
         # The clock may have been set back.
         self.newest = max(self.newest, now)
 
-    def add(self, column: int) -> None:
-        """Count an attempt in the newest second."""
-        self._columns[column][self.newest % _SIZE] += 1
+    def add(self, column: int, attempts: int) -> None:
+        """Count attempts in the newest second."""
+        self._columns[column][self.newest % _SIZE] += attempts
 
     def history(self, seconds: int) -> RateHistory:
         """Return the last whole seconds."""
@@ -69,15 +69,20 @@ class Rates:
 
     def count(self, fleet: str, changes: Sequence[Change]) -> None:
         """Count what has changed."""
-        ring = self._ring(fleet)
-        for change in changes:
-            device = change.what
+        started = succeeded = failed = 0
+        for _, device in changes:
             if isinstance(device, Device):
                 code = device.sync_status_code
                 if code == PENDING:
-                    ring.add(_STARTED)
+                    started += 1
+                elif code == SUCCESS:
+                    succeeded += 1
                 else:
-                    ring.add(_SUCCEEDED if code == SUCCESS else _FAILED)
+                    failed += 1
+        ring = self._ring(fleet)
+        ring.add(_STARTED, started)
+        ring.add(_SUCCEEDED, succeeded)
+        ring.add(_FAILED, failed)
 
     def forget(self, fleet: str) -> None:
         """Forget a fleet."""

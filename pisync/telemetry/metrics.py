@@ -226,9 +226,9 @@ class Metrics:
         """Count finished syncs by the status code that they came to."""
         self._hot.finished[status] += count
 
-    def late(self, seconds: float) -> None:
-        """Note how late a sync finished."""
-        self._hot.lateness.add(seconds)
+    def late(self, seconds: Iterable[float]) -> None:
+        """Note how late syncs finished."""
+        self._hot.lateness.add_all(seconds)
 
     def pending(self, count: int) -> None:
         """Set how many syncs are under way, in all fleets."""

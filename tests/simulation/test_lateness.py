@@ -9,7 +9,7 @@ from pisync.simulation.lateness import (
 def noted(*seconds: float) -> Lateness:
     lateness = Lateness()
     for each in seconds:
-        lateness.add(each)
+        lateness.add([each])
     return lateness
 
 
@@ -29,5 +29,5 @@ def test_is_by_rank_whatever_the_order(order: int) -> None:
 def test_percentiles_are_of_the_newest_and_the_maximum_of_all() -> None:
     lateness = noted(*[9.0] * REMEMBERED, *[1.0] * REMEMBERED)
     assert lateness.view() == (1, 1, 9)
-    lateness.add(2.0)
+    lateness.add([2.0, 0.5])
     assert lateness.view() == (1, 1, 9)

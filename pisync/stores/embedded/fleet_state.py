@@ -34,6 +34,9 @@ from pisync.stores.embedded.moments import Moments, packed, unpacked
 from pisync.stores.embedded.requests.state import RequestState
 from pisync.stores.errors import NoSuchDevice
 
+# A named tuple's own constructor takes twice as long.
+_new = tuple.__new__
+
 Container = list[Any] | dict[Any, Any] | deque[Any]
 
 
@@ -237,7 +240,7 @@ class FleetState:
                 if (due := moments.take()) is not None:
                     taken.append(due)
             elif first < beyond:
-                taken.append(Due(*unpacked(heappop(queue))))
+                taken.append(_new(Due, (*unpacked(heappop(queue)), False)))
             else:
                 break
         return taken
@@ -260,8 +263,13 @@ class FleetState:
         if changes.profile is not self.profile:
             self.take_profile(changes.profile)
         self.clock = changes.clock
+        # As `_save` does: a call more would cost each change a tenth.
+        save, queue = self.devices.save, self._queue
         for position, device in changes.devices.items():
-            self._save(position, device)
+            save(position, device)
+            pending = device.pending
+            if pending is not None and pending.due_at is not None:
+                heappush(queue, packed(pending.due_at, position))
         if changes.traffic_since is not None:
             self.start_living(changes.traffic_since)
         if self.moments is not None:
