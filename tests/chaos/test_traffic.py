@@ -58,6 +58,11 @@ class LivingFleet:
         moved = await self._call(replica, "POST", f"{self._path}/advance", {"seconds": seconds})
         return _moment(moved["now"]) - self.beginning
 
+    async def attempts(self, replica: Replica) -> int:
+        """Return how many attempts have begun so far; that lets none begin."""
+        attempts: int = (await self._call(replica, "GET", "/stats"))["attempts"]
+        return attempts
+
     async def history(self, replica: Replica) -> Mapping[str, Any]:
         """Return all that it tells, with times since its beginning."""
         ledger = await self._call(replica, "GET", f"{self._path}/ledger")
@@ -92,10 +97,7 @@ def _moment(timestamp: str) -> datetime:
 
 async def histories(replicas: Sequence[Replica]) -> tuple[Any, Any]:
     """Kill replicas on one store in turn while a fleet lives; return its history and its twin's."""
-    await asyncio.gather(*(each.start() for each in replicas))
-    fleet, twin = LivingFleet("killed"), LivingFleet("twin")
-    last = replicas[-1]
-    await fleet.make(last, {"mode": "real", "speed": SPEED})
+    fleet, last = await living(replicas), replicas[-1]
     for kill in range(KILLS):
         await asyncio.sleep(0.3)
         victim = replicas[kill % len(replicas)]
@@ -104,6 +106,20 @@ async def histories(replicas: Sequence[Replica]) -> tuple[Any, Any]:
         await asyncio.sleep(0.3)
         await victim.start()
     await asyncio.sleep(0.3)
+    return await beside_its_twin(fleet, last)
+
+
+async def living(replicas: Sequence[Replica]) -> LivingFleet:
+    """Start replicas on one store, and let a fleet live there."""
+    await asyncio.gather(*(each.start() for each in replicas))
+    fleet = LivingFleet("killed")
+    await fleet.make(replicas[-1], {"mode": "real", "speed": SPEED})
+    return fleet
+
+
+async def beside_its_twin(fleet: LivingFleet, last: Replica) -> tuple[Any, Any]:
+    """Stop a fleet; return its history, and that of one that was told to live as long."""
+    twin = LivingFleet("twin")
     age = await fleet.stop(last)
     await twin.make(last, {"mode": "manual"})
     await twin.advance_to(last, age)
@@ -138,3 +154,21 @@ async def test_replicas_that_are_killed_lose_no_own_attempt_and_make_none_twice(
     found, expected = await histories([make_replica(url), make_replica(url)])
     assert found == expected
     assert found["ledger"]["accepted"] > 100
+
+
+async def test_others_go_on_where_a_replica_is_gone_for_good(
+    postgres: Postgres, make_replica: MakeReplica
+) -> None:
+    url = postgres.url(await postgres.make_database())
+    replicas = [make_replica(url) for _ in range(3)]
+    fleet, last = await living(replicas), replicas[-1]
+    for victim in replicas[:-1]:
+        await asyncio.sleep(0.5)
+        await victim.kill()
+        before = await fleet.attempts(last)
+        # Nobody asks for them: they begin by themselves.
+        async with asyncio.timeout(30):
+            while await fleet.attempts(last) < before + 50:  # noqa: ASYNC110 - seen by asking alone
+                await asyncio.sleep(0.1)
+    found, expected = await beside_its_twin(fleet, last)
+    assert found == expected

@@ -45,6 +45,8 @@ _PROMISE = """
     UPDATE turns SET promised_time = $3, version = version + 1
     WHERE fleet_id = $1 AND version = $2 RETURNING promised_time"""
 
+_LOCK_TURN = """
+    SELECT true FROM turns JOIN fleets USING (fleet_id) WHERE name = $1 FOR UPDATE OF turns"""
 _SET_AUTO = "UPDATE fleets SET auto_clock = $2 WHERE fleet_id = $1"
 
 
@@ -234,15 +236,17 @@ class PostgresFinisher:
 
         None if others were faster.
         """
-        fleet = await load_fleet(self._database, connection, name)
-        if fleet.is_on_its_way:
-            return None
-        changes = FleetChanges(fleet)
-        changes.clock = fleet.clock.set_to(setting, fleet.real_time)
-        due = await first_due(connection, fleet)
-        wait = None if due is None else changes.clock.real_wait(due, fleet.real_time)
-        told = [] if wait is None else [notifications.due(wait / SECOND)]
         async with connection.transaction():
+            # First: others would go on by the old clock, past the time that is read here.
+            is_locked = await connection.fetchval(_LOCK_TURN, name)
+            fleet = await load_fleet(self._database, connection, name)
+            if fleet.is_on_its_way or not is_locked:
+                return None
+            changes = FleetChanges(fleet)
+            changes.clock = fleet.clock.set_to(setting, fleet.real_time)
+            due = await first_due(connection, fleet)
+            wait = None if due is None else changes.clock.real_wait(due, fleet.real_time)
+            told = [] if wait is None else [notifications.due(wait / SECOND)]
             if not await self._commits.apply(connection, changes, all_of(()), told):
                 return None
             # However it seems: a replica of 0.1.0 that lets it run leaves the mark.
