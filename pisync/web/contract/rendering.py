@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from http import HTTPStatus
 from typing import Final
@@ -41,7 +42,7 @@ _STATUS_LINES = {
 _TAG = re.compile(r'(?:W/)?"([^"]*)"')
 _PENDING_DEVICE: Final = (
     b'{"device_id":%d,"last_sync_at":%b,"sync_status_code":%d,"error_message":null,'
-    b'"last_attempt_at":"%b"}'
+    b'"last_attempt_at":%b}'
 )
 Headers = Mapping[str, str]
 REFERENCES: Final = (hdrs.LINK, hdrs.LOCATION)
@@ -190,13 +191,14 @@ def device(of: Device) -> Json:
 
 def pending_device(of: Device) -> bytes:
     """Return a device with an attempt under way as JSON, as `device` has it, but sooner."""
-    synced = of.last_sync_at
-    return _PENDING_DEVICE % (
-        of.device_id,
-        b"null" if synced is None else b'"%b"' % timestamp.render(synced).encode(),
-        PENDING,
-        timestamp.render_once(of.last_attempt_at).encode(),
-    )
+    device_id, synced, _, _, attempted, _, _ = of
+    return _PENDING_DEVICE % (device_id, _quoted(synced), PENDING, _quoted(attempted))
+
+
+# Attempts that begin together have one moment, and so have devices that nobody has touched.
+@lru_cache(maxsize=64)
+def _quoted(moment: int | None) -> bytes:
+    return b"null" if moment is None else b'"%b"' % timestamp.render_once(moment).encode()
 
 
 def account(of: Account) -> Json:

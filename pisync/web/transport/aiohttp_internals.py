@@ -386,9 +386,18 @@ class Protocol(web.RequestHandler):
         """Return whether the answer that `answering` makes is still waited for."""
         return self._answering is answering
 
+    def let_go_with(self, answer: bytes, *, keep: bool) -> None:
+        """End what `hold` began: write the answer, unless the client has gone."""
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            keep = False
+        else:
+            transport.write(answer)
+        self.let_go(keep=keep)
+
     def let_go(self, *, keep: bool) -> None:
         """End what `hold` began: the answer has been written, if not yet taken by the client."""
-        if keep and (self._paused or self._messages):
+        if (self._paused or self._messages) and keep:
             self._answering = self._loop.create_task(self._answer_in_front(self._drained()))
         else:
             self._let_go(keep=keep)

@@ -39,12 +39,10 @@ class AcceptedAnswers:
         self._date = date_lines()
         self._last = last_lines(tagged=False, private=True, close=close)
 
-    def answer(
-        self, device: Device, request_id: str, *, is_below_base_url: bool, more: bytes
-    ) -> bytes:
+    def answer(self, device: Device, request_id: str, more: bytes, below_base_url: bool) -> bytes:
         """Return the answer with a device; `more` are more lines of its head."""
         body = rendering.pending_device(device)
-        return (_HEAD_BELOW_BASE_URL if is_below_base_url else _HEAD) % (
+        return (_HEAD_BELOW_BASE_URL if below_base_url else _HEAD) % (
             device.device_id,
             device.attempt,
             len(body),

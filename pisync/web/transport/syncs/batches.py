@@ -29,7 +29,10 @@ from pisync.web.transport.raw_response import head_of
 from pisync.web.transport.syncs.accepted import ROUTE, AcceptedAnswers
 
 _METHOD = "POST"
-_ACCEPTED = frozenset({SyncDecision.STARTED, SyncDecision.JOINED})
+# By themselves: to look one up in the enumeration takes a tenth of a microsecond.
+_PENDING, _FULL = SyncDecision.PENDING, SyncDecision.FULL
+# A named tuple's own constructor takes twice as long.
+_new = tuple.__new__
 
 
 class Sync(NamedTuple):
@@ -51,14 +54,10 @@ class Sync(NamedTuple):
 
     def answered(self, status: int | None, attempt: str | None = None) -> AnsweredCall:
         """Return the call as it was answered; see there."""
-        return AnsweredCall(
-            self.request_id,
-            self.began,
-            (SYNC, _METHOD, self.path),
-            self.device_id,
-            self.caller,
-            status,
-            attempt,
+        call = SYNC, _METHOD, self.path
+        return _new(
+            AnsweredCall,
+            (self.request_id, self.began, call, self.device_id, self.caller, status, attempt),
         )
 
     def cancel(self) -> None:
@@ -157,16 +156,11 @@ class SyncBatches:
             if not sync.connection.is_held_for(sync):
                 continue  # cancelled
             decision, device = result
-            if device is None or decision not in _ACCEPTED:
+            if device is None or decision is _PENDING or decision is _FULL:
                 self._answer_problem(sync, refusal(result))
                 continue
             try:
-                answer = accepted.answer(
-                    device,
-                    sync.request_id,
-                    is_below_base_url=sync.is_below_base_url,
-                    more=sync.cors,
-                )
+                answer = accepted.answer(device, sync.request_id, sync.cors, sync.is_below_base_url)
             except Exception as exc:  # noqa: BLE001 - the others are to be answered all the same
                 self._answer_problem(sync, exc)
             else:
@@ -176,7 +170,7 @@ class SyncBatches:
         self._observer.answered_alike(ROUTE, _METHOD, ACCEPTED, calls)
         self._journalist.note_all(fleet, calls)
         for sync, answer in answers:
-            self._write(sync, answer, keep=not close)
+            sync.connection.let_go_with(answer, keep=not close)
 
     def _answer_problem(self, sync: Sync, exc: BaseException) -> None:
         """Answer a sync that was refused or that failed."""
@@ -190,7 +184,7 @@ class SyncBatches:
         close = self._draining.is_set()
         head = head_of(rendered, sync.request_id, close=close, private=True, more=sync.cors)
         self._note(sync, rendered.status)
-        self._write(sync, head + rendered.body, keep=not close)
+        sync.connection.let_go_with(head + rendered.body, keep=not close)
 
     def _give_up(self, sync: Sync) -> None:
         """Answer nobody: the client has gone."""
@@ -201,10 +195,3 @@ class SyncBatches:
         calls = (sync.answered(status),)
         self._observer.answered_alike(ROUTE, _METHOD, status or CLIENT_GONE, calls)
         self._journalist.note_all(sync.fleet, calls)
-
-    def _write(self, sync: Sync, answer: bytes, *, keep: bool) -> None:
-        try:
-            sync.connection.write(answer)
-        except ConnectionError:
-            keep = False
-        sync.connection.let_go(keep=keep)
