@@ -37,15 +37,14 @@ class Histogram:
 
     def add(self, seconds: float) -> None:
         """Count a time."""
-        self.add_all((seconds,))
+        self._counts[bisect_left(self._bounds, seconds)] += 1
+        self.total += seconds
+        self.max = max(self.max, seconds)
 
     def add_all(self, times: Iterable[float]) -> None:
         """Count several times."""
-        counts, bounds = self._counts, self._bounds
         for seconds in times:
-            counts[bisect_left(bounds, seconds)] += 1
-            self.total += seconds
-            self.max = max(self.max, seconds)
+            self.add(seconds)
 
     @property
     def count(self) -> int:

@@ -199,10 +199,13 @@ class Metrics:
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count an answered request. `route` is the template of the path, never the path."""
-        self.requests(route, method, status, (seconds,))
+        self._times(route, method, status).add(seconds)
 
     def requests(self, route: str, method: str, status: int, seconds: Iterable[float]) -> None:
         """Count requests that were answered alike, each in so many seconds."""
+        self._times(route, method, status).add_all(seconds)
+
+    def _times(self, route: str, method: str, status: int) -> Histogram:
         if method not in _METHODS:
             # Whoever calls chooses the method: nobody must grow this table by inventing some.
             method = _OTHER_METHOD
@@ -210,7 +213,7 @@ class Metrics:
         times = self._hot.answers.get(key)
         if times is None:
             times = self._hot.answers[key] = Histogram(_REQUEST_BOUNDS)
-        times.add_all(seconds)
+        return times
 
     def turned_away(self) -> None:
         """Count a request or a connection that was refused unread."""

@@ -107,11 +107,13 @@ class RequestObserver:
 
     def answered_call(
         self, route: str, method: str, path: str, status: int, began: float, request_id: str
-    ) -> None:
-        """Do so for a request of which only this is known."""
+    ) -> float:
+        """Do so for a request of which only this is known; return how many seconds it took."""
         seconds = perf_counter() - began
         self._metrics.request(route, method, status, seconds)
-        self._log(route, method, path, status, seconds, request_id)
+        if self._log_access is not None:
+            self._log(route, method, path, status, seconds, request_id)
+        return seconds
 
     def answered_alike(
         self, route: str, method: str, status: int, calls: Sequence[AnsweredCall]

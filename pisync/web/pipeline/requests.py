@@ -103,46 +103,17 @@ class Journalist:
     def __init__(self, requests: RequestStore, clocks: MachineClocks) -> None:
         self._requests = requests
         self._clocks = clocks
-
-    def is_watched(self, fleet: str) -> bool:
-        """Return whether a fleet's requests need more than `note_fast`."""
-        return self._requests.is_watched(fleet)
-
-    def note_fast(
-        self,
-        fleet: str,
-        request_id: str,
-        began: float,
-        call: tuple[str, str, str],
-        device_id: int | None,
-        caller: tuple[str, str | None],
-        answer: Rendered | None,
-    ) -> None:
-        """Note a request of a fleet that is not watched.
-
-        Args:
-            fleet: Its fleet.
-            request_id: Its id.
-            began: When it began, of `perf_counter`.
-            call: The name of the call, the method, and the path.
-            device_id: The device that it was about.
-            caller: The user, and the header `User-Agent`.
-            answer: The answer, unless the client has gone.
-        """
-        status = attempt = None
-        if answer is not None:
-            status = answer.status
-            if answer.headers:
-                attempt = answer.headers.get(ATTEMPT_HEADER)
-        note = AnsweredCall(request_id, began, call, device_id, caller, status, attempt)
-        self.note_all(fleet, (note,))
+        self.journal_of = requests.journal_in_memory
+        """Returns the journal of a fleet that is not watched, if notes of it need not wait."""
+        self.now = clocks.wall
+        """Returns when a note is made."""
 
     def note_all(self, fleet: str, calls: Iterable[AnsweredCall]) -> None:
         """Note requests of a fleet that is not watched, answered just now."""
-        journal = self._requests.journal_in_memory(fleet)
+        journal = self.journal_of(fleet)
         if journal is None:
             return
-        counter, now = perf_counter(), self._clocks.wall()
+        counter, now = perf_counter(), self.now()
         for request_id, began, call, device_id, caller, status, attempt in calls:
             seconds = counter - began
             journal.append((request_id, now, seconds, call, device_id, caller, status, attempt))

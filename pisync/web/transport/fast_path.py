@@ -24,10 +24,10 @@ from typing import Final
 from aiohttp import HttpVersion11, hdrs, web
 
 from pisync.concurrency.resumed import resumed
-from pisync.keys import DRAINING, IDLE_FLEETS, METRICS, SIMULATOR, RequestHandler
+from pisync.keys import DRAINING, IDLE_FLEETS, METRICS, SIMULATOR, TOKENS, RequestHandler
 from pisync.model.account import DEVICES
 from pisync.model.bounds import HEAD_BYTES
-from pisync.web.contract.headers import FLEET_HEADER, IDEMPOTENCY_KEY
+from pisync.web.contract.headers import ATTEMPT_HEADER, FLEET_HEADER, IDEMPOTENCY_KEY
 from pisync.web.contract.problems import Problem
 from pisync.web.contract.rendering import Rendered
 from pisync.web.handlers.page_cache import PAGES
@@ -93,7 +93,9 @@ class FastPath:
         self._observer = app[REQUEST_OBSERVER]
         self._draining = app[DRAINING]
         self._guard = app[GUARD]
-        self._journalist = app[JOURNALIST]
+        self._claims = app[TOKENS].remembered
+        self._journal_of, self._now = app[JOURNALIST].journal_of, app[JOURNALIST].now
+        self._is_watched = app[SIMULATOR].requests.is_watched
         self._acts = app[SIMULATOR].acting_reads.acts
         self._cors = app.get(CORS)
         self._heads = Remembered[Head]()
@@ -119,10 +121,10 @@ class FastPath:
             return False
         line = packet[:end]
         target = self._lines.get(line) or device_target(line)
-        if target is None or self._guard.remembered(head.token, SCOPE) is None:
+        if target is None or self._claims(head.token) is None:
             return False
         fleet = head.fleet_for(target)
-        if fleet is None or self._journalist.is_watched(fleet) or self._acts(fleet):
+        if fleet is None or self._is_watched(fleet) or self._acts(fleet):
             return False
         self._begin_answer(connection, target, fleet, head, request_id or new_request_id(), began)
         return True
@@ -180,7 +182,7 @@ class FastPath:
     ) -> None:
         """Answer with a page that is known: nothing has to be waited for."""
         self._named(fleet)
-        self._note(target, fleet, head.caller, page.status, page, request_id, began)
+        self._note(target, fleet, head.caller, page.status, None, request_id, began)
         if target.base_fleet is not None:
             page = page.below_base_url(target.call.route)
         start = head_of(page, request_id, close=False, private=True, more=head.cors)
@@ -243,7 +245,7 @@ class FastPath:
                 fleet = addressed_fleet(request.headers, target.base_fleet, decision.fleet, SCOPE)
             except Problem as problem:
                 return self._refuse(request, target, problem, cors, request_id, began)
-            if self._journalist.is_watched(fleet) or self._acts(fleet):
+            if self._is_watched(fleet) or self._acts(fleet):
                 return ordinary(request)
             caller = decision.subject, user_agent_of(request.headers)
             lines = self._lines_to_remember(request, target)
@@ -316,7 +318,9 @@ class FastPath:
             rendered = Rendered.problem(problem)
             status = rendered.status
         finally:
-            self._note(target, fleet, caller, status, rendered, request_id, began)
+            headers = None if rendered is None else rendered.headers
+            attempt = headers.get(ATTEMPT_HEADER) if headers else None
+            self._note(target, fleet, caller, status, attempt, request_id, began)
         close = self._draining.is_set()
         await write(connection, rendered, request_id, close=close, private=True, more=cors)
         return not close
@@ -327,24 +331,25 @@ class FastPath:
         fleet: str,
         caller: Caller,
         status: int,
-        rendered: Rendered | None,
+        attempt: str | None,
         request_id: str,
         began: float,
     ) -> None:
         """Count, log and write down a request."""
-        call = target.call
-        self._observer.answered_call(
-            call.route, call.method, target.path, status, began, request_id
-        )
-        self._journalist.note_fast(
-            fleet,
-            request_id,
-            began,
-            (call.name, call.method, target.path),
-            target.argument if type(target.argument) is int else None,
-            caller,
-            rendered,
-        )
+        call, argument, path, _ = target
+        method, route, name, _, _ = call
+        seconds = self._observer.answered_call(route, method, path, status, began, request_id)
+        journal = self._journal_of(fleet)
+        if journal is not None:
+            journal.append(
+                (
+                    *(request_id, self._now(), seconds, (name, method, path)),
+                    argument if type(argument) is int else None,
+                    caller,
+                    None if status == CLIENT_GONE else status,
+                    attempt,
+                )
+            )
 
 
 FAST_PATH = web.AppKey("FAST_PATH", FastPath)

@@ -70,7 +70,7 @@ class EmbeddedQueries:
         chosen = self._registry.fleets.get(fleet)
         if chosen is None:
             return False
-        if isinstance(version, _DevicesVersion):
+        if type(version) is _DevicesVersion:
             generation, first, end, changes = version
             return generation == chosen.generation and changes == chosen.devices.changes(first, end)
         return version is chosen.errors.version
