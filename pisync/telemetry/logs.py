@@ -117,11 +117,14 @@ _Happening = tuple[int, Mapping[str, object]]
 def _lines(event: str, happenings: Iterable[_Happening]) -> bytes:
     """Return a line of JSON for each time that an event happened."""
     start = {"timestamp": "", "level": "info", "event": event}
-    lines = []
-    for moment, values in happenings:
-        start["timestamp"] = render_once(moment)
-        lines.append(orjson.dumps({**start, **values}))
-    return b"\n".join(lines)
+    objects = [{**start, "timestamp": render_once(at), **values} for at, values in happenings]
+    # All in one call: each for itself would take ten times as long. Within a string, a quotation
+    # mark follows a backslash, so that objects begin nowhere else.
+    return orjson.dumps(objects)[1:-1].replace(_NEXT_OBJECT, _NEXT_LINE)
+
+
+_NEXT_OBJECT = b'},{"timestamp":"'
+_NEXT_LINE = b'}\n{"timestamp":"'
 
 
 class _Lines:

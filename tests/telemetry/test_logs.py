@@ -295,6 +295,18 @@ class TestEventLogger:
         stamps = [each["timestamp"] for each in shown]
         assert stamps == sorted(stamps)
 
+    def test_keeps_lines_apart_whatever_ends_or_begins_like_one(self) -> None:
+        paths = ["},{", '},{"timestamp":"', '"},{"timestamp":"', ",{", '{"timestamp":"', "\\"]
+        shown = events(
+            "import asyncio\n"
+            "log_it = logs.get_event_logger('request')\n"
+            "async def moments():\n"
+            f"    for path in {paths}:\n"
+            "        log_it(path=path, last=path)\n"
+            "asyncio.run(moments())\n"
+        )
+        assert [(each["path"], each["last"]) for each in shown] == [*zip(paths, paths, strict=True)]
+
     def test_writes_text_as_a_logger_does(self) -> None:
         lines = [line.split(" ", 1)[1] for line in logged(self.WRITE, "text").splitlines()]
         assert len(lines) == 12
