@@ -214,6 +214,7 @@ class Protocol(web.RequestHandler):
         "gives_up_from",
         "is_between_requests",
         "is_turned_away",
+        "unknown_heads",
     )
 
     def __init__(self, server: web.Server, **options: Any) -> None:
@@ -231,6 +232,8 @@ class Protocol(web.RequestHandler):
         self.is_between_requests = True
         """Whether the parser is sure to have read requests to their ends, and nothing more."""
         self.is_turned_away = False
+        self.unknown_heads = 0
+        """How many requests had header lines that were not known, since one had known ones."""
 
     # What a subclass decides.
 

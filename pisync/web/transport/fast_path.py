@@ -69,6 +69,9 @@ from pisync.web.transport.syncs.batches import Sync, SyncBatches
 
 SCOPE: Final = DEVICES
 """What a token must have for each of these calls."""
+_MAX_UNKNOWN: Final = 16
+"""After so many unknown header lines, one after the other on a connection, one in so many is looked
+up: a client that makes some anew for each request shall not pay for being remembered."""
 _END_OF_LINE: Final = b"\r\n"
 _END_OF_HEAD: Final = b"\r\n\r\n"
 _UNUSUAL: Final = (
@@ -110,13 +113,17 @@ class FastPath:
 
     def answer(self, connection: Protocol, packet: bytes) -> bool:
         """Answer what has arrived on an idle connection; return whether it could be answered."""
-        began = perf_counter()
+        began, unknown = perf_counter(), connection.unknown_heads
+        if unknown and not _is_looked_up(unknown):
+            connection.unknown_heads = unknown + 1
+            return False
         end = packet.find(_END_OF_LINE)
         lines = packet[end:]
         head, request_id = self._heads.get(lines), None
         if head is None:
             lines, request_id = without_own_values(lines)
             head = self._heads.get(lines)
+        connection.unknown_heads = unknown + 1 if head is None else 0
         if head is None or not connection.is_between_requests or self._draining.is_set():
             return False
         line = packet[:end]
@@ -202,8 +209,9 @@ class FastPath:
         They come without the values of its own. If so, its request line is remembered, too.
         """
         headers = request.headers
-        packet = connection_of(request).take_packet()
-        if not packet:
+        connection = connection_of(request)
+        packet = connection.take_packet()
+        if not packet or not _is_looked_up(connection.unknown_heads - 1):
             return b""
         end = packet.find(_END_OF_LINE)
         lines, request_id = without_own_values(packet[end:])
@@ -322,7 +330,9 @@ class FastPath:
             attempt = headers.get(ATTEMPT_HEADER) if headers else None
             self._note(target, fleet, caller, status, attempt, request_id, began)
         close = self._draining.is_set()
-        await write(connection, rendered, request_id, close=close, private=True, more=cors)
+        start = head_of(rendered, request_id, close=close, private=True, more=cors)
+        if begin_to_write(connection, start, rendered.body):
+            await write_rest(connection, rendered.body)
         return not close
 
     def _note(
@@ -354,6 +364,11 @@ class FastPath:
 
 FAST_PATH = web.AppKey("FAST_PATH", FastPath)
 """What stands in front of the application, if anything."""
+
+
+def _is_looked_up(unknown: int) -> bool:
+    """Return whether to look at header lines after so many unknown ones on their connection."""
+    return unknown < _MAX_UNKNOWN or unknown % _MAX_UNKNOWN == 0
 
 
 async def _rest_of(connection: Protocol, body: bytes) -> bool:

@@ -305,16 +305,31 @@ async def test_connections_in_use_are_kept_and_idle_ones_closed() -> None:
 async def test_the_table_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heads, "MAX_BYTES", 20_000)
     monkeypatch.setattr(heads, "_MAX_SEEN", 50)
-    async with warm_server() as warm, raw_connection(warm.port) as connection:
-        for number in range(120):
-            line = b"\r\nX: %d\r\n\r\n" % (number // 2)
-            query = b"/devices?limit=%d " % (number // 2 + 1)
+    async with warm_server() as warm:
+        for number in range(60):
+            line, query = b"\r\nX: %d\r\n\r\n" % number, b"/devices?limit=%d " % (number + 1)
             request = LIST.replace(b"\r\n\r\n", line).replace(b"/devices ", query)
-            assert await ask(connection, request) == 200
+            async with raw_connection(warm.port) as connection:
+                for _ in range(2):
+                    assert await ask(connection, request) == 200
         front = warm.front
         for remembered in (front._heads, front._lines):  # noqa: SLF001 - they must not grow
             assert 10 < len(remembered) < 40
         assert len(front._seen) <= 50  # noqa: SLF001
+
+
+async def test_heads_that_never_come_twice_are_soon_hardly_looked_at() -> None:
+    async with warm_server() as warm, raw_connection(warm.port) as connection:
+        before = len(warm.front._seen)  # noqa: SLF001 - what is noted costs time and room
+        for number in range(200):
+            line = b"\r\nX: %d\r\n\r\n" % number
+            assert await ask(connection, LIST.replace(b"\r\n\r\n", line)) == 200
+        assert 10 < len(warm.front._seen) - before < 40  # noqa: SLF001
+        warm.front.taken.clear()
+        for _ in range(20):
+            assert await ask(connection, LIST) == 200
+        assert warm.front.taken.index(True) <= 16
+        assert all(warm.front.taken[17:])
 
 
 async def test_the_heads_of_ten_thousand_tokens_take_16_mib_at_most() -> None:
