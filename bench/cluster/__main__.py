@@ -38,21 +38,23 @@ def main() -> int:
     options = _options()
     measured_on = f"On {machine.processor()}; {machine.others()}.\n"
     figures: list[Figure] = []
-    try:
-        for name in options.only or MEASURES:
-            print(f"{name} …", file=sys.stderr, flush=True)
+    is_complete = True
+    for name in options.only or MEASURES:
+        print(f"{name} …", file=sys.stderr, flush=True)
+        try:
             measured = MEASURES[name](quick=options.quick).figures
-            for figure in measured:
-                print(f"  {figure.what}: {figure.value}", file=sys.stderr, flush=True)
-            figures += measured
-    except (machine.CannotMeasure, Wrong) as exc:
-        print(exc, file=sys.stderr)
-        return 1
+        except (machine.CannotMeasure, Wrong) as exc:
+            # What the others measure is not lost with it.
+            measured = [Figure(name, f"not measured: {exc}", met=False)]
+            is_complete = False
+        for figure in measured:
+            print(f"  {figure.what}: {figure.value}", file=sys.stderr, flush=True)
+        figures += measured
     report = f"{measured_on}\n{as_table(figures)}"
     print(report)
-    if options.write:
+    if options.write and is_complete:
         _write(report)
-    return 0
+    return 0 if is_complete else 1
 
 
 def _options() -> argparse.Namespace:
