@@ -32,10 +32,13 @@ class PageCache:
     def current(self, key: PageKey) -> Rendered | None:
         """Return the page, if it is kept and the store need not be asked whether it has changed."""
         page = self._pages.get(key)
-        if page is None or not self._is_current(key[0], page.version):
+        if page is None:
+            return None
+        version, rendered = page
+        if not self._is_current(key[0], version):
             return None
         self._pages.move_to_end(key)
-        return page.rendered
+        return rendered
 
     def version(self, key: PageKey) -> Hashable:
         """Return the version of the page that is kept, or None if none is."""

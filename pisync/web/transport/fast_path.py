@@ -94,6 +94,7 @@ class FastPath:
         self._app = app
         self._at_once = at_once
         self._observer = app[REQUEST_OBSERVER]
+        self._answered = self._observer.answered_call
         self._draining = app[DRAINING]
         self._guard = app[GUARD]
         self._claims = app[TOKENS].remembered
@@ -147,12 +148,12 @@ class FastPath:
     ) -> None:
         """Answer a request at once, or have it answered as soon as may be."""
         if target.call is SYNC_DEVICE:
-            below = target.base_fleet is not None
+            path, below = target.called[-1], target.base_fleet is not None
             self._syncs.add(
                 tuple.__new__(  # a named tuple's own constructor takes twice as long
                     Sync,
                     (
-                        *(self._syncs, connection, fleet, target.argument, target.path, below),
+                        *(self._syncs, connection, fleet, target.argument, path, below),
                         *(head.caller, head.cors, request_id, began),
                     ),
                 )
@@ -217,7 +218,7 @@ class FastPath:
         lines, request_id = without_own_values(packet[end:])
         if self._seen.is_new(lines):
             return b""
-        line = line_of(request.method, target.path, request.rel_url.raw_query_string)
+        line = line_of(request.method, target.called[-1], request.rel_url.raw_query_string)
         is_usual = (
             packet[:end] == line
             and lines.find(_END_OF_HEAD) == len(lines) - len(_END_OF_HEAD)
@@ -346,14 +347,14 @@ class FastPath:
         began: float,
     ) -> None:
         """Count, log and write down a request."""
-        call, argument, path, _ = target
-        method, route, name, _, _ = call
-        seconds = self._observer.answered_call(route, method, path, status, began, request_id)
+        call, argument, called, _ = target
+        _, method, path = called
+        seconds = self._answered(call.route, method, path, status, began, request_id)
         journal = self._journal_of(fleet)
         if journal is not None:
             journal.append(
                 (
-                    *(request_id, self._now(), seconds, (name, method, path)),
+                    *(request_id, self._now(), seconds, called),
                     argument if type(argument) is int else None,
                     caller,
                     None if status == CLIENT_GONE else status,

@@ -72,7 +72,7 @@ class EmbeddedQueries:
             return False
         if type(version) is _DevicesVersion:
             generation, first, end, changes = version
-            return generation == chosen.generation and changes == chosen.devices.changes(first, end)
+            return generation == chosen.generation and chosen.devices.changes(first, end) == changes
         return version is chosen.errors.version
 
     async def device_count(self, *, without: str) -> int:

@@ -49,7 +49,8 @@ class Target(NamedTuple):
 
     call: Call
     argument: Any
-    path: str
+    called: tuple[str, str, str]
+    """The call's name, its method, and the path as it was sent."""
     base_fleet: str | None
     """The fleet whose base URL the path is below."""
 
@@ -63,7 +64,8 @@ def target_of(request: web.BaseRequest) -> Target | None:
     if method == hdrs.METH_GET and call_path in LISTS:
         call = LISTS[call_path]
         usual = not query or call.has_usual_query(query)
-        return Target(call, query, path, base_fleet) if usual else None
+        called = call.name, call.method, path
+        return Target(call, query, called, base_fleet) if usual else None
     return None if query else device_target(line_of(method, path, query))
 
 
@@ -83,4 +85,4 @@ def device_target(line: bytes) -> Target | None:
         return None
     call = GET_DEVICE if sync is None else SYNC_DEVICE
     fleet = None if base_fleet is None else base_fleet.decode()
-    return Target(call, int(device_id), path.decode(), fleet)
+    return Target(call, int(device_id), (call.name, call.method, path.decode()), fleet)
