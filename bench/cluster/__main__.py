@@ -1,7 +1,7 @@
 """How three replicas on one PostgreSQL compare with one.
 
     make bench-cluster
-    make bench-cluster ARGS="--quick --only disk lateness"
+    make bench-cluster ARGS="--quick --only disk finishing"
 
 Processor time a sync says most where load, replicas and database share two cores; rates stand
 beside it. With a slow disk (each commit waits for 2 ms) rates say more: waiting counts then.
