@@ -5,6 +5,7 @@ import sys
 from typing import NoReturn
 
 from pisync.cli.held_signals import STOP_SIGNALS, held_signals
+from pisync.concurrency import garbage
 
 
 def main() -> None:
@@ -16,7 +17,7 @@ def main() -> None:
     if "serve" in sys.argv:
         for number in STOP_SIGNALS:
             signal.signal(number, _leave)
-    with held_signals():
+    with held_signals(), garbage.paused():
         from pisync.cli.main import main as run  # noqa: PLC0415 - as above
 
     run(prog_name="pisync")

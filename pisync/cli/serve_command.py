@@ -22,6 +22,7 @@ from pisync.cli.ready_file import (
     ready_file_path,
     write_ready_file,
 )
+from pisync.concurrency import garbage
 from pisync.concurrency.event_loop import fastest_loop
 from pisync.config.certificate import (
     BadCertificate,
@@ -56,7 +57,7 @@ def serve(ready_file: Path | None, **options: str | None) -> None:
 
     Every option with a name in brackets is an environment variable, too; the option wins.
     """
-    with held_signals():
+    with held_signals(), garbage.paused():
         from pisync.app import CannotStart, create_app
         from pisync.telemetry import logs
         from pisync.web.transport.serve import UncompiledParser

@@ -1,6 +1,22 @@
 """The garbage collector of a process that does nothing but serve."""
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def paused() -> Iterator[None]:
+    """Collect nothing meanwhile, and pass over what was made: modules stay.
+
+    To look through them again and again took a tenth of a start.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def tune() -> None:

@@ -137,6 +137,7 @@ async def test_what_differs_goes_the_ordinary_way() -> None:
 
 
 HEADERS_OF_ONE_REQUEST = (
+    *(b"Connection: keep-alive\r\nConnection: close", b"Connection: keep-alive\r\nConnection: TE"),
     *(b"Connection: close", b"Connection: Upgrade", b"Expect: 100-continue", b"Upgrade: x"),
     *(b"If-None-Match: *", b"Transfer-Encoding: chunked", b"Idempotency-Key: one"),
     *(b"Content-Length: 1", b"Authorization: Bearer a.known.token"),
@@ -155,7 +156,9 @@ async def test_what_is_unusual_is_not_remembered() -> None:
             assert True not in warm.front.taken, line
 
 
-@pytest.mark.parametrize("line", [b"Content-Length: 0", b"Connection: keep-alive", b"X: y"])
+@pytest.mark.parametrize(
+    "line", [b"Content-Length: 0", b"Connection: keep-alive", b"Connection: Keep-Alive", b"X: y"]
+)
 async def test_what_all_of_a_clients_requests_say_is_remembered(line: bytes) -> None:
     request = SYNC.replace(b"\r\n\r\n", b"\r\n" + line + b"\r\n\r\n")
     async with warm_server() as warm, raw_connection(warm.port) as connection:
@@ -312,7 +315,11 @@ async def test_the_table_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
             async with raw_connection(warm.port) as connection:
                 for _ in range(2):
                     assert await ask(connection, request) == 200
+        newest = LIST.replace(b"\r\n\r\n", b"\r\nX: new\r\n\r\n")
+        async with raw_connection(warm.port) as connection:
+            assert [await ask(connection, newest) for _ in range(3)] == [200] * 3
         front = warm.front
+        assert front.taken[-1]
         for remembered in (front._heads, front._lines):  # noqa: SLF001 - they must not grow
             assert 10 < len(remembered) < 40
         assert len(front._seen) <= 50  # noqa: SLF001
