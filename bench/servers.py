@@ -181,6 +181,8 @@ def running(
             file.write(_as_json(answers))
             file.flush()
             environment["ANSWERS"] = file.name
+        # As it is where PiSync is installed: modules are compiled once, not at each start.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         log = stack.enter_context(tempfile.TemporaryFile())
         process = subprocess.Popen(
             ["taskset", "-c", ",".join(map(str, cores)), *server.command],

@@ -225,6 +225,28 @@ async def test_each_answer_has_an_id_of_its_own() -> None:
             assert all(re.fullmatch("[A-Za-z0-9._-]{16,}", one) for one in ids)
 
 
+async def test_each_request_is_noted_with_its_own_caller_id_and_path() -> None:
+    async with remembered() as each:
+        know(each.warm.app, "bobs.known.token", sub="bob")
+        sent = [
+            request(target, token, method=method, more=f"User-Agent: {agent}\r\n")
+            for token, agent in ((TOKEN, "probe/1"), ("bobs.known.token", "probe/2"))
+            for method, target in CALLS
+        ]
+        ids = [(await each.ask(one)).headers["X-Request-ID"] for one in sent * 4]
+        assert each.warm.front.taken[-len(sent) :] == [True] * len(sent)
+        noted = (await each.call("GET", "/admin/fleets/default/requests")).json()
+        newest = [*reversed(noted[: len(sent)])]
+        assert [one["request_id"] for one in newest] == ids[-len(sent) :]
+        assert [(one["user"], one["user_agent"]) for one in newest] == [
+            *[("tester", "probe/1")] * 3,
+            *[("bob", "probe/2")] * 3,
+        ]
+        assert [(one["method"], one["path"], one["status"]) for one in newest] == [
+            (*call, status) for call, status in zip(CALLS, (200, 404, 202), strict=True)
+        ] * 2
+
+
 CALLS = (("GET", "/devices"), ("GET", "/devices/99"), ("POST", "/devices/3/sync"))
 
 
