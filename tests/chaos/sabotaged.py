@@ -20,16 +20,14 @@ from pisync.stores.embedded.sqlite.file import SqliteFile
 from pisync.stores.embedded.sqlite.group_commit import GroupCommitWriter
 from pisync.stores.embedded.transaction import Transaction
 from pisync.stores.errors import StoreUnavailable
-from pisync.stores.postgres import (
-    finisher,
-    store,
-)
+from pisync.stores.postgres import store
 from pisync.stores.postgres.begin_queue import BeginQueue
 from pisync.stores.postgres.commit import Commits, SnapshotChanges
 from pisync.stores.postgres.connection.address import Address
 from pisync.stores.postgres.connection.connect import FAILURES, SESSION, Connection, connect
 from pisync.stores.postgres.connection.migrate import migrate as get_ready
 from pisync.stores.postgres.database import Database
+from pisync.stores.postgres.finishing import due_syncs
 from pisync.stores.postgres.finishing.own_syncs import OwnSyncs
 from pisync.stores.postgres.snapshot import (
     FleetSnapshot,
@@ -142,12 +140,12 @@ def finishes_only_what_it_began() -> None:
         return [each for each in due if (each[1], fleet.devices[each[1]].attempt) in own]
 
     replace(BeginQueue, "begin", remember)
-    replace(finisher, "load_due", load)
+    replace(due_syncs, "load_due", load)
 
 
 def does_not_look_again() -> None:
     """PostgreSQL: what was read a moment ago is taken for what is so now."""
-    text = (Path(migrations.__file__).parent / "versions/0009_apply_work.sql").read_text()
+    text = (Path(migrations.__file__).parent / "versions/0013_apply_work.sql").read_text()
     for check in (
         "AND attempt = change.attempt_before",
         "AND sync_status_code = change.code_before",

@@ -79,7 +79,7 @@ class Commits:
             if changes.profile.traffic is None:
                 self._own.add(fleet.fleet_id, begun_dues(changes))
             if notices:
-                self.send_soon()
+                self._relay.send_soon(notices)
         return newest_error
 
     def send_soon(self) -> None:

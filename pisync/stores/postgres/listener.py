@@ -84,6 +84,7 @@ class Listener:
         if notice in self._marks:
             self._marks[notice].set()
         else:
+            self._relay.heard(str(notice))
             notifications.tell(self._holder, str(notice))
 
     async def _listen(self, connection: OwnConnection) -> None:

@@ -4,7 +4,7 @@ A fleet that begins to live, or is to live otherwise, has no moments that hold. 
 devices next writes them down, some at a time; until all are, nothing begins by itself.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pisync.model.plans.traffic import Traffic
 from pisync.model.timestamp import LATEST
@@ -24,7 +24,7 @@ _TRAFFIC = "SELECT since, prepared FROM traffic WHERE fleet_id = $1"
 _TURN = "SELECT true FROM turns WHERE fleet_id = $1 AND version = $2 FOR UPDATE"
 _NEXT = """
     SELECT device_id FROM devices WHERE fleet_id = $1 AND device_id > $2
-    ORDER BY device_id LIMIT $3"""
+    ORDER BY device_id LIMIT $3 FOR UPDATE"""
 # What has synced since has a moment that holds.
 _WRITE = """
     UPDATE devices SET due_at = moment
@@ -56,22 +56,28 @@ async def prepare(connection: Connection, fleet: FleetSnapshot) -> bool:
     if row is None or row["prepared"] is None:
         return row is not None
     async with connection.transaction():
-        if await connection.fetchval(_TURN, fleet.fleet_id, fleet.version):
-            await _prepare_some(connection, fleet, traffic)
+        # In this order, as commits do: else each might wait for the other.
+        rows = await connection.fetch(_NEXT, fleet.fleet_id, row["prepared"], _PREPARED_AT_ONCE)
+        # Another replica may have had the turn before.
+        if (
+            await connection.fetchval(_TURN, fleet.fleet_id, fleet.version)
+            and await connection.fetchrow(_TRAFFIC, fleet.fleet_id) == row
+        ):
+            device_ids = [device_id for (device_id,) in rows]
+            await _prepare_some(connection, fleet, traffic, row["since"], device_ids)
     return False
 
 
-async def _prepare_some(connection: Connection, fleet: FleetSnapshot, traffic: Traffic) -> None:
-    # Again: another replica may have had the turn before.
-    row = await connection.fetchrow(_TRAFFIC, fleet.fleet_id)
-    if row is None or row["prepared"] is None:
-        return
-    since, prepared = row
-    rows = await connection.fetch(_NEXT, fleet.fleet_id, prepared, _PREPARED_AT_ONCE)
-    device_ids = [device_id for (device_id,) in rows]
+async def _prepare_some(
+    connection: Connection,
+    fleet: FleetSnapshot,
+    traffic: Traffic,
+    since: int,
+    device_ids: Sequence[int],
+) -> None:
     moments = [*_first_moments(traffic, fleet.profile.seed, since, device_ids)]
     await connection.execute(_WRITE, fleet.fleet_id, device_ids, moments, since)
-    is_last = len(rows) < _PREPARED_AT_ONCE
+    is_last = len(device_ids) < _PREPARED_AT_ONCE
     await connection.execute(_PREPARED, fleet.fleet_id, None if is_last else device_ids[-1])
 
 
