@@ -31,7 +31,6 @@ _FLEETS = """
     FROM fleets JOIN turns USING (fleet_id) JOIN status_counts USING (fleet_id)
     WHERE sync_status_code = 202"""
 _FLEET = f"{_FLEETS} AND name = $1"
-_IS_THERE = "SELECT true FROM fleets WHERE fleet_id = $1"
 _FLEETS_AT_WORK = f"""
     SELECT
         fleet.*,
@@ -72,20 +71,36 @@ _LAST_DUE = """
 _DEVICE_DUE = """
     SELECT due_at, sync_status_code = 202 AS is_pending FROM devices
     WHERE fleet_id = $1 AND device_id = $2"""
-_PENDING = f"""
-    SELECT {DEVICE}
-    FROM unnest($2::bigint[]) AS wanted (id) CROSS JOIN LATERAL (
-        SELECT * FROM devices
-        WHERE fleet_id = $1 AND device_id = id AND sync_status_code = 202 LIMIT 1
-    ) AS device"""  # noqa: S608 - columns of ours
 # Where devices that are not pending have moments, one would walk past them all.
 _LAST_PENDING_DUE = "SELECT max(due_at) FROM devices WHERE fleet_id = $1 AND sync_status_code = 202"
-# The limit has each looked up, however large the database takes the fleet to be.
-_DEVICES = f"""
-    SELECT {DEVICE}, steps, sticky, position
-    FROM unnest($2::bigint[]) AS wanted (id) CROSS JOIN LATERAL (
-        SELECT * FROM devices WHERE fleet_id = $1 AND device_id = id LIMIT 1
-    ) AS device LEFT JOIN scripts USING (fleet_id, device_id)"""  # noqa: S608 - columns of ours
+# One statement, so that it sees one moment. The profile, which may be long, comes in the first row.
+# The limit has each device looked up, however large the database takes the fleet to be.
+_WITH_DEVICES = """
+    SELECT
+        fleet.fleet_id, name, CASE WHEN place = 1 THEN profile END, fleet_time, wall_time, speed,
+        is_auto, version, promised_time, started_at, now, pending, device.* {columns}
+    FROM ({fleet}) AS fleet
+    CROSS JOIN unnest($2::bigint[]) WITH ORDINALITY AS wanted (id, place)
+    LEFT JOIN LATERAL (
+        SELECT {device} FROM devices
+        WHERE devices.fleet_id = fleet.fleet_id AND device_id = id {condition} LIMIT 1
+    ) AS device ON true {scripts}
+    ORDER BY place"""
+_FLEET_COLUMNS = 12
+_FLEET_WITH_DEVICES = _WITH_DEVICES.format(
+    fleet=_FLEET,
+    device=DEVICE,
+    columns=", steps, sticky, position",
+    condition="",
+    scripts="LEFT JOIN scripts ON scripts.fleet_id = fleet.fleet_id AND scripts.device_id = id",
+)
+_FLEET_WITH_PENDING = _WITH_DEVICES.format(
+    fleet=f"{_FLEETS} AND fleet_id = $1",
+    device=DEVICE,
+    columns="",
+    condition="AND sync_status_code = 202",
+    scripts="",
+)
 
 _profile = lru_cache(maxsize=256)(codec.read_profile)
 
@@ -158,24 +173,38 @@ async def load_fleet(
     Raises:
         NoSuchFleet: There is none of this name.
     """
-    while True:
+    if not device_ids:
         row = await connection.fetchrow(_FLEET, readable(name))
         if row is None:
             raise NoSuchFleet
-        fleet = _read_fleet(database, row)
-        if device_ids:
-            for *device, steps, sticky, position in await connection.fetch(
-                _DEVICES, fleet.fleet_id, device_ids
-            ):
-                device_id = device[0]
-                fleet.devices[device_id] = read_device(device)
-                if steps is not None:
-                    fleet.scripts[device_id] = codec.read_script(steps, sticky, position)
-        # Of a fleet that was replaced in between, devices are deleted that its successor has, too.
-        if len(fleet.devices) == len(device_ids) or await connection.fetchval(
-            _IS_THERE, fleet.fleet_id
-        ):
-            return fleet
+        return _read_fleet(database, row)
+    rows = await connection.fetch(_FLEET_WITH_DEVICES, readable(name), device_ids)
+    if not rows:
+        raise NoSuchFleet
+    fleet = _read_fleet(database, rows[0][:_FLEET_COLUMNS])
+    for row in rows:
+        *device, steps, sticky, position = row[_FLEET_COLUMNS:]
+        device_id = device[0]
+        if device_id is not None:
+            fleet.devices[device_id] = read_device(device)
+            if steps is not None:
+                fleet.scripts[device_id] = codec.read_script(steps, sticky, position)
+    return fleet
+
+
+async def load_pending(
+    database: Database, connection: Connection, fleet_id: int, device_ids: Sequence[int]
+) -> FleetSnapshot | None:
+    """Read a fleet and, of these devices, those that have a pending sync; None if it has ended."""
+    rows = await connection.fetch(_FLEET_WITH_PENDING, fleet_id, device_ids)
+    if not rows:
+        return None
+    fleet = _read_fleet(database, rows[0][:_FLEET_COLUMNS])
+    for row in rows:
+        device = row[_FLEET_COLUMNS:]
+        if device[0] is not None:
+            fleet.devices[device[0]] = read_device(device)
+    return fleet
 
 
 async def fleets_at_work(
@@ -209,16 +238,6 @@ async def load_due(
         device = fleet.devices[row["device_id"]] = read_device(row)
         due.append(Due(row["due_at"], device.device_id, not device.is_pending))
     return due
-
-
-async def load_pending(
-    connection: Connection, fleet: FleetSnapshot, dues: Sequence[Due]
-) -> list[Due]:
-    """Read devices of a fleet; return those dues whose device still has a pending sync."""
-    device_ids = [due.position for due in dues]
-    for row in await connection.fetch(_PENDING, fleet.fleet_id, device_ids):
-        fleet.devices[row["device_id"]] = read_device(row)
-    return [due for due in dues if due.position in fleet.devices]
 
 
 async def first_due(connection: Connection, fleet: FleetSnapshot) -> int | None:

@@ -6,7 +6,7 @@ from functools import partial
 from math import inf
 from operator import itemgetter
 
-from pisync.model.timestamp import SECOND
+from pisync.model.timestamp import SECOND, from_seconds
 from pisync.stores.changes import Due, FleetChanges, all_of
 from pisync.stores.postgres.connection.connect import Connection
 from pisync.stores.postgres.database import Database
@@ -24,9 +24,11 @@ _MIN_SHARE = 16
 """How much is done in a turn for each fleet at least, where there are many."""
 _GATHERING = 0.02
 """Seconds between two rounds of finishing: what falls due in between shares the second one."""
+_LOOK_EVERY = 0.1
+"""Seconds for which a look at all that is due lasts: between two, only own syncs are finished."""
 _FLEETS_AT_ONCE = 4
 
-_Load = Callable[[Connection, FleetSnapshot], Awaitable[list[Due]]]
+_Finish = Callable[[FleetSnapshot, int], Awaitable[int]]
 
 
 class DueSyncs:
@@ -41,32 +43,64 @@ class DueSyncs:
         self._own = own
         self._commits = commits
         self._pause_until = 0.0
+        self._fleets: list[FleetSnapshot] = []
+        """The fleets whose time runs, as they were last read."""
+        self._looked_at = 0.0
+        """When that was, by the event loop's clock."""
+        self._goes_by_own = False
+        """Whether, in the last round, this was all that was looked at."""
 
     async def finish_due(self, limit: int) -> int:
         """Do what `SyncFinisher.finish_due` promises."""
         now = asyncio.get_running_loop().time
         # What falls due soon after what has just finished shares a commit with others.
         await asyncio.sleep(self._pause_until - now())
+        if now() < self._looked_at + _LOOK_EVERY:
+            done = await self._finish_begun(limit)
+            if done:
+                self._goes_by_own = True
+                if done < limit:
+                    self._pause_until = now() + _GATHERING
+                return done
+        self._goes_by_own = False
+        return await self._look_and_finish(limit)
+
+    async def _finish_begun(self, limit: int) -> int:
+        """Finish what this replica began in the fleets that were read last; return how many."""
+        if any(map(_is_shared, self._fleets)):
+            return 0
+        ready = [fleet for fleet in self._fleets if self._own_wait(fleet) <= 0]
+        return await _share(ready, limit, self._finish_own)
+
+    def _own_wait(self, fleet: FleetSnapshot) -> float:
+        """Return the real seconds until something is due that this replica began in a fleet."""
+        own = self._own.first(fleet.fleet_id)
+        if own is None:
+            return inf
+        passed = asyncio.get_running_loop().time() - self._looked_at
+        return (fleet.clock.real_time_of(own) - fleet.real_time) / SECOND - passed
+
+    async def _look_and_finish(self, limit: int) -> int:
+        now = asyncio.get_running_loop().time
         tick = self._own.tick()
+        looked_at = now()
         at_work = await self._database.call(partial(fleets_at_work, self._database))
-        self._own.keep({fleet.fleet_id for fleet, _ in at_work}, tick)
+        self._fleets, self._looked_at = [fleet for fleet, _ in at_work], looked_at
+        self._own.keep({fleet.fleet_id for fleet in self._fleets}, tick)
         ready = [
             (at, fleet, first)
             for fleet, first in at_work
             if (at := self._due_at(fleet, first)) <= fleet.real_time
         ]
         ready.sort(key=itemgetter(0))
-        # None may keep the others waiting, however much it has to do.
-        share = max(limit // max(len(ready), 1), _MIN_SHARE)
+        firsts = {fleet.fleet_id: first for _, fleet, first in ready}
+
+        async def finish(fleet: FleetSnapshot, most: int) -> int:
+            return await self._run_until_now(fleet, firsts[fleet.fleet_id], most)
+
         # Time may be fast where devices sync by themselves: something new would be due each time.
         may_gather = not any(_is_shared(fleet) for _, fleet, _ in ready)
-        done = 0
-        while ready and done < limit:
-            some, ready = ready[:_FLEETS_AT_ONCE], ready[_FLEETS_AT_ONCE:]
-            most = min(share, limit - done)
-            done += await _sum(
-                [self._run_until_now(fleet, first, most) for _, fleet, first in some]
-            )
+        done = await _share([fleet for _, fleet, _ in ready], limit, finish)
         if may_gather and 0 < done < limit:
             self._pause_until = now() + _GATHERING
         return done
@@ -84,12 +118,12 @@ class DueSyncs:
         """Do what is due in a fleet by itself; return how much there was."""
         if _is_shared(fleet):
             return await self._database.call(partial(self._run_all, fleet, limit))
-        done = await self._finish_own(fleet, limit) or 0
+        done = await self._finish_own(fleet, limit)
         left_at = fleet.clock.now(fleet.real_time - self._own.grace)
         if first <= left_at and done < limit:
-            left = partial(load_due, until=left_at, limit=limit - done)
-            # If not, another replica was faster.
-            done += await self._finish(fleet, left) or 0
+            done += await self._database.call(
+                partial(self._finish_left, fleet, left_at, limit - done)
+            )
         return done
 
     async def _run_all(self, fleet: FleetSnapshot, limit: int, connection: Connection) -> int:
@@ -101,36 +135,62 @@ class DueSyncs:
         # If not, another replica was faster.
         return len(due) if await self._commits.apply(connection, changes, progress) else 0
 
-    async def _finish_own(self, fleet: FleetSnapshot, limit: int) -> int | None:
-        own = self._own.take(fleet.fleet_id, fleet.now, limit)
+    async def _finish_left(
+        self, fleet: FleetSnapshot, until: int, limit: int, connection: Connection
+    ) -> int:
+        """Finish what was due up to `until`, whoever began it; return how many that were."""
+        due = await load_due(connection, fleet, until, limit)
+        # If not, another replica was faster.
+        return await self._finish(connection, fleet, due) or 0
+
+    async def _finish_own(self, known: FleetSnapshot, limit: int) -> int:
+        """Finish what this replica has begun in a fleet, once it is due; return how many."""
+        passed = asyncio.get_running_loop().time() - self._looked_at
+        until = known.clock.now(known.real_time + from_seconds(passed))
+        own = self._own.take(known.fleet_id, until, limit)
         if not own:
             return 0
         finished = None
         try:
-            finished = await self._finish(fleet, partial(load_pending, dues=own))
+            finished = await self._database.call(partial(self._finish_taken, known.fleet_id, own))
         finally:
             if finished is None:
                 # It is tried again; what has ended by then is passed over.
-                self._own.add(fleet.fleet_id, own)
+                self._own.add(known.fleet_id, own)
+        return finished or 0
+
+    async def _finish_taken(
+        self, fleet_id: int, own: Sequence[Due], connection: Connection
+    ) -> int | None:
+        """Finish these syncs; return how many are due, None if the fleet is no longer the same."""
+        device_ids = [due.position for due in own]
+        fleet = await load_pending(self._database, connection, fleet_id, device_ids)
+        if fleet is None or fleet.clock.stands_still or _is_shared(fleet):
+            return None
+        due = [each for each in own if each.moment <= fleet.now]
+        finished = await self._finish(
+            connection, fleet, [each for each in due if each.position in fleet.devices]
+        )
+        if finished is not None:
+            self._own.add(fleet_id, own[len(due) :])
         return finished
 
-    async def _finish(self, fleet: FleetSnapshot, load: _Load) -> int | None:
-        """Finish what is loaded; return how many that were, None if it has changed meanwhile."""
-
-        async def finish(connection: Connection) -> int | None:
-            changes = FleetChanges(fleet)
-            dues = await load(connection, fleet)
-            ended = changes.finish_due(dues, fleet.now, by_itself=True)
-            return (
-                len(ended)
-                if await self._commits.apply(connection, changes, all_of(ended))
-                else None
-            )
-
-        return await self._database.call(finish)
+    async def _finish(
+        self, connection: Connection, fleet: FleetSnapshot, due: Sequence[Due]
+    ) -> int | None:
+        """Finish what is due; return how many that were, None if it has changed meanwhile."""
+        changes = FleetChanges(fleet)
+        ended = changes.finish_due(due, fleet.now, by_itself=True)
+        is_done = await self._commits.apply(connection, changes, all_of(ended))
+        return len(ended) if is_done else None
 
     async def next_due(self) -> float | None:
         """Do what `SyncFinisher.next_due` promises."""
+        if self._goes_by_own:
+            # Who has just finished something looks again soon, if only at what is its own.
+            self._goes_by_own = False
+            look = self._looked_at + _LOOK_EVERY - asyncio.get_running_loop().time()
+            return max(min([look, *map(self._own_wait, self._fleets)]), 0)
         at_work = await self._database.call(partial(fleets_at_work, self._database))
         waits = (self._due_at(fleet, due) - fleet.real_time for fleet, due in at_work)
         return min((max(wait, 0) / SECOND for wait in waits if wait < inf), default=None)
@@ -139,6 +199,21 @@ class DueSyncs:
 def _is_shared(fleet: FleetSnapshot) -> bool:
     """Whether what is due in a fleet is done by any replica: it lives, in the order of its time."""
     return fleet.is_preparing or fleet.profile.traffic is not None
+
+
+async def _share(fleets: Sequence[FleetSnapshot], limit: int, finish: _Finish) -> int:
+    """Let fleets finish what is due, some at a time and about `limit` in all; return how many.
+
+    None may keep the others waiting, however much it has to do.
+    """
+    share = max(limit // max(len(fleets), 1), _MIN_SHARE)
+    done = start = 0
+    while start < len(fleets) and done < limit:
+        most = min(share, limit - done)
+        some = fleets[start : start + _FLEETS_AT_ONCE]
+        done += await _sum([finish(fleet, most) for fleet in some])
+        start += _FLEETS_AT_ONCE
+    return done
 
 
 async def _sum(steps: Sequence[Awaitable[int]]) -> int:
