@@ -89,7 +89,7 @@ class Failure(NamedTuple):
 
     def logged_as(self, error_id: int) -> ErrorLog:
         """Return the error log with its number."""
-        return ErrorLog(error_id, *self)
+        return _new(ErrorLog, (error_id, *self))
 
 
 class DevicePage(NamedTuple):
@@ -178,8 +178,9 @@ def finish(device: Device, now: int) -> tuple[Device, Failure | None]:
     code, message = pending.outcome
     if message is None:
         return _new(Device, (device_id, at, SUCCESS, None, at, attempt, None)), None
+    # No error occurs before its attempt.
+    occurred_at = max(min(pending.due_at, now), at)
     return (
         _new(Device, (device_id, synced, code, message, at, attempt, None)),
-        # No error occurs before its attempt.
-        Failure(device_id, attempt, code, message, max(min(pending.due_at, now), at)),
+        _new(Failure, (device_id, attempt, code, message, occurred_at)),
     )
