@@ -160,6 +160,18 @@ async def test_the_oracle_sees_what_happens_twice_if_nobody_looks_again(cluster:
     assert any("has 2 error logs" in flaw or "the ledger" in flaw for flaw in found), found
 
 
+async def test_others_finish_what_a_replica_began_that_is_gone_for_good(cluster: Cluster) -> None:
+    await cluster.start()
+    gone, other, _ = cluster.replicas
+    async with cluster.load() as load, Overdue(other.url) as overdue:
+        await asyncio.sleep(1)
+        await gone.kill()
+        await asyncio.sleep(short_or_long(4, 60))
+    assert await verdict(load, other.url) == []
+    assert load.journal.answers["not connected"] > 0
+    assert overdue.seconds < OVERDUE
+
+
 # PostgreSQL is killed
 
 
