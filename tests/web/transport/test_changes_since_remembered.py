@@ -1,5 +1,6 @@
 """What has changed since header lines were remembered counts at once."""
 
+import asyncio
 import json
 import re
 import signal
@@ -295,3 +296,36 @@ async def test_what_was_asked_on_another_connection_is_not_answered_here() -> No
             await other.send(request("/stats"))
             counts = [(await one.answer()).json()["devices"] for one in (other, each.client)]
             assert counts == [10, 5]
+
+
+async def test_requests_that_wait_behind_another_are_not_taken_for_each_other() -> None:
+    slow = {"calls": ["stats"], "fault": {"kind": "delay", "delay": DELAY}}
+    async with remembered() as each:
+        know(each.warm.app, "a.bound.token", fleet="suite")
+        for name, devices in (("suite", 5), ("slow", 1)):
+            await each.call("PUT", f"/admin/fleets/{name}", {"devices": devices})
+        await each.call("PUT", "/admin/fleets/slow/faults", [slow])
+        # Heads that nobody has sent yet: they are learned, if at all, while they wait.
+        first, second = (
+            request("/stats", token, more="X: y\r\n") for token in (TOKEN, "a.bound.token")
+        )
+        for _ in range(3):
+            for sent in (request("/fleets/slow/stats"), first, second):
+                await each.client.send(sent)
+                await asyncio.sleep(0.02)
+            counts = [(await each.client.answer()).json()["devices"] for _ in range(3)]
+            assert counts == [1, 10, 5]
+        for _ in range(3):
+            assert (await each.ask(second)).json()["devices"] == 5
+            assert (await each.ask(first)).json()["devices"] == 10
+
+
+DELAY = {"distribution": "constant", "seconds": 0.15}
+
+
+async def test_the_longest_heads_are_not_remembered() -> None:
+    async with remembered() as each:
+        sent = request("/devices", more=f"X: {'y' * 9_000}\r\n")
+        for _ in range(4):
+            assert (await each.ask(sent)).status == 200
+            assert not each.was_answered_in_front()
