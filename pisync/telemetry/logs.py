@@ -116,8 +116,10 @@ _Happening = tuple[int, Mapping[str, object]]
 
 def _lines(event: str, happenings: Iterable[_Happening]) -> bytes:
     """Return a line of JSON for each time that an event happened."""
-    start = {"timestamp": "", "level": "info", "event": event}
-    objects = [{**start, "timestamp": render_once(at), **values} for at, values in happenings]
+    objects = [
+        {"timestamp": render_once(at), "level": "info", "event": event, **values}
+        for at, values in happenings
+    ]
     # All in one call: each for itself would take ten times as long. Within a string, a quotation
     # mark follows a backslash, so that objects begin nowhere else.
     return orjson.dumps(objects)[1:-1].replace(_NEXT_OBJECT, _NEXT_LINE)
@@ -141,8 +143,9 @@ class _Lines:
         atexit.register(self._flush)
 
     def add(self, **values: str | float) -> None:
-        self._waiting.append((_now(), values))
-        if len(self._waiting) == 1:
+        waiting = self._waiting
+        waiting.append((time.time_ns() // 1000, values))
+        if len(waiting) == 1:
             try:
                 asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self._flush)
             except RuntimeError:  # no loop, no later
