@@ -199,7 +199,7 @@ class Connection(Protocol):
     def answered_in_front(self, *, keep: bool) -> None:
         """Wait for the next request, or `keep` the connection no longer."""
         self._server.admission.answered()
-        super().answered_in_front(keep=keep)
+        Protocol.answered_in_front(self, keep=keep)  # `super()` is looked up anew each time
 
     def pause_writing(self) -> None:
         """Wait until the client takes what was written for it; cut off one that takes nothing."""

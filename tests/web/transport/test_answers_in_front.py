@@ -10,6 +10,7 @@ import pytest
 
 from pisync import keys
 from pisync.web.contract.rendering import Rendered
+from pisync.web.handlers.page_cache import PAGES
 from pisync.web.transport.fast_path import FAST_PATH
 from pisync.web.transport.recognition.targets import LISTS
 from tests.conftest import ManualTime
@@ -164,8 +165,9 @@ async def test_a_mistake_is_answered_in_the_one_shape(monkeypatch: pytest.Monkey
         assert await ask(connection, LIST) == 200
 
 
+@pytest.mark.parametrize("is_kept", [False, True], ids=["made", "kept"])
 async def test_one_who_reads_slowly_gets_it_all_and_the_next_answer_behind_it(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, is_kept: bool
 ) -> None:
     size = 20_000_000
 
@@ -175,7 +177,10 @@ async def test_one_who_reads_slowly_gets_it_all_and_the_next_answer_behind_it(
     monkeypatch.setitem(LISTS, "/stats", LISTS["/stats"]._replace(answer=large))
     async with warm_server() as warm, raw_connection(warm.port) as connection:
         assert await ask(connection, LIST) == 200
-        await connection.send(STATS)
+        if is_kept:
+            kept = iter([await large()])
+            monkeypatch.setattr(warm.app[PAGES], "current", lambda _: next(kept, None))
+        await connection.send(LIST if is_kept else STATS)
         await settle()
         assert warm.front.taken[-1]
         await connection.send(LIST)
