@@ -24,6 +24,7 @@ SYNC = b"POST /devices/3/sync HTTP/1.1\r\n" + HEAD
 KNOWN = (
     *(LIST, b"GET /devices?limit=3 HTTP/1.1\r\n" + HEAD, STATS, SYNC),
     *(b"GET /errors HTTP/1.1\r\n" + HEAD, b"GET /devices/3 HTTP/1.1\r\n" + HEAD),
+    *(b"GET /fleets/default/devices?limit=3 HTTP/1.1\r\n" + HEAD,),
     *(b"GET /devices?limit=0 HTTP/1.1\r\n" + HEAD, b"GET /devices/99 HTTP/1.1\r\n" + HEAD),
 )
 

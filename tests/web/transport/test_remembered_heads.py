@@ -101,6 +101,11 @@ DIFFERENT = {
     "a digit that is none of ASCII": (DEVICE.replace(b"devices/3", "devices/\u0663".encode()),),
     "an absolute target": (DEVICE.replace(b"/devices/3", b"http://a/devices/3"),),
     "a path with two slashes": (DEVICE.replace(b"/devices/3", b"//devices/3"),),
+    "HTTP/1.0 on a connection that is kept": (
+        LIST.replace(b"HTTP/1.1", b"HTTP/1.0").replace(
+            b"Host: a", b"Host: a\r\nConnection: keep-alive"
+        ),
+    ),
     "HTTP/1.0": (LIST.replace(b"HTTP/1.1", b"HTTP/1.0"),),
     "HTTP/1.2": (LIST.replace(b"HTTP/1.1", b"HTTP/1.2"),),
     "lines before": (b"\r\n" + LIST,),
