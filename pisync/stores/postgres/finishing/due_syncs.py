@@ -48,7 +48,7 @@ class DueSyncs:
         self._looked_at = 0.0
         """When that was, by the event loop's clock."""
         self._goes_by_own = False
-        """Whether, in the last round, this was all that was looked at."""
+        """Whether to go on with what is its own: in the last round, something has finished."""
 
     async def finish_due(self, limit: int) -> int:
         """Do what `SyncFinisher.finish_due` promises."""
@@ -102,6 +102,7 @@ class DueSyncs:
         may_gather = not any(_is_shared(fleet) for _, fleet, _ in ready)
         done = await _share([fleet for _, fleet, _ in ready], limit, finish)
         if may_gather and 0 < done < limit:
+            self._goes_by_own = True
             self._pause_until = now() + _GATHERING
         return done
 
