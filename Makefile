@@ -31,8 +31,9 @@ run: $(VENV)/.runtime ## Start the service at http://127.0.0.1:8080
 # the longest are not the last.
 PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-# What needs more than Python, or sees whole systems through kills and cuts.
-SYSTEM := $(addprefix tests/,browser chaos clients docker testcontainers)
+# What needs more than Python, installs PiSync elsewhere, is very large, or sees whole systems through
+# kills and cuts.
+SYSTEM := $(addprefix tests/,browser chaos clients docker installed testcontainers)
 
 .PHONY: test
 test: $(VENV)/.dev ## Run the tests that need Python alone, PostgreSQL's included

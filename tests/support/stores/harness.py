@@ -57,6 +57,10 @@ class StoreHarness(ABC):
         """Let so many real seconds pass, or a little more."""
 
     @abstractmethod
+    async def skip_time(self, seconds: float) -> None:
+        """Put the clocks that stores read forward, without waiting."""
+
+    @abstractmethod
     async def wall(self) -> int:
         """Return the wall clock that fleets start from, in microseconds."""
 
@@ -84,6 +88,9 @@ class InProcessHarness(StoreHarness):
 
     async def pass_time(self, seconds: float) -> None:
         self.time.pass_seconds(seconds)
+
+    async def skip_time(self, seconds: float) -> None:
+        await self.pass_time(seconds)
 
     async def wall(self) -> int:
         return self.time.wall()
@@ -148,6 +155,7 @@ class PostgresHarness(StoreHarness):
     async def open(self) -> None:
         self.url = await server().make_database()
         self._markers = count(1)
+        self._clock_error = 0
         self._heard: dict[float, asyncio.Semaphore] = {}
 
     async def close(self) -> None:
@@ -163,16 +171,20 @@ class PostgresHarness(StoreHarness):
     async def pass_time(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
+    async def skip_time(self, seconds: float) -> None:
+        self._clock_error += round(seconds * 1e6)
+        await ask(
+            self.url,
+            f"""CREATE OR REPLACE FUNCTION wall_now() RETURNS bigint LANGUAGE sql
+            RETURN {self._clock_error}
+                + (extract(epoch FROM clock_timestamp()) * 1000000)::bigint""",
+        )
+
     async def wall(self) -> int:
         return int(await ask(self.url, "SELECT wall_now()"))
 
     async def step_wall_clock(self, seconds: float) -> None:
-        microseconds = round(seconds * 1e6)
-        await ask(
-            self.url,
-            f"""CREATE OR REPLACE FUNCTION wall_now() RETURNS bigint LANGUAGE sql
-            RETURN (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + {microseconds}""",
-        )
+        await self.skip_time(seconds)
         # Replicas see to it that time goes on, each second.
         await asyncio.sleep(1.1)
 

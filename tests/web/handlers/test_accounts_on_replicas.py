@@ -12,7 +12,7 @@ from tests.support.stalls import Stalls
 from tests.support.stores.server import server
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.one_way]
 
 RIGHT, OTHER = "correct horse", "another password"
 

@@ -18,6 +18,8 @@ from tests.conftest import Answer, Api, MakeApi
 from tests.support.fleet_lab import FULL, HOLD, TIMEOUT, FleetLab, make_lab
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.one_way
+
 NDJSON = {"Content-Type": "application/x-ndjson"}
 RULE = {"calls": ["sync"], "share": 0.25, "fault": {"kind": "reset"}}
 
