@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -94,6 +95,19 @@ async def test_a_finish_wakes_those_who_wait_for_its_device(one: Api, other: Api
     assert not stays.done()
     await one.post(f"{PATH}/devices/8/release", {"sync_status_code": 200})
     assert (await stays).json["sync_status_code"] == 200
+
+
+async def test_one_whose_account_is_disabled_meanwhile_is_401(one: Api) -> None:
+    account = {"username": "alice", "password": "correct horse"}
+    token = (await one.post("/register", account)).json["token"]
+    await one.put(f"{PATH}/devices/7/script", HELD)
+    await one.post("/devices/7/sync")
+    waits = soon(replace(one, token=token).get(f"/devices/7?wait={LONG}"))
+    await until_waiting(one, 1)
+    await one.patch("/admin/accounts/alice", {"disabled": True})
+    await one.post(f"{PATH}/devices/7/release", {"sync_status_code": 200})
+    refused = (await waits).assert_problem(401)
+    assert "invalid_token" in refused.headers["WWW-Authenticate"]
 
 
 async def test_a_sync_is_waited_for_until_it_has_finished_by_itself(one: Api, other: Api) -> None:
