@@ -12,8 +12,8 @@ from pathlib import Path
 from bench import machine
 from bench.servers import PISYNC, ROOT, Server
 
-VERSION = "0.1.0"
 COMMIT = "5526e9e522dd08f4f2106d38332527e273d8b9b5"
+VERSION = f"the release at {COMMIT[:7]}"
 
 
 def need_history() -> None:
@@ -33,7 +33,7 @@ def released() -> Iterator[Server]:
     with tempfile.TemporaryDirectory(prefix="pisync-bench-") as folder:
         with tarfile.open(fileobj=BytesIO(archive.stdout)) as files:
             files.extractall(folder, filter="data")
-        yield replace(PISYNC, name=f"PiSync {VERSION}", checkout=Path(folder))
+        yield replace(PISYNC, name=f"PiSync, {VERSION}", checkout=Path(folder))
 
 
 def _git(*arguments: str) -> tuple[str, ...]:
