@@ -252,20 +252,25 @@ def _add_traces(app: web.Application, endpoint: str) -> None:
     app.cleanup_ctx.append(traces.run)
 
 
-def _secret(settings: Settings) -> str:
-    path = sqlite_path(settings.store)
-    if settings.jwt_secret is None and path is not None:
-        from pisync.stores.embedded.sqlite.opening import refuse_others  # noqa: PLC0415
+def kept_secret_of(settings: Settings) -> str | None:
+    """Return the secret that is set, or kept beside the database; None if neither is possible.
 
-        try:
-            # Nothing is to be left beside a file that is none of ours.
-            refuse_others(path)
-        except CannotOpen as exc:
-            raise CannotStart(str(exc)) from exc
+    Raises:
+        CannotStart: It is not good, or the database is another program's: then nothing is written.
+    """
+    path = sqlite_path(settings.store)
     try:
-        kept = kept_secret(settings)
-    except NoSecret as exc:
+        if settings.jwt_secret is None and path is not None:
+            from pisync.stores.embedded.sqlite.opening import refuse_others  # noqa: PLC0415
+
+            refuse_others(path)
+        return kept_secret(settings)
+    except (CannotOpen, NoSecret) as exc:
         raise CannotStart(str(exc)) from exc
+
+
+def _secret(settings: Settings) -> str:
+    kept = kept_secret_of(settings)
     if kept is None and settings.store_is_shared:
         raise CannotStart(
             "Set PISYNC_JWT_SECRET or PISYNC_JWT_SECRET_FILE: whoever shares a database must share"

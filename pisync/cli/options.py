@@ -93,15 +93,15 @@ def settings_from(options: Mapping[str, str | None]) -> Settings:
 
 
 def secret_of(settings: Settings) -> str | None:
-    """Return the secret that signs tokens, None if there is none; exit if it can't be read."""
-    from pisync.config.jwt_secret import (  # noqa: PLC0415 - few commands need it
-        NoSecret,
-        kept_secret,
-    )
+    """Return the secret that signs tokens, None if there is none; exit if it can't be read.
+
+    Nothing is written beside a database of another program.
+    """
+    from pisync.app import CannotStart, kept_secret_of  # noqa: PLC0415 - few commands need it
 
     try:
-        return kept_secret(settings)
-    except NoSecret as exc:
+        return kept_secret_of(settings)
+    except CannotStart as exc:
         leave_with(EXIT_USAGE, str(exc))
 
 

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -356,6 +357,18 @@ class TestMistakes:
         assert (process.returncode, process.stdout) == (2, "")
         assert process.stderr == f"{path}: file is not a database\n"
         assert path.read_text() == "Dear all"
+
+    @pytest.mark.parametrize("command", [("token", "--name", "ci"), ("load",)])
+    def test_nothing_is_written_beside_a_file_of_another_program(
+        self, tmp_path: Path, command: tuple[str, ...]
+    ) -> None:
+        path = tmp_path / "theirs.db"
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA application_id = 4711")
+        process = pisync(*command, "--store", f"sqlite:///{path}")
+        assert process.returncode == 2
+        assert "belongs to another program" in process.stderr
+        assert list(tmp_path.iterdir()) == [path]
 
 
 class TestServe:
