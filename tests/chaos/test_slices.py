@@ -86,10 +86,27 @@ CALLS: tuple[tuple[str, int, Callable[[Api], Awaitable[Answer]]], ...] = (
 ENDS_A_FLEET = {"the fleet is reset", "another list takes its place", "the fleet is deleted"}
 
 
+TRIES = 3
+"""What takes too long does so each time; a machine that is busy for a moment does not."""
+
+
 async def test_no_large_call_takes_longer_than_a_slice(
     admin: Api, record_property: Callable[[str, object], None]
 ) -> None:
-    too_long = []
+    too_long = {name: "" for name, _, _ in CALLS}
+    for _ in range(TRIES):
+        found = await calls_too_long(admin, record_property)
+        too_long = {name: found[name] for name in too_long if name in found}
+        if not too_long:
+            return
+    assert not too_long, "\n".join(too_long.values())
+
+
+async def calls_too_long(
+    admin: Api, record_property: Callable[[str, object], None]
+) -> dict[str, str]:
+    """Make each call; return those that had a slice that is too long, with the longest."""
+    too_long = {}
     for name, status, call in CALLS:
         with SliceWatch() as watch:
             answer = await call(admin)
@@ -98,8 +115,10 @@ async def test_no_large_call_takes_longer_than_a_slice(
         assert answer.status == status, (name, answer.body[:500])
         if watch.longest:
             record_property(name, watch.longest[0].seconds)
-        too_long += [f"{name}: {each.seconds:.3f} s, {each.who}" for each in watch.too_long]
-    assert not too_long, "\n".join(too_long)
+        if watch.too_long:
+            longest = watch.too_long[0]
+            too_long[name] = f"{name}: {longest.seconds:.3f} s, {longest.who}"
+    return too_long
 
 
 async def test_many_fleets_are_listed_in_slices(admin: Api) -> None:
