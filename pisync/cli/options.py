@@ -97,7 +97,9 @@ def secret_of(settings: Settings) -> str | None:
 
     Nothing is written beside a database of another program.
     """
-    from pisync.app import CannotStart, kept_secret_of  # noqa: PLC0415 - few commands need it
+    if settings.jwt_secret is not None:
+        return settings.jwt_secret
+    from pisync.app import CannotStart, kept_secret_of  # noqa: PLC0415 - it takes half a second
 
     try:
         return kept_secret_of(settings)

@@ -8,9 +8,16 @@ from typing import Any, TypeVar
 _Result = TypeVar("_Result")
 
 
-@coroutine
-def resumed(waiting: Coroutine[Any, Any, _Result], waits_for: Any) -> Generator[Any, None, _Result]:
+async def resumed(waiting: Coroutine[Any, Any, _Result], waits_for: Any) -> _Result:
     """Go on, in a task, with a coroutine that waits for something already."""
+    # Tasks take no generators from Python 3.12 on.
+    return await _resumed(waiting, waits_for)
+
+
+@coroutine
+def _resumed(
+    waiting: Coroutine[Any, Any, _Result], waits_for: Any
+) -> Generator[Any, None, _Result]:
     while True:
         resume: Callable[[], Any] = partial(waiting.send, None)
         try:
