@@ -105,7 +105,8 @@ async def test_no_known_request_is_smuggled_past_it(warm: Warm, proxy: int) -> N
             assert (await asked(connection, STATS))[1] == 10
             await connection.send(data)
             connection.end()
-            assert len(re.findall(rb"HTTP/1\.[01] [0-9]{3} ", await connection.parts())) <= 1
+            # HAProxy itself may refuse what it finds behind the first: its answers have no id.
+            assert len(re.findall(rb"(?i)\r\nX-Request-ID: ", await connection.parts())) <= 1
         async with raw_connection(proxy) as honest:
             assert (await asked(honest, STATS))[1] == 10
 
