@@ -56,10 +56,14 @@ class Database:
     Whatever goes wrong, callers soon get StoreUnavailable, and the pool mends itself.
     """
 
-    def __init__(self, address: Address, pooler: Address | None = None) -> None:
+    def __init__(
+        self, address: Address, pooler: Address | None = None, *, has_sessions: bool = True
+    ) -> None:
         """Take the database at an address; what is pooled here goes through a pooler, if any."""
         self.address = address
-        """Where connections keep their sessions."""
+        """Where connections keep their sessions, if they do anywhere."""
+        self.has_sessions = has_sessions
+        """Whether they do there: without, nobody can listen."""
         self.pooler = pooler
         """What the pool's connections lead through, if anything."""
         self.is_reachable = True
