@@ -1,6 +1,5 @@
 """Attempts finish: when they are due, when time is moved, or when one is released."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -27,8 +26,9 @@ from pisync.stores.postgres.finishing.commits import ObservedCommits, run_due
 from pisync.stores.postgres.finishing.due_syncs import DueSyncs
 from pisync.stores.postgres.finishing.own_syncs import OwnSyncs
 from pisync.stores.postgres.notifications import ObserverHolder
+from pisync.stores.postgres.outbox.hearing import all_have_heard
 from pisync.stores.postgres.reading.polls import load_polls
-from pisync.stores.postgres.requests.settings import HEARD_SECONDS, NOTIFY
+from pisync.stores.postgres.requests.settings import NOTIFY
 from pisync.stores.postgres.snapshot import (
     FleetSnapshot,
     due_of,
@@ -226,7 +226,7 @@ class PostgresFinisher:
         if clock.is_auto != was_auto:
             await self._catch_up()
             # All replicas know then that reads are to move it.
-            await asyncio.sleep(HEARD_SECONDS)
+            await all_have_heard(self._database)
         return clock
 
     async def _set_clock(

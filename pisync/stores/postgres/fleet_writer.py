@@ -34,10 +34,10 @@ from pisync.stores.postgres.commit import Commits
 from pisync.stores.postgres.connection.connect import Connection
 from pisync.stores.postgres.database import ChunkSize, Database, Turns
 from pisync.stores.postgres.lifetimes import set_ttl
+from pisync.stores.postgres.outbox.hearing import all_have_heard
 from pisync.stores.postgres.queries import PostgresQueries
 from pisync.stores.postgres.reading.polls import has_polls, mark_polled
 from pisync.stores.postgres.requests.settings import (
-    HEARD_SECONDS,
     LOCK_NAME,
     NOTIFY,
     keep_settings,
@@ -73,7 +73,6 @@ _LOCK_FLEET = """
     SELECT FROM fleets JOIN turn USING (fleet_id) FOR UPDATE OF fleets"""
 _SETTINGS = "SELECT journal, rules FROM request_settings WHERE fleet_id = $1 FOR UPDATE"
 _RESTARTED = "UPDATE fleets SET started_at = $2 WHERE fleet_id = $1"
-_TELL = "SELECT pg_notify($1, $2)"
 _OLD = "SELECT fleet_id, first_data, made_at FROM fleets WHERE name = $1"
 # Both raise the version: what was planned without the script must be planned anew.
 _TURN = """
@@ -141,7 +140,7 @@ class PostgresFleetWriter:
             made = await self._replace(name, first, codec.write_profile(profile), None, size, ttl)
         await self._catch_up()
         if size:
-            await asyncio.sleep(HEARD_SECONDS)
+            await all_have_heard(self._database)
         clock = ClockView("real", 1.0, made.present)
         view = FleetView(name, made.fleet_id, made.devices, profile, clock, made.made_at, size, ttl)
         return view.used(made.present), made.is_new
@@ -177,7 +176,7 @@ class PostgresFleetWriter:
             profile = await self._database.persist(step)
         if journal is not None:
             await self._catch_up()
-            await asyncio.sleep(HEARD_SECONDS)
+            await all_have_heard(self._database)
         # Others may have changed it again.
         return (await self._queries.fleet(name))._replace(profile=profile)
 
@@ -212,7 +211,7 @@ class PostgresFleetWriter:
         while not await self._database.persist(set_script):
             # Before an attempt has polls, all replicas know that reads are to be counted.
             await self._catch_up()
-            await asyncio.sleep(HEARD_SECONDS)
+            await all_have_heard(self._database)
 
     async def _set_script(
         self, name: str, device_id: int, script: Script | None, connection: Connection
@@ -368,5 +367,5 @@ async def _put_in_place(
             if old_id is not None:
                 await connection.execute(_RESTARTED, new_id, now)
             if await start_living(connection, new_id):
-                await connection.execute(_TELL, notifications.CHANNEL, f"[0,{notifications.due(0)}")
+                await connection.execute(notifications.TELL, f"[0,{notifications.due(0)}")
     return row

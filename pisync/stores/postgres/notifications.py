@@ -23,6 +23,8 @@ from pisync.stores.schema.rows import (
 
 CHANNEL = "pisync"
 """Where notices are sent; the functions that send them, in the migrations, know it too."""
+TELL = "SELECT tell_replicas($1)"
+"""Sends a complete notice with the transaction: to replicas that listen, and to those that read."""
 
 _LONGEST = 7900
 """What PostgreSQL carries in one notice, in bytes, with a margin for what it writes itself."""

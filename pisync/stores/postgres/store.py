@@ -29,6 +29,7 @@ from pisync.stores.postgres.fleet_writer import PostgresFleetWriter
 from pisync.stores.postgres.lifetimes import PostgresLifetimes
 from pisync.stores.postgres.listener import Listener
 from pisync.stores.postgres.notifications import ObserverHolder
+from pisync.stores.postgres.outbox.notice_reader import NoticeReader
 from pisync.stores.postgres.outbox.relay import Relay
 from pisync.stores.postgres.queries import PostgresQueries
 from pisync.stores.postgres.reading.acting_reads import PostgresActingReads
@@ -70,7 +71,8 @@ class PostgresStore:
         self._settings = settings = KnownSettings(database)
         self._holder = holder = ObserverHolder(settings, own)
         self._relay = relay = Relay(database)
-        self._listener = Listener(database, holder, relay)
+        hearing = Listener if database.has_sessions else NoticeReader
+        self._listener = hearing(database, holder, relay)
         commits = Commits(own, relay, max_error_logs)
         self.queries = PostgresQueries(database)
         self.fleets = PostgresFleetWriter(

@@ -282,6 +282,25 @@ outbox = Table(
     prefixes=["UNLOGGED"],
 )
 
+notice_readers = Table(
+    "notice_readers",
+    shared,
+    # Replicas that can't listen, and when (steady time) they were last there.
+    Column("reader_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("seen_at", BigInteger, nullable=False),
+    prefixes=["UNLOGGED"],
+)
+
+sent_notices = Table(
+    "sent_notices",
+    shared,
+    # Notices that were sent while there was such a replica; below 0: those about to be sent.
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("notice", Text, nullable=False),
+    Column("sent_at", BigInteger, nullable=False),  # steady time
+    prefixes=["UNLOGGED"],
+)
+
 tombstones = Table(
     "leftovers",
     shared,

@@ -192,7 +192,7 @@ class PostgresHarness(StoreHarness):
         marker = -float(next(self._markers))
         self._heard[marker] = asyncio.Semaphore(0)
         await ask(self.url, "SELECT send_notices(1000000)")
-        await ask(self.url, f"SELECT pg_notify('pisync', '[0,\"due\",{marker}]')")
+        await ask(self.url, f"SELECT tell_replicas('[0,\"due\",{marker}]')")
         async with asyncio.timeout(20):
             for _ in range(stores):
                 await self._heard[marker].acquire()

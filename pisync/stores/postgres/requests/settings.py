@@ -8,11 +8,9 @@ from pisync.model.requests.fault import FaultRule
 from pisync.stores.postgres.connection.connect import Connection
 from pisync.stores.postgres.database import Database
 
-HEARD_SECONDS = 0.05
-"""How long a change of settings waits for the other replicas to hear of it."""
 LOCK_NAME = "SELECT pg_advisory_xact_lock(hashtextextended($1, 1))"
 """Waits until nobody makes, replaces or deletes the fleet of a name, and keeps others from it."""
-NOTIFY = "SELECT pg_notify('pisync', json_build_array(0, 'requests', $1::text)::text)"
+NOTIFY = "SELECT tell_replicas(json_build_array(0, 'requests', $1::text)::text)"
 
 _MAX_CHANGES = 10_000
 """Fleets that are remembered to have changed; beyond that, all are read again."""

@@ -22,8 +22,8 @@ from pisync.model.requests.journal import (
 from pisync.stores.errors import NoSuchFleet, StoreUnavailable
 from pisync.stores.postgres.connection.connect import Connection
 from pisync.stores.postgres.database import Database
+from pisync.stores.postgres.outbox.hearing import all_have_heard
 from pisync.stores.postgres.requests.settings import (
-    HEARD_SECONDS,
     LOCK_NAME,
     NOTIFY,
     KnownSettings,
@@ -111,7 +111,7 @@ class PostgresRequests:
     async def set_faults(self, fleet: str, rules: tuple[FaultRule, ...]) -> None:
         await self._database.call(partial(_set_rules, readable(fleet), write_rules(rules)))
         await self._catch_up()
-        await asyncio.sleep(HEARD_SECONDS)
+        await all_have_heard(self._database)
 
     async def faults(self, fleet: str) -> Sequence[tuple[FaultRule, int]]:
         row = await self._database.fetchrow(_RULES, readable(fleet), MAX_RULES)

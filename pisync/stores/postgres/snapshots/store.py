@@ -19,9 +19,9 @@ from pisync.stores.postgres.database import Database
 from pisync.stores.postgres.finishing.own_syncs import OwnSyncs
 from pisync.stores.postgres.fleet_writer import PostgresFleetWriter
 from pisync.stores.postgres.lifetimes import set_ttl
+from pisync.stores.postgres.outbox.hearing import all_have_heard
 from pisync.stores.postgres.queries import PostgresQueries
 from pisync.stores.postgres.reading.polls import has_polls, mark_polled
-from pisync.stores.postgres.requests.settings import HEARD_SECONDS
 from pisync.stores.postgres.snapshots.hidden_fleet import HiddenFleet
 from pisync.stores.postgres.snapshots.reading import SnapshotQueries
 from pisync.stores.postgres.traffic.moments import start_living
@@ -34,7 +34,6 @@ _GO_ON = """
         auto_clock = $5
     WHERE fleet_id = $1"""
 _SETTINGS = "INSERT INTO request_settings VALUES ($1, $2, $3, 1, $4, 0)"
-_NOTIFY = "SELECT pg_notify('pisync', $1)"
 
 
 class PostgresSnapshots:
@@ -77,7 +76,7 @@ class PostgresSnapshots:
             self._fleets.sweep_soon()
         await self._catch_up()
         if head.faults or head.journal or head.clock.is_auto or placing.may_act:
-            await asyncio.sleep(HEARD_SECONDS)
+            await all_have_heard(self._database)
         return await self._fleet_queries.fleet(name), is_new
 
     async def _fill(self, name: str, hidden: HiddenFleet, snapshot: Snapshot) -> "_Placing":
@@ -154,7 +153,7 @@ class _Placing(NamedTuple):
             if head.live_since is not None:
                 await start_living(connection, fleet_id, head.live_since)
             # Every replica looks for what is due next.
-            await connection.execute(_NOTIFY, f"[0,{notifications.due(0)}")
+            await connection.execute(notifications.TELL, f"[0,{notifications.due(0)}")
             is_new: bool = row["is_new"]
             return is_new
 
