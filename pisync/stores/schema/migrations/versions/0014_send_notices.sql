@@ -23,7 +23,7 @@ BEGIN
         RETURNING outbox.position, notice
     ), copied AS (
         INSERT INTO sent_notices
-        SELECT nextval('sent_positions'), notice, steady_now()
+        SELECT nextval('sent_positions'), notice, (SELECT steady_now())
         FROM (SELECT notice FROM gone WHERE is_read ORDER BY position) AS in_order
     )
     SELECT count(pg_notify('pisync', notice)) INTO sent
