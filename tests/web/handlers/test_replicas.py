@@ -9,7 +9,8 @@ import pytest
 from pisync.config.texts import LoginFailures
 from tests.conftest import Api, MakeApi, ManualTime
 from tests.support.stalls import Stalls
-from tests.support.stores.server import server
+from tests.support.stores.reading import without_sessions
+from tests.support.stores.server import ask, server
 from tests.web.handlers.test_stream import (
     FAILING,
     reading,
@@ -37,6 +38,13 @@ async def one(url: str, make_api: MakeApi) -> Api:
 async def other(url: str, make_api: MakeApi) -> Api:
     """The other."""
     return (await make_api(store=url)).as_("devices", "admin")
+
+
+@pytest.fixture
+async def looking(url: str, make_api: MakeApi) -> Api:
+    """One that can't listen, and looks at what is sent."""
+    with without_sessions():
+        return (await make_api(store=url)).as_("devices", "admin")
 
 
 async def until_synced(api: Api, device_id: int) -> None:
@@ -110,6 +118,22 @@ async def test_a_stream_resumes_on_another_replica(one: Api, other: Api) -> None
         assert await resumed.take(2) == events[1:]
     async with reading(other, "unheard-of") as resumed:
         assert [event.name for event in await resumed.take(1)] == ["resync"]
+
+
+async def test_one_that_looks_and_one_that_listens_tell_the_same(
+    url: str, one: Api, looking: Api
+) -> None:
+    assert await ask(url, "SELECT count(*) FROM notice_readers") == 1
+    await one.patch("/admin/fleets/default", {"profile": FAILING})
+    async with reading(one) as here, reading(looking) as there:
+        for api in (one, looking):
+            await api.post("/devices/1/sync")
+            events = await here.take(3)
+            assert await there.take(3) == events
+        async with reading(looking, events[0].event_id) as resumed:
+            assert await resumed.take(2) == events[1:]
+        await one.post("/admin/fleets/default/reset")
+        assert [event.name for event in await there.take(1)] == ["resync"]
 
 
 async def test_without_a_database_it_is_not_ready_but_alive(one: Api) -> None:
