@@ -120,9 +120,10 @@ VARIABLES = (
     ),
     Variable(
         "store_direct",
-        texts.database,
-        "the same database past a pooler that gives each transaction another session",
-        "none: PISYNC_STORE gives each connection a session of its own",
+        texts.way_past_pooler,
+        "the same database past a pooler that gives each transaction another session;"
+        " none if no way leads past it",
+        "PISYNC_STORE gives each connection a session of its own",
         or_file=True,
     ),
     Variable(

@@ -102,17 +102,21 @@ def store(text: str) -> str:
     if text == "memory" or re.fullmatch(r"sqlite:///.*[^/]", text):
         return text
     if _is_postgresql(text):
-        return database(text)
+        return _with_one_scheme(text)
     raise ValidationError(
         "must be memory, sqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE"
     )
 
 
-def database(text: str) -> str:
-    """Take the URL of a PostgreSQL database."""
-    if not _is_postgresql(text):
-        raise ValidationError("must be postgresql://USER:PASSWORD@HOST/DATABASE")
-    return re.sub(r"\Apostgres:", "postgresql:", text)
+def way_past_pooler(text: str) -> str:
+    """Take the URL of a PostgreSQL database, or none."""
+    if text == "none" or _is_postgresql(text):
+        return _with_one_scheme(text)
+    raise ValidationError("must be none, or postgresql://USER:PASSWORD@HOST/DATABASE")
+
+
+def _with_one_scheme(url: str) -> str:
+    return re.sub(r"\Apostgres:", "postgresql:", url)
 
 
 def _is_postgresql(text: str) -> bool:

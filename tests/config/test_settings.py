@@ -184,8 +184,21 @@ class TestMistakes:
         (wrong,) = mistakes({**direct, "PISYNC_STORE": "mysql://me:geheim@pooler/db"})
         assert wrong.startswith("PISYNC_STORE: must be")
         assert mistakes({**pooler, "PISYNC_STORE_DIRECT": "memory"}) == [
-            "PISYNC_STORE_DIRECT: must be postgresql://USER:PASSWORD@HOST/DATABASE"
+            "PISYNC_STORE_DIRECT: must be none, or postgresql://USER:PASSWORD@HOST/DATABASE"
         ]
+
+    def test_that_no_way_leads_past_a_pooler_is_said_in_its_place(self, tmp_path: Path) -> None:
+        pooler = {"PISYNC_STORE": "postgresql://me:geheim@pooler/db"}
+        assert Settings.from_env(pooler).store_direct is None
+        none = {"PISYNC_STORE_DIRECT": "none"}
+        assert Settings.from_env({**pooler, **none}).store_direct == "none"
+        (tmp_path / "direct").write_text("none\n")
+        in_file = {"PISYNC_STORE_DIRECT_FILE": str(tmp_path / "direct")}
+        assert Settings.from_env({**pooler, **in_file}).store_direct == "none"
+        assert mistakes(none) == [
+            "PISYNC_STORE_DIRECT: is for PostgreSQL: PISYNC_STORE is another store"
+        ]
+        assert mistakes({**pooler, "PISYNC_STORE_DIRECT": "None"}) != []
 
     def test_a_secret_that_is_wrong_is_not_called_missing_too(self) -> None:
         given = {"PISYNC_STORE": "postgresql://me:geheim@host/db", "PISYNC_JWT_SECRET": "short"}

@@ -15,12 +15,9 @@ from pisync.stores.postgres.accounts import PostgresAccounts, PostgresLoginAttem
 from pisync.stores.postgres.begin_queue import BeginQueue
 from pisync.stores.postgres.commit import Commits
 from pisync.stores.postgres.connection.address import Address
+from pisync.stores.postgres.connection.alone import alone, refuse_another_database
 from pisync.stores.postgres.connection.connect import reason
-from pisync.stores.postgres.connection.migrate import (
-    alone,
-    migrate,
-    refuse_another_database,
-)
+from pisync.stores.postgres.connection.migrate import migrate
 from pisync.stores.postgres.connection.progress import waiting
 from pisync.stores.postgres.database import Database
 from pisync.stores.postgres.finisher import PostgresFinisher
@@ -37,6 +34,9 @@ from pisync.stores.postgres.reading.auto_clock import AutoClockReads
 from pisync.stores.postgres.requests.settings import KnownSettings
 from pisync.stores.postgres.requests.store import PostgresRequests
 from pisync.stores.postgres.snapshots.store import PostgresSnapshots
+
+NO_WAY = "none"
+"""In place of a URL past a pooler: there is none."""
 
 
 class PostgresStore:
@@ -63,7 +63,8 @@ class PostgresStore:
         Syncs that other replicas began are left to them for `grace` seconds after they are due.
 
         With a `direct` URL, the other may lead through a pooler that gives each transaction another
-        session: what needs a session of its own is done past it.
+        session: what needs a session of its own is done past it. If that is `none`, all goes
+        through the pooler.
         """
         self._first_fleets = first_fleets(first, profile, definitions)
         self._database = database = _database(url, direct)
@@ -132,6 +133,8 @@ class PostgresStore:
 def _database(url: str, direct: str | None) -> Database:
     if direct is None:
         return Database(Address.parse(url))
+    if direct == NO_WAY:
+        return Database(Address.parse(url, shares_sessions=True), has_sessions=False)
     return Database(Address.parse(direct), Address.parse(url, shares_sessions=True))
 
 

@@ -1,6 +1,5 @@
 """PgBouncer between replicas and their database."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -9,8 +8,8 @@ from pisync.stores.errors import CannotOpen
 from pisync.stores.postgres.store import PostgresStore
 from tests.chaos.conftest import lack
 from tests.chaos.databases.conftest import Serve
-from tests.support.paths import ROOT
 from tests.support.stores.pgbouncer import PgBouncer
+from tests.support.stores.pooled_settings import pooled_settings
 from tests.support.stores.recording_observer import RecordingObserver
 from tests.support.stores.short import FAILING, TWENTY
 from tools.postgres import Postgres
@@ -30,11 +29,6 @@ async def test_replicas_serve_through_it_in_session_mode(
         await serve(pooler.url(database))
 
 
-SETTINGS = re.search(
-    r"```sql\n(ALTER ROLE.*?)```", (ROOT / "docs/operations.md").read_text(), re.DOTALL
-)
-
-
 async def test_replicas_serve_through_it_in_transaction_mode_with_a_direct_way_beside_it(
     postgres: Postgres, folder: Path, serve: Serve
 ) -> None:
@@ -47,12 +41,8 @@ async def test_replicas_serve_through_it_in_transaction_mode_with_a_direct_way_b
 
 async def set_up(postgres: Postgres, database: str) -> None:
     """Make the settings that the documentation has for a database of that name."""
-    assert SETTINGS is not None
-    statements = SETTINGS[1].replace(
-        "ALTER ROLE pisync IN DATABASE pisync ", f"ALTER ROLE postgres IN DATABASE {database} "
-    )
-    assert "pisync IN" not in statements
-    await postgres.ask(statements)
+    for statement in pooled_settings(database):
+        await postgres.ask(statement)
 
 
 @pytest.mark.parametrize("mode", ["session", "transaction"])

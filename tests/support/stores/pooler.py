@@ -109,11 +109,12 @@ class Pooler:
                 is_free = answering.done() and not answering.exception()
                 for task in both:
                     task.cancel()
-                await asyncio.gather(*both, return_exceptions=True)
+                # Not after a wait, in which this may be cancelled.
                 if is_free:
                     self._idle.append(session)
                 else:
                     session.writer.close()
+                await asyncio.gather(*both, return_exceptions=True)
             if not is_free:
                 return
 
@@ -123,10 +124,14 @@ class Pooler:
         body += f"user\0postgres\0database\0{self._database}\0\0".encode()
         session.writer.write(struct.pack("!i", len(body) + 4) + body)
         greetings = []
-        while (message := await session.receive()).kind != _READY:
-            # PgBouncer knows nothing of the newer ones.
-            if message.kind == b"S" and b"hot_standby" not in message.body:
-                greetings.append(message)
+        try:
+            while (message := await session.receive()).kind != _READY:
+                # PgBouncer knows nothing of the newer ones.
+                if message.kind == b"S" and b"hot_standby" not in message.body:
+                    greetings.append(message)
+        except BaseException:
+            session.writer.close()
+            raise
         return session, greetings
 
 

@@ -64,6 +64,8 @@ _PATIENT = {
     "idle_in_transaction_session_timeout": "60s",
 }
 """What differs in a session that gets the database ready."""
+_UNPLANNED = {name: "auto" if name == "plan_cache_mode" else "on" for name in PLANNER}
+"""What a server has in place of `PLANNER`."""
 
 _STATEMENTS_KEPT = 100
 """Prepared statements that a connection keeps, where it keeps its session."""
@@ -93,7 +95,8 @@ async def connect(
     """Open a connection to the first host that takes writes.
 
     A patient one is for getting the database ready: its statements may take any time, but wait for
-    a lock for `LOCK_SECONDS` at the most. `command_timeout` is in seconds.
+    a lock for `LOCK_SECONDS` at the most. Where a pooler shares sessions, it is not patient before
+    `HAVE_PATIENCE`. `command_timeout` is in seconds.
 
     Raises:
         CannotConnect: No host would do.
@@ -134,7 +137,7 @@ async def _connect_to(
             await _check(connection, seconds)
         else:
             settings = SESSION | (_PATIENT if patient else PLANNER | SENDING)
-            await connection.execute(_set_up(tuple(settings.items())), timeout=seconds)
+            await connection.execute(_set_up(tuple(settings.items()), "false"), timeout=seconds)
     except BaseException:
         connection.terminate()
         raise
@@ -142,13 +145,17 @@ async def _connect_to(
 
 
 @cache
-def _set_up(settings: tuple[tuple[str, str], ...]) -> str:
+def _set_up(settings: tuple[tuple[str, str], ...], is_local: str) -> str:
     """Return a statement that makes these settings, except those that this server lacks."""
     values = ", ".join(f"('{name}', '{value}')" for name, value in settings)
     return f"""
-        SELECT set_config(name, value, false) FROM (VALUES {values}) AS wanted (name, value)
+        SELECT set_config(name, value, {is_local}) FROM (VALUES {values}) AS wanted (name, value)
         WHERE (current_setting(name, true) IS NOT NULL OR name LIKE 'pisync.%')
             AND (name <> 'synchronous_commit' OR current_setting(name) = 'off')"""  # noqa: S608 - ours
+
+
+HAVE_PATIENCE = _set_up(tuple((_PATIENT | _UNPLANNED).items()), "true")
+"""Makes a pooler's session patient until the end of the transaction."""
 
 
 async def _check(connection: OwnConnection, seconds: float) -> None:

@@ -1,66 +1,21 @@
-"""Getting the database ready, by whichever replica comes first."""
+"""Bringing the schema up to date."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import asyncpg
 
 from pisync.stores.errors import CannotOpen
 from pisync.stores.postgres.connection.address import Address
-from pisync.stores.postgres.connection.connect import LOCK_SECONDS, OwnConnection, connect
-from pisync.stores.postgres.connection.pooler import refuse_transaction_pooling
-from pisync.stores.postgres.connection.progress import waiting
+from pisync.stores.postgres.connection.connect import (
+    HAVE_PATIENCE,
+    LOCK_SECONDS,
+    OwnConnection,
+    connect,
+)
+from pisync.stores.postgres.connection.pooler import process_of
+from pisync.stores.postgres.connection.progress import Wait, waiting
 
-_LOCK = 0x50695379
-"""Whoever gets the database ready holds this advisory lock."""
 _MIGRATION_SECONDS = 3600.0
-
-
-@asynccontextmanager
-async def alone(address: Address) -> AsyncIterator[None]:
-    """Wait while another replica gets the database ready; then keep others waiting.
-
-    Raises:
-        CannotOpen: The wait was too long, or the database can't be shared this way.
-        CannotConnect: No host takes writes.
-    """
-    with waiting(address, "the database to answer"):
-        connection = await connect(address, patient=True)
-    try:
-        async with asyncio.timeout(LOCK_SECONDS + 10):  # if the server itself stands still
-            with waiting(address, "the database to answer"):
-                await refuse_transaction_pooling(address, connection)
-            process = connection.get_server_pid()
-            with waiting(address, "another replica to get the database ready", process):
-                await _lock(connection)
-        yield
-    finally:
-        connection.terminate()
-
-
-async def _lock(connection: OwnConnection) -> None:
-    try:
-        await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
-    except asyncpg.LockNotAvailableError as exc:
-        raise CannotOpen(
-            f"another replica has been getting the database ready for {LOCK_SECONDS} s"
-        ) from exc
-
-
-async def refuse_another_database(pooler: Address) -> None:
-    """Return if it is the same database that a pooler leads to, while `alone`.
-
-    Raises:
-        CannotOpen: It is another one: there, nobody holds the lock.
-        CannotConnect: The pooler lets nobody in, or its sessions lack settings.
-    """
-    connection = await connect(pooler)
-    try:
-        if await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", _LOCK):
-            raise CannotOpen("PISYNC_STORE and PISYNC_STORE_DIRECT lead to different databases")
-    finally:
-        connection.terminate()
 
 
 async def migrate(address: Address) -> None:
@@ -72,9 +27,8 @@ async def migrate(address: Address) -> None:
         Exception: What the driver raises, and what SQLAlchemy does.
     """
     connection = await connect(address, patient=True)
-    process = connection.get_server_pid()
-    with waiting(address, "the database's schema to be brought up to date", process):
-        migrating = asyncio.create_task(_migrate(connection))
+    with waiting(address, "the database's schema to be brought up to date") as wait:
+        migrating = asyncio.create_task(_migrate(address, connection, wait))
         try:
             async with asyncio.timeout(_MIGRATION_SECONDS):
                 await asyncio.shield(migrating)
@@ -84,7 +38,7 @@ async def migrate(address: Address) -> None:
             await asyncio.gather(migrating, return_exceptions=True)
 
 
-async def _migrate(connection: OwnConnection) -> None:
+async def _migrate(address: Address, connection: OwnConnection, wait: Wait) -> None:
     # Nothing else here needs them, and they take long to import.
     from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
     from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
@@ -100,6 +54,9 @@ async def _migrate(connection: OwnConnection) -> None:
     )
     try:
         async with engine.begin() as transaction:
+            if address.shares_sessions:
+                await transaction.exec_driver_sql(HAVE_PATIENCE)
+            wait.process = await process_of(connection)
             await transaction.run_sync(migrations.upgrade)
     except DBAPIError as exc:
         if getattr(exc.orig, "sqlstate", None) == asyncpg.LockNotAvailableError.sqlstate:

@@ -10,7 +10,8 @@ _PROBES = 5
 """How often two connections are compared: others, too, use the pooler meanwhile."""
 _SHARED = (
     "the pooler in front of it gives each transaction another session (transaction pooling):"
-    " PiSync needs session pooling, or no pooler, or PISYNC_STORE_DIRECT beside it"
+    " PiSync needs session pooling, or no pooler, or PISYNC_STORE_DIRECT: a URL past the pooler,"
+    " or none if there is none"
 )
 
 
@@ -31,23 +32,24 @@ async def refuse_transaction_pooling(address: Address, connection: OwnConnection
 
 
 async def _is_shared(address: Address, connection: OwnConnection) -> bool:
-    process = await _process(connection)
+    process = await process_of(connection)
     if process == connection.get_server_pid():
         return False  # no pooler: those hand out numbers of their own
     other = await connect(address, patient=True)
     try:
         for _ in range(_PROBES):
             # What one has just given back is what the other gets, or else another one's turn comes.
-            if await _process(connection) != process:
+            if await process_of(connection) != process:
                 return True
             async with other.transaction():
-                if await _process(other) == process:
+                if await process_of(other) == process:
                     return True
     finally:
         other.terminate()
     return False
 
 
-async def _process(connection: OwnConnection) -> int:
+async def process_of(connection: OwnConnection) -> int:
+    """Return the number of the server's process that a connection has got."""
     number: int = await connection.fetchval("SELECT pg_backend_pid()")
     return number

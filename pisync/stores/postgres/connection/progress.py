@@ -1,7 +1,7 @@
 """Saying what a start waits for, when it takes longer than one expects."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import asyncpg
@@ -17,31 +17,39 @@ _AGAIN = 10.0
 
 _BLOCKERS = """
     SELECT pid, application_name, client_addr, now() - state_change AS since
-    FROM pg_stat_activity WHERE pid = ANY(pg_blocking_pids($1)) ORDER BY pid"""
+    FROM pg_stat_activity
+    WHERE pid = ANY(pg_blocking_pids($1)) OR pid = ANY($2) ORDER BY pid"""
 
 _log = get_logger()
 
 
-@contextmanager
-def waiting(address: Address, waits_for: str, process: int | None = None) -> Iterator[None]:
-    """Log what is waited for within, from a second on.
+class Wait:
+    """What is known of a wait."""
 
-    With the server's `process` of the connection that waits, also who holds a lock that it needs.
-    """
-    telling = asyncio.create_task(_tell(address, waits_for, process))
+    process: int | None = None
+    """The server's process that waits: who holds a lock that it needs can be told, too."""
+    holders: Sequence[int] = ()
+    """The processes that are waited for, where none waits."""
+
+
+@contextmanager
+def waiting(address: Address, waits_for: str) -> Iterator[Wait]:
+    """Log what is waited for within, from a second on."""
+    wait = Wait()
+    telling = asyncio.create_task(_tell(address, waits_for, wait))
     try:
-        yield
+        yield wait
     finally:
         telling.cancel()
 
 
-async def _tell(address: Address, waits_for: str, process: int | None) -> None:
+async def _tell(address: Address, waits_for: str, wait: Wait) -> None:
     now = asyncio.get_running_loop().time
     began, pause = now(), _FIRST
     while True:
         await asyncio.sleep(pause)
         pause = _AGAIN
-        blockers = [] if process is None else await _blockers(address, process)
+        blockers = await _blockers(address, wait)
         _log.warning(
             "start waits",
             waits_for=waits_for,
@@ -50,12 +58,15 @@ async def _tell(address: Address, waits_for: str, process: int | None) -> None:
         )
 
 
-async def _blockers(address: Address, process: int) -> list[str]:
-    """Name the sessions that hold the lock that a process waits for, as far as one may know."""
+async def _blockers(address: Address, wait: Wait) -> list[str]:
+    """Name the sessions that hold the lock that is waited for, as far as one may know."""
+    if wait.process is None and not wait.holders:
+        return []
     with suppress(*FAILURES):
         connection = await connect(address)
         try:
-            return [_named(row) for row in await connection.fetch(_BLOCKERS, process)]
+            rows = await connection.fetch(_BLOCKERS, wait.process or 0, wait.holders)
+            return [_named(row) for row in rows]
         finally:
             connection.terminate()
     return []
