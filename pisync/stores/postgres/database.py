@@ -69,7 +69,7 @@ class Database:
         self.is_reachable = True
         """Whether the last statement was answered in time."""
         self.epoch = 0
-        """Grows with each connection that is opened: the next one may be to another server."""
+        """Grows whenever what is asked next may go to another server than what was asked last."""
         self._unreachable = Outage(
             "database can't be reached", "database can be reached again", quiet=1.0
         )
@@ -91,8 +91,12 @@ class Database:
     async def _connect(self, *_: object, **__: object) -> OwnConnection:
         # What the pool would pass to the driver itself is of no use here.
         connection = await connect(self.pooler or self.address, command_timeout=PATIENCE)
-        self.epoch += 1
+        self.may_be_another_server()
         return connection
+
+    def may_be_another_server(self) -> None:
+        """Take note that what is asked next may go to another server: a pooler hides that."""
+        self.epoch += 1
 
     async def close(self) -> None:
         """Close all connections, as politely as the database allows."""

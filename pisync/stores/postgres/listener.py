@@ -100,6 +100,7 @@ class Listener:
                 connection.terminate()
             connection = await self._reconnect()
             self._lost.succeeded()
+            self._database.may_be_another_server()
             self._holder.missed()
             # Nobody here knows when what began meanwhile falls due.
             self._holder.observer.due_in(0)

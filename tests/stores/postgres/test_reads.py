@@ -13,6 +13,7 @@ from tests.support.stores.harness import PostgresHarness
 from tests.support.stores.recording_observer import RecordingObserver
 from tests.support.stores.server import ask
 from tests.support.stores.short import FAILING, TWENTY, F, start
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
@@ -85,6 +86,29 @@ async def test_a_page_is_read_anew_on_another_connection(
         while not (again := await devices_or_none(one, whole)):  # noqa: ASYNC110 - no event
             await asyncio.sleep(0.05)
     assert again == whole.devices
+
+
+async def test_and_when_the_connection_that_listens_is_another(
+    stores: list[Store], home: PostgresHarness
+) -> None:
+    """Others may lead through a pooler, which hides that there is another server behind it."""
+    one, _ = stores
+    # So that there are all connections that it makes by itself.
+    await asyncio.gather(*(one.requests.faults(F) for _ in range(30)))
+    whole = await page(one)
+    ended = await ask(
+        home.url,
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        " AND (query LIKE 'LISTEN%' OR query LIKE 'SELECT keep_time%')",
+    )
+    assert ended == 2
+    assert not (await page(one, whole)).devices
+    await eventually(lambda: _is_anew(one, whole))
+
+
+async def _is_anew(store: Store, known: DevicePage) -> bool:
+    return (await page(store, known)).devices == known.devices
 
 
 async def devices_or_none(store: Store, known: DevicePage) -> Sequence[Device]:

@@ -150,6 +150,7 @@ class NoticeReader:
 
     async def _begin_anew(self, connection: OwnConnection) -> None:
         self._position = await connection.fetchval(_SIGN_ON, self._id)
+        self._database.may_be_another_server()
         self._holder.missed()
         # Nobody here knows when what began meanwhile falls due.
         self._holder.observer.due_in(0)
