@@ -15,6 +15,7 @@ from pisync.stores.schema import migrations
 from tests.chaos.conftest import MakeReplica, lack, short_or_long, verdict
 from tests.chaos.load import Load
 from tests.support.paths import ROOT
+from tests.support.stores.pooled_settings import pooled_settings
 from tools.postgres import Postgres
 
 pytestmark = pytest.mark.timeout(short_or_long(240, 3600))
@@ -107,3 +108,24 @@ async def test_replicas_are_rolled_from_one_version_to_the_other_and_back(
             await asyncio.sleep(1)
     assert await verdict(load, replicas[0].url) == []
     assert len(load.journal.accepted) > 100
+
+
+async def test_the_released_version_serves_beside_one_that_listens_and_one_that_looks(
+    released: Path, postgres: Postgres, make_replica: MakeReplica
+) -> None:
+    database = await postgres.make_database()
+    for statement in pooled_settings(database):
+        await postgres.ask(statement)
+    url = postgres.url(database)
+    replicas = [
+        make_replica(url, checkout=released),
+        make_replica(url),
+        make_replica(url, variables={"PISYNC_STORE_DIRECT": "none"}),
+    ]
+    for replica in replicas:
+        await replica.start()
+    async with Load([replica.url for replica in replicas], sure_of_503=False) as load:
+        await asyncio.sleep(short_or_long(3, 300))
+    for replica in replicas:
+        assert await verdict(load, replica.url) == []
+    assert len(load.journal.accepted) > 50
