@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import NamedTuple
 
@@ -13,20 +14,21 @@ from pisync.model.requests.idempotency import (
     KeyedStep,
     RememberedAnswer,
 )
-from pisync.model.sync import SyncResult
-from pisync.stores.changes import FleetChanges
+from pisync.model.sync import FinishedSync, SyncResult
+from pisync.stores.changes import FleetChanges, all_of
 from pisync.stores.errors import (
     FleetReplaced,
     RequestRemembered,
     StoreError,
     StoreUnavailable,
 )
-from pisync.stores.postgres.commit import Commits, SnapshotChanges, due_in
+from pisync.stores.postgres.commit import Commits, SnapshotChanges, due_in, numbered
 from pisync.stores.postgres.connection.connect import Connection
 from pisync.stores.postgres.database import PATIENCE, Database
+from pisync.stores.postgres.finishing.along import DueAlong, Lent
 from pisync.stores.postgres.notifications import ObserverHolder
 from pisync.stores.postgres.requests.answers import read_answers, remember_answers
-from pisync.stores.postgres.snapshot import load_fleet
+from pisync.stores.postgres.snapshot import FleetSnapshot, load_fleet
 
 _MOST_DEVICES = 1024
 """How many devices one commit is about, unless a single call is about more."""
@@ -49,9 +51,15 @@ class BeginQueue:
     """One queue of requests for each fleet. What `begin` promises: see pisync.stores.base."""
 
     def __init__(
-        self, database: Database, holder: ObserverHolder, commits: Commits, max_keys: int = MAX_KEYS
+        self,
+        database: Database,
+        holder: ObserverHolder,
+        along: DueAlong,
+        commits: Commits,
+        max_keys: int = MAX_KEYS,
     ) -> None:
         self._database = database
+        self._along = along
         self._commits = commits
         self._holder = holder
         self._max_keys = max_keys
@@ -107,59 +115,103 @@ class BeginQueue:
         del self._queues[fleet]
 
     async def _answers(
-        self, fleet: str, requests: Sequence[_Request]
+        self, fleet: str, requests: Sequence[_Request], *, finishing: bool = True
     ) -> Sequence[list[SyncResult] | Exception]:
-        """Return what to answer to requests that share a commit.
+        """Return what to answer to requests that share a commit; what is due may finish with it.
 
-        One that fails must not fail the others: they are halved until it stands alone.
+        What fails must not fail the others: what is due is left out, and then requests are halved
+        until one stands alone.
         """
         try:
-            return await self._database.persist(partial(self._begin, fleet, requests))
+            return await self._database.persist(
+                partial(self._begin, fleet, requests, finishing=finishing)
+            )
         except Exception as exc:  # noqa: BLE001 - whatever it was, every caller must hear of it
-            if len(requests) == 1 or (
-                isinstance(exc, StoreError) and not isinstance(exc.__cause__, asyncpg.DataError)
-            ):
+            is_answer = isinstance(exc, StoreError) and not isinstance(
+                exc.__cause__, asyncpg.DataError
+            )
+            if is_answer or (len(requests) == 1 and not finishing):
                 return [exc] * len(requests)
+        if finishing:
+            return await self._answers(fleet, requests, finishing=False)
         middle = len(requests) // 2
         return [
-            *await self._answers(fleet, requests[:middle]),
-            *await self._answers(fleet, requests[middle:]),
+            *await self._answers(fleet, requests[:middle], finishing=False),
+            *await self._answers(fleet, requests[middle:], finishing=False),
         ]
 
     async def _begin(
-        self, name: str, requests: Sequence[_Request], connection: Connection
+        self, name: str, requests: Sequence[_Request], connection: Connection, *, finishing: bool
     ) -> Sequence[list[SyncResult] | Exception] | None:
-        device_ids = {device_id for request in requests for device_id in request.device_ids}
-        fleet = await load_fleet(self._database, connection, name, [*device_ids])
-        keys = [request.step.request.key for request in requests if request.step is not None]
-        known = await read_answers(connection, fleet.fleet_id, keys) if keys else {}
-        changes = FleetChanges(fleet)
-        answers = [_begun(changes, request, known) for request in requests]
-        if not await self._commit(connection, changes):
-            return None
-        for answer in answers:
-            if not isinstance(answer, Exception):
-                self._holder.observer.began(name, answer)
-        wait = due_in(changes)
-        if wait is not None:
-            self._holder.observer.due_in(wait)
+        with self._along.lent(name) if finishing else nullcontext(Lent()) as lent:
+            fleet = await self._load(connection, name, requests, lent)
+            self._along.begins_in(fleet)
+            keys = [request.step.request.key for request in requests if request.step is not None]
+            known = await read_answers(connection, fleet.fleet_id, keys) if keys else {}
+            changes = FleetChanges(fleet)
+            # First: what is due may be asked for again.
+            due = lent.of(fleet)
+            ended = changes.finish_due(due, fleet.now, by_itself=True)
+            answers = [_begun(changes, request, known) for request in requests]
+            newest_error = await self._commit(connection, changes, ended)
+            if newest_error is None:
+                return None
+            lent.are_done(due)
+        self._tell(changes, answers, [numbered(each, newest_error) for each in ended])
         return answers
 
-    async def _commit(self, connection: Connection, changes: SnapshotChanges) -> bool:
-        """Make changes true; return whether what they were computed from still holds."""
+    async def _load(
+        self, connection: Connection, name: str, requests: Sequence[_Request], lent: Lent
+    ) -> FleetSnapshot:
+        """Read a fleet, and the devices that requests and what is due are about."""
+        device_ids = {device_id for request in requests for device_id in request.device_ids}
+        device_ids.update(due.position for due in lent.due)
+        fleet = await load_fleet(self._database, connection, name, [*device_ids])
+        lent.due = [due for due in lent.due if due.position in fleet.devices]
+        return fleet
+
+    def _tell(
+        self,
+        changes: SnapshotChanges,
+        answers: Sequence[list[SyncResult] | Exception],
+        ended: Sequence[FinishedSync],
+    ) -> None:
+        """Tell this process's observer of attempts that began and finished."""
+        fleet, observer = changes.fleet, self._holder.observer
+        for answer in answers:
+            if not isinstance(answer, Exception):
+                observer.began(fleet.name, answer)
+        if ended:
+            observer.finished(fleet.name, fleet.fleet_id, ended)
+        wait = due_in(changes)
+        if wait is not None:
+            observer.due_in(wait)
+
+    async def _commit(
+        self, connection: Connection, changes: SnapshotChanges, ended: Sequence[FinishedSync]
+    ) -> int | None:
+        """Make changes true; return the id of the newest error log before them.
+
+        None if what they were computed from no longer holds.
+        """
+        begun = [device for device in changes.devices.values() if device.is_pending]
+        changed = [*all_of(ended).changed, *begun]
         if changes.remembered is None:
-            return not changes.counts or await self._commits.apply(connection, changes) is not None
+            if not changes.counts:
+                return 0
+            return await self._commits.apply(connection, changes, changed=changed)
         try:
             async with connection.transaction():
                 # In this order: the first takes the fleet's turn.
-                if await self._commits.apply(connection, changes) is None or not (
+                newest_error = await self._commits.apply(connection, changes, changed=changed)
+                if newest_error is None or not (
                     await remember_answers(connection, changes, self._max_keys)
                 ):
                     raise _Outdated
         except _Outdated:
-            return False
+            return None
         self._commits.send_soon()
-        return True
+        return newest_error
 
 
 class _Outdated(Exception):

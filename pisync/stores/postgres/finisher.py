@@ -22,6 +22,7 @@ from pisync.stores.postgres import notifications
 from pisync.stores.postgres.commit import Commits
 from pisync.stores.postgres.connection.connect import Connection
 from pisync.stores.postgres.database import Database, Turns
+from pisync.stores.postgres.finishing.along import DueAlong
 from pisync.stores.postgres.finishing.commits import ObservedCommits, run_due
 from pisync.stores.postgres.finishing.due_syncs import DueSyncs
 from pisync.stores.postgres.finishing.own_syncs import OwnSyncs
@@ -64,6 +65,7 @@ class PostgresFinisher:
         database: Database,
         holder: ObserverHolder,
         own: OwnSyncs,
+        along: DueAlong,
         commits: Commits,
         catch_up: Callable[[], Awaitable[None]],
     ) -> None:
@@ -72,7 +74,7 @@ class PostgresFinisher:
         self._database = database
         self._holder = holder
         self._commits = ObservedCommits(commits, holder)
-        self._due = DueSyncs(database, own, self._commits)
+        self._due = DueSyncs(database, own, along, self._commits)
         self._moving = Turns(database)
 
     # By themselves

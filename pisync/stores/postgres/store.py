@@ -21,6 +21,7 @@ from pisync.stores.postgres.connection.migrate import migrate
 from pisync.stores.postgres.connection.progress import waiting
 from pisync.stores.postgres.database import Database
 from pisync.stores.postgres.finisher import PostgresFinisher
+from pisync.stores.postgres.finishing.along import DueAlong
 from pisync.stores.postgres.finishing.own_syncs import GRACE, OwnSyncs
 from pisync.stores.postgres.fleet_writer import PostgresFleetWriter
 from pisync.stores.postgres.lifetimes import PostgresLifetimes
@@ -69,6 +70,7 @@ class PostgresStore:
         self._first_fleets = first_fleets(first, profile, definitions)
         self._database = database = _database(url, direct)
         own = OwnSyncs(grace)
+        along = DueAlong(own)
         self._settings = settings = KnownSettings(database)
         self._holder = holder = ObserverHolder(settings, own)
         self._relay = relay = Relay(database)
@@ -85,8 +87,10 @@ class PostgresStore:
         self.lifetimes = PostgresLifetimes(
             database, self.fleets.sweep_soon, self._listener.catch_up
         )
-        self.starter = BeginQueue(database, holder, commits, max_keys)
-        self.finisher = PostgresFinisher(database, holder, own, commits, self._listener.catch_up)
+        self.starter = BeginQueue(database, holder, along, commits, max_keys)
+        self.finisher = PostgresFinisher(
+            database, holder, own, along, commits, self._listener.catch_up
+        )
         self._counted = counted = PostgresActingReads(
             database, self.queries, settings, holder, commits
         )

@@ -10,6 +10,7 @@ from pisync.model.timestamp import SECOND, from_seconds
 from pisync.stores.changes import Due, FleetChanges, all_of
 from pisync.stores.postgres.connection.connect import Connection
 from pisync.stores.postgres.database import Database
+from pisync.stores.postgres.finishing.along import DueAlong
 from pisync.stores.postgres.finishing.commits import ObservedCommits, run_due
 from pisync.stores.postgres.finishing.own_syncs import OwnSyncs
 from pisync.stores.postgres.snapshot import (
@@ -38,9 +39,12 @@ class DueSyncs:
     two finish the same, the work of one of them is thrown away.
     """
 
-    def __init__(self, database: Database, own: OwnSyncs, commits: ObservedCommits) -> None:
+    def __init__(
+        self, database: Database, own: OwnSyncs, along: DueAlong, commits: ObservedCommits
+    ) -> None:
         self._database = database
         self._own = own
+        self._along = along
         self._commits = commits
         self._pause_until = 0.0
         self._fleets: list[FleetSnapshot] = []
@@ -48,7 +52,7 @@ class DueSyncs:
         self._looked_at = 0.0
         """When that was, by the event loop's clock."""
         self._goes_by_own = False
-        """Whether to go on with what is its own: in the last round, something has finished."""
+        """Whether to go on with what is its own: something has just finished, or finishes soon."""
 
     async def finish_due(self, limit: int) -> int:
         """Do what `SyncFinisher.finish_due` promises."""
@@ -57,20 +61,34 @@ class DueSyncs:
         await asyncio.sleep(self._pause_until - now())
         if now() < self._looked_at + _LOOK_EVERY:
             done = await self._finish_begun(limit)
-            if done:
+            if done or self._may_wait():
                 self._goes_by_own = True
                 if done < limit:
                     self._pause_until = now() + _GATHERING
                 return done
-        self._goes_by_own = False
-        return await self._look_and_finish(limit)
+        done = await self._look_and_finish(limit)
+        self._goes_by_own = self._goes_by_own or self._may_wait()
+        return done
+
+    def _may_wait(self) -> bool:
+        """Whether what is due now may wait: for those who begin others, or for the next look."""
+        known = {fleet.fleet_id for fleet in self._fleets}
+        return (
+            self._along.is_expected()
+            and self._own.fleet_ids() <= known
+            and not any(map(_is_shared, self._fleets))
+        )
 
     async def _finish_begun(self, limit: int) -> int:
         """Finish what this replica began in the fleets that were read last; return how many."""
         if any(map(_is_shared, self._fleets)):
             return 0
-        ready = [fleet for fleet in self._fleets if self._own_wait(fleet) <= 0]
+        ready = [fleet for fleet in self._fleets if self._wait(fleet) <= 0]
         return await _share(ready, limit, self._finish_own)
+
+    def _wait(self, fleet: FleetSnapshot) -> float:
+        """Return the real seconds until something is to be finished that this replica began."""
+        return self._along.left_for(fleet, self._own_wait(fleet))
 
     def _own_wait(self, fleet: FleetSnapshot) -> float:
         """Return the real seconds until something is due that this replica began in a fleet."""
@@ -82,6 +100,7 @@ class DueSyncs:
 
     async def _look_and_finish(self, limit: int) -> int:
         now = asyncio.get_running_loop().time
+        self._goes_by_own = False
         tick = self._own.tick()
         looked_at = now()
         at_work = await self._database.call(partial(fleets_at_work, self._database))
@@ -119,7 +138,7 @@ class DueSyncs:
         """Do what is due in a fleet by itself; return how much there was."""
         if _is_shared(fleet):
             return await self._database.call(partial(self._run_all, fleet, limit))
-        done = await self._finish_own(fleet, limit)
+        done = await self._finish_own(fleet, limit) if self._wait(fleet) <= 0 else 0
         left_at = fleet.clock.now(fleet.real_time - self._own.grace)
         if first <= left_at and done < limit:
             done += await self._database.call(
@@ -191,7 +210,7 @@ class DueSyncs:
             # Who has just finished something looks again soon, if only at what is its own.
             self._goes_by_own = False
             look = self._looked_at + _LOOK_EVERY - asyncio.get_running_loop().time()
-            return max(min([look, *map(self._own_wait, self._fleets)]), 0)
+            return max(min([look, *map(self._wait, self._fleets)]), 0)
         at_work = await self._database.call(partial(fleets_at_work, self._database))
         waits = (self._due_at(fleet, due) - fleet.real_time for fleet, due in at_work)
         return min((max(wait, 0) / SECOND for wait in waits if wait < inf), default=None)

@@ -6,6 +6,7 @@ Nothing depends on what is kept here: it spares replicas work that another one d
 import heapq
 import random
 from collections.abc import Collection, Iterable
+from collections.abc import Set as AbstractSet
 
 from pisync.model.timestamp import from_seconds
 from pisync.stores.changes import Due
@@ -37,6 +38,10 @@ class OwnSyncs:
             if self._kept < MAX_SYNCS:
                 heapq.heappush(heap, due)
                 self._kept += 1
+
+    def fleet_ids(self) -> AbstractSet[int]:
+        """Return the ids of the fleets of which something is kept."""
+        return self._dues.keys()
 
     def first(self, fleet_id: int) -> int | None:
         """Return the earliest moment at which one of a fleet falls due, if any."""
