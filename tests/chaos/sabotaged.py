@@ -71,6 +71,11 @@ def takes_no_notice_of_a_full_disk() -> None:
     replace(SqliteFile, "write", hopeful)
 
 
+def _begins(work: SnapshotChanges) -> bool:
+    """Whether somebody waits for these changes: attempts begin with them."""
+    return any(device.is_pending for device in work.devices.values())
+
+
 def answers_before_it_has_committed() -> None:
     """PostgreSQL: a sync is answered a moment before it is written."""
     databases: list[Database] = []
@@ -84,14 +89,14 @@ def answers_before_it_has_committed() -> None:
     apply = Commits.apply
 
     async def hasty(
-        self: Commits, connection: Connection, work: SnapshotChanges, **of_finished: Any
+        self: Commits, connection: Connection, work: SnapshotChanges, **told: Any
     ) -> int | None:
-        if of_finished:
-            return await apply(self, connection, work, **of_finished)
+        if not _begins(work):
+            return await apply(self, connection, work, **told)
 
         async def write() -> None:
             await asyncio.sleep(0.3)
-            await databases[0].call(lambda connection: apply(self, connection, work))
+            await databases[0].call(lambda connection: apply(self, connection, work, **told))
 
         under_way.add(asyncio.create_task(write()))
         return 0
@@ -105,12 +110,12 @@ def takes_no_answer_for_yes() -> None:
     apply = Commits.apply
 
     async def hopeful(
-        self: Commits, connection: Connection, work: SnapshotChanges, **of_finished: Any
+        self: Commits, connection: Connection, work: SnapshotChanges, **told: Any
     ) -> int | None:
         try:
-            return await apply(self, connection, work, **of_finished)
+            return await apply(self, connection, work, **told)
         except FAILURES:
-            if of_finished:
+            if not _begins(work):
                 raise
             return 0
 
