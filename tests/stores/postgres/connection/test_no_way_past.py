@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
+import asyncpg
 import pytest
 
 from pisync.stores.errors import CannotOpen
@@ -61,7 +62,7 @@ async def test_replicas_that_start_at_once_share_an_empty_database(
             for each in stores:
                 starts.create_task(each.open(RecordingObserver()))
                 opened.push_async_callback(each.close)
-        assert await ask(url, HOLDERS) == 0
+        await eventually(lambda: is_over(url))
         assert len(await start(stores[0], 1, 2, 3)) == 3
         await stores[1].finisher.settle(F)
         assert (await stores[2].queries.ledger(F)).balanced
@@ -115,11 +116,23 @@ async def test_a_start_that_keeps_nobody_waiting_any_more_ends(
 
 
 async def test_a_start_may_last(pooler: Pooler, url: str) -> None:
+    await migrate(Address.parse(url))
+    other = await asyncpg.connect(url)
+    await other.execute("SET idle_in_transaction_session_timeout = 0")
     async with alone(address(pooler)):
-        # More than a pooler's session may be idle in a transaction.
-        await asyncio.sleep(2.6)
+        async with other.transaction():
+            await other.execute("LOCK TABLE alembic_version")
+            migrating = asyncio.create_task(migrate(address(pooler)))
+            # More than a statement may take, and a transaction be idle, in a pooler's session.
+            await asyncio.sleep(2.6)
+            assert not migrating.done()
+        await migrating
         assert await ask(url, HOLDERS) == 1
         # It does not keep the database from cleaning up.
         assert await ask(url, SNAPSHOTS) == 0
-        await migrate(address(pooler))
-    assert await ask(url, HOLDERS) == 0
+    await other.close()
+    await eventually(lambda: is_over(url))
+
+
+async def is_over(url: str) -> bool:
+    return bool(await ask(url, HOLDERS) == 0)
