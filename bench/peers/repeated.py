@@ -33,7 +33,7 @@ async def repeat(url: str, statements: list[Statement]) -> float:
     lines: dict[int, list[tuple[Statement, int | None]]] = defaultdict(list)
     writes = 0
     for each in statements:
-        is_write = "apply_work" in each.sql
+        is_write = "commit_work" in each.sql
         lines[each.connection].append((each, writes if is_write else None))
         writes += is_write
     loop = asyncio.get_running_loop()

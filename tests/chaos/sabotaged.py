@@ -150,10 +150,11 @@ def finishes_only_what_it_began() -> None:
 
 def does_not_look_again() -> None:
     """PostgreSQL: what was read a moment ago is taken for what is so now."""
-    text = (Path(migrations.__file__).parent / "versions/0013_apply_work.sql").read_text()
+    text = (Path(migrations.__file__).parent / "versions/0015_commit_work.sql").read_text()
     for check in (
-        "AND attempt = change.attempt_before",
-        "AND sync_status_code = change.code_before",
+        "AND devices.attempt = change.attempt_before",
+        "AND devices.sync_status_code = change.code_before",
+        "AND same.sync_status_code = change.code_before",
     ):
         assert check in text
         text = text.replace(check, "")

@@ -1,8 +1,10 @@
-"""Making changes true: the call of the function `apply_work`, and what follows a commit."""
+"""Making changes true: the call of the function `commit_work`, and what follows a commit."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
+
+import asyncpg
 
 from pisync.model.device import Device, ErrorLog
 from pisync.model.outcome import PENDING
@@ -18,8 +20,10 @@ from pisync.stores.postgres.snapshot import FleetSnapshot
 from pisync.stores.schema import codec
 from pisync.stores.schema.rows import device_row
 
-_ARGUMENTS = 32
-_APPLY = f"SELECT apply_work({', '.join(f'${n}' for n in range(1, _ARGUMENTS + 1))})"
+_ARGUMENTS = 15
+_COMMIT = f"SELECT commit_work({', '.join(f'${n}' for n in range(1, _ARGUMENTS + 1))})"
+_HOLDS_NO_MORE = "PS001"
+"""How `commit_work` fails if it has written something before it saw that."""
 
 SnapshotChanges = FleetChanges[FleetSnapshot]
 
@@ -72,7 +76,7 @@ class Commits:
             *notifications.changed(fleet.fleet_id, fleet.name, changed, due_in(changes)),
             *more_notices,
         ]
-        arguments = *_arguments(changes, self._max_error_logs), notices
+        arguments = *_arguments(changes, self._max_error_logs), notices or None
         newest_error = await _apply(connection, changes, arguments)
         if newest_error is not None:
             # Of a fleet that lives, all do what is due: it must be done in its order.
@@ -90,17 +94,21 @@ class Commits:
 async def _apply(
     connection: Connection, changes: SnapshotChanges, arguments: Sequence[Any]
 ) -> int | None:
-    """Call `apply_work`; write with it what it does not know of."""
+    """Call `commit_work`; write with it what it does not know of."""
     newest_error: int | None
-    if not changes.polls:
-        newest_error = await connection.fetchval(_APPLY, *arguments)
-        return newest_error
     try:
+        if not changes.polls:
+            newest_error = await connection.fetchval(_COMMIT, *arguments)
+            return newest_error
         async with connection.transaction():
-            newest_error = await connection.fetchval(_APPLY, *arguments)
+            newest_error = await connection.fetchval(_COMMIT, *arguments)
             if newest_error is not None:
                 await write_polls(connection, changes)
     except PollsChanged:
+        return None
+    except asyncpg.PostgresError as exc:
+        if exc.sqlstate != _HOLDS_NO_MORE:
+            raise
         return None
     return newest_error
 
@@ -114,34 +122,30 @@ def numbered(finished: FinishedSync, newest_error: int) -> FinishedSync:
 
 
 def _arguments(changes: SnapshotChanges, max_error_logs: int) -> list[Any]:
-    """Return the arguments of `apply_work`, the notices aside."""
+    """Return the arguments of `commit_work`, the notices aside; None for what there is none of."""
     fleet = changes.fleet
     before = fleet.devices
-    moves = Counter[int]()
+    moves: defaultdict[int, int] = defaultdict(int)
     rows = []
-    for device_id, device in changes.devices.items():
+    for device_id, device in sorted(changes.devices.items()):
         old = before[device_id]
         moves[old.sync_status_code] -= 1
         moves[device.sync_status_code] += 1
         row = device_row(device, changes.moments.get(device_id))
         rows.append((device_id, old.attempt, old.sync_status_code, *row[1:]))
-    room = changes.profile.max_pending - moves[PENDING] if moves[PENDING] > 0 else None
+    begun = moves.get(PENDING, 0)
+    scripts = changes.scripts
     return [
         fleet.fleet_id,
         fleet.version,
-        room,
+        changes.profile.max_pending - begun if begun > 0 else None,
         max_error_logs,
-        *_columns(rows, 11),
-        *_columns(moves.items(), 2),
-        *_columns([log[1:] for log in changes.error_logs], 5),
-        *_columns([(*count, n) for count, n in sorted(changes.counts.items())], 3),
-        *_columns(
-            [(each, script and script.position) for each, script in changes.scripts.items()], 2
-        ),
+        rows or None,
+        [move for move in moves.items() if move[1]] or None,
+        [log[1:] for log in changes.error_logs] or None,
+        [(*count, n) for count, n in sorted(changes.counts.items())] or None,
+        [*scripts] or None,
+        [script and script.position for script in scripts.values()] or None,
         *(changes.clock[:3] if changes.clock is not fleet.clock else (None, None, None)),
         None if changes.profile is fleet.profile else codec.write_profile(changes.profile),
     ]
-
-
-def _columns(rows: Iterable[Sequence[Any]], width: int) -> Sequence[Sequence[Any]]:
-    return list(zip(*rows, strict=True)) or [()] * width
