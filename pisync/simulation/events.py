@@ -16,7 +16,7 @@ from typing import NamedTuple, Self
 
 from pisync.concurrency.places import Places
 from pisync.model.bounds import EVENTS
-from pisync.model.sync import Change
+from pisync.model.sync import Change, UnreadChanges
 
 KEPT = 8192
 """How many events of a fleet are kept, and a burst besides; a reader who is farther behind is cut
@@ -47,13 +47,27 @@ Encode = Callable[[Event], bytes]
 
 
 class Batch:
-    """Events that happened together, encoded once for all who read them."""
+    """Events that happened together, decoded and encoded once for all who read them."""
 
-    __slots__ = ("_encoded", "events")
+    __slots__ = ("_encoded", "_events")
 
-    def __init__(self, events: Sequence[Event]) -> None:
-        self.events = events
+    def __init__(self, events: Sequence[Event] | UnreadChanges) -> None:
+        self._events = events
         self._encoded = b""
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def may_hold(self, event_id: str) -> bool:
+        """Return whether an event may be here; what is not decoded answers that by itself."""
+        return not isinstance(self._events, UnreadChanges) or self._events.may_hold(event_id)
+
+    @property
+    def events(self) -> Sequence[Event]:
+        """The events, for who reads them: from now on they are kept decoded."""
+        if isinstance(self._events, UnreadChanges):
+            self._events = self._events.read()
+        return self._events
 
     def encoded(self, encode: Encode) -> bytes:
         """Return the events as `encode` writes them."""
@@ -84,12 +98,20 @@ class _Log:
         """The number of the next batch."""
         return self.first + len(self.batches)
 
-    def append(self, events: Sequence[Event]) -> None:
+    @property
+    def has_changes(self) -> bool:
+        """Whether it holds anything but a `resync`, which nothing in it comes before."""
+        return self.size > 1 or any(
+            isinstance(event, Change) for batch in self.batches for event in batch.events
+        )
+
+    def append(self, events: Sequence[Event] | UnreadChanges) -> None:
         # Before these: a reader that has kept up until now can take a burst of any size.
         while self.size > KEPT:
             self.drop_oldest()
         size = len(events)
-        if size <= MAX_BATCH:
+        if size <= MAX_BATCH or isinstance(events, UnreadChanges):
+            # Who wrote those has taken care that they are no more.
             self.batches.append(Batch(events))
         else:
             for start in range(0, size, MAX_BATCH):
@@ -97,7 +119,7 @@ class _Log:
         self.size += size
 
     def drop_oldest(self) -> None:
-        self.size -= len(self.batches.popleft().events)
+        self.size -= len(self.batches.popleft())
         self.first += 1
 
     def clear(self) -> None:
@@ -107,11 +129,13 @@ class _Log:
 
     def after(self, event_id: str) -> tuple[list[Batch], int] | None:
         """Return what is left of an event's batch, and the number of the next; None if gone."""
-        for number, batch in enumerate(self.batches, self.first):
-            for index, event in enumerate(batch.events, 1):
-                if event.event_id == event_id:
-                    rest = batch.events[index:]
-                    return [Batch(rest)] if rest else [], number + 1
+        # From the newest, near which most readers break off: so what is older stays undecoded.
+        for number, batch in zip(count(self.end - 1, -1), reversed(self.batches), strict=False):
+            if batch.may_hold(event_id):
+                for index, event in enumerate(batch.events, 1):
+                    if event.event_id == event_id:
+                        rest = batch.events[index:]
+                        return [Batch(rest)] if rest else [], number + 1
         return None
 
 
@@ -172,12 +196,12 @@ class Subscription:
         if self._position < log.started_over_at:
             self._position = log.started_over_at
             batches = []
-        size = sum(len(batch.events) for batch in batches)
+        size = sum(map(len, batches))
         wanted = min(max(MAX_BATCH, log.size // 4), MAX_READ)
         while self._position < log.end and size < wanted:
             batch = log.batches[self._position - log.first]
             batches.append(batch)
-            size += len(batch.events)
+            size += len(batch)
             self._position += 1
         return batches
 
@@ -259,13 +283,11 @@ class Broker:
         log.subscriptions.remove(subscription)
         self.places.give_back()
         self._open -= 1
-        if not log.subscriptions and not any(
-            isinstance(event, Change) for batch in log.batches for event in batch.events
-        ):
+        if not log.subscriptions and not log.has_changes:
             # Nobody can resume from it: what is left of a fleet that was deleted.
             self._forget(fleet)
 
-    def publish(self, fleet: str, changes: Sequence[Change]) -> None:
+    def publish(self, fleet: str, changes: Sequence[Change] | UnreadChanges) -> None:
         """Give a fleet's changes to all who listen."""
         log = self._logs.pop(fleet, None) or _Log()
         self._logs[fleet] = log
@@ -300,7 +322,7 @@ class Broker:
         self._to_wake.append(subscription)
         self._wake_soon()
 
-    def _append(self, log: _Log, events: Sequence[Event]) -> None:
+    def _append(self, log: _Log, events: Sequence[Event] | UnreadChanges) -> None:
         before = log.size
         log.append(events)
         self._size += log.size - before

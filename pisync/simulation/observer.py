@@ -5,7 +5,15 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from pisync.model.sync import Change, FinishedSync, SyncDecision, SyncResult
+from pisync.model.device import Device
+from pisync.model.sync import (
+    Change,
+    FinishedSync,
+    Steps,
+    SyncDecision,
+    SyncResult,
+    UnreadChanges,
+)
 from pisync.simulation.alarm import Alarm
 from pisync.simulation.events import Broker
 from pisync.simulation.lateness import Lateness, LatenessView
@@ -73,6 +81,16 @@ class SimulationObserver:
             of_fleet += changes
         self._pass_on_soon()
 
+    def heard(self, fleet: str, changes: UnreadChanges) -> None:
+        """Publish what happened; read it first only where somebody waits for it."""
+        known: Sequence[Change] | UnreadChanges = changes
+        if self._waiters.are_in(fleet):
+            known = changes.read()
+            self._waiters.changed(fleet, known)
+        # At once: they come many together, and to put them among others would be to read them.
+        self._broker.publish(fleet, known)
+        self.rates.count(fleet, changes.steps)
+
     def _pass_on_soon(self) -> None:
         if not self._is_due:
             self._is_due = True
@@ -88,7 +106,8 @@ class SimulationObserver:
         changes, self._changes = self._changes, {}
         for fleet, of_fleet in changes.items():
             self._broker.publish(fleet, of_fleet)
-            self.rates.count(fleet, of_fleet)
+            devices = [what for _, what in of_fleet if isinstance(what, Device)]
+            self.rates.count(fleet, Steps.of([device.sync_status_code for device in devices]))
 
     def replaced(self, fleet: str) -> None:
         """Forget what was known of a fleet."""

@@ -5,9 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from pisync.model.device import Device
-from pisync.model.outcome import PENDING, SUCCESS
-from pisync.model.sync import Change
+from pisync.model.sync import Steps
 from pisync.model.timestamp import SECOND
 
 SECONDS: Final = 300
@@ -67,22 +65,12 @@ class Rates:
         self._wall = wall
         self._rings: OrderedDict[str, _Ring] = OrderedDict()
 
-    def count(self, fleet: str, changes: Sequence[Change]) -> None:
-        """Count what has changed."""
-        started = succeeded = failed = 0
-        for _, device in changes:
-            if isinstance(device, Device):
-                code = device.sync_status_code
-                if code == PENDING:
-                    started += 1
-                elif code == SUCCESS:
-                    succeeded += 1
-                else:
-                    failed += 1
+    def count(self, fleet: str, steps: Steps) -> None:
+        """Count what has begun and ended."""
         ring = self._ring(fleet)
-        ring.add(_STARTED, started)
-        ring.add(_SUCCEEDED, succeeded)
-        ring.add(_FAILED, failed)
+        ring.add(_STARTED, steps.began)
+        ring.add(_SUCCEEDED, steps.succeeded)
+        ring.add(_FAILED, steps.failed)
 
     def forget(self, fleet: str) -> None:
         """Forget a fleet."""

@@ -24,7 +24,7 @@ from pisync.model.requests.fault import FaultRule
 from pisync.model.requests.fault_draw import CallOfUser, MetFault
 from pisync.model.requests.idempotency import KeyedRequest, KeyedStep, RememberedAnswer
 from pisync.model.requests.journal import Journal, JournalEntry, JournalPage, RequestFilter
-from pisync.model.sync import Change, ClockAdvance, FinishedSync, SyncResult
+from pisync.model.sync import Change, ClockAdvance, FinishedSync, SyncResult, UnreadChanges
 from pisync.stores.fleet_snapshots import FleetSnapshots
 
 BATCH = 256
@@ -35,8 +35,8 @@ many share its cost, and requests get in between two."""
 class StoreObserver(Protocol):
     """Who is told what a store has committed, at once.
 
-    `began` and `finished` tell what this process did. `changed` and `replaced` tell what happened,
-    on a shared store also what other replicas did, in the same order on all of them.
+    `began` and `finished` tell what this process did. `changed`, `heard` and `replaced` tell what
+    happened, on a shared store also what other replicas did, in the same order on all of them.
     """
 
     def began(self, fleet: str, begun: Sequence[SyncResult]) -> None:
@@ -51,6 +51,9 @@ class StoreObserver(Protocol):
 
     def changed(self, fleet: str, changes: Sequence[Change]) -> None:
         """Attempts began or finished; the error log of one that failed follows its device."""
+
+    def heard(self, fleet: str, changes: UnreadChanges) -> None:
+        """The same, on a shared store, as some replica has written it: who needs it reads it."""
 
     def replaced(self, fleet: str) -> None:
         """A fleet was made, reset, replaced or deleted: what was known of it no longer holds.

@@ -1,24 +1,20 @@
 """How many attempts began and finished in each of the last seconds."""
 
-from pisync.model.device import Device, ErrorLog
-from pisync.model.sync import Change
+from pisync.model.sync import Steps
 from pisync.simulation.rates import MAX_FLEETS, SECONDS, RateHistory, Rates
 from tests.conftest import ManualTime
 
-STARTED = Change("1", Device(1, None, 202, None, 0, 1))
-SUCCEEDED = Change("2", Device(1, 0, 200, None, 0, 1))
-FAILED = Change("3", Device(1, None, 500, "Connection Timeout", 0, 1))
-LOGGED = Change("4", ErrorLog(1, 1, 1, 500, "Connection Timeout", 0))
+STARTED = Steps(1, 0, 0)
 
 
 def test_are_those_of_whole_seconds_oldest_first() -> None:
     time = ManualTime()
     rates = Rates(time.wall)
     start = time.wall() // 1_000_000
-    rates.count("lab", [STARTED, STARTED, SUCCEEDED])
+    rates.count("lab", Steps(2, 1, 0))
     assert rates.history("lab", 2) == RateHistory(start - 2, [0, 0], [0, 0], [0, 0])
     time.pass_seconds(2)
-    rates.count("lab", [FAILED, LOGGED])
+    rates.count("lab", Steps(0, 0, 1))
     time.pass_seconds(1)
     assert rates.history("lab", 4) == RateHistory(
         start - 1, [0, 2, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]
@@ -28,12 +24,12 @@ def test_are_those_of_whole_seconds_oldest_first() -> None:
 def test_go_back_as_far_as_they_say_and_no_farther() -> None:
     time = ManualTime()
     rates = Rates(time.wall)
-    rates.count("lab", [STARTED])
+    rates.count("lab", STARTED)
     time.pass_seconds(SECONDS)
     assert rates.history("lab", SECONDS).started == [1] + [0] * (SECONDS - 1)
     time.pass_seconds(1)
     assert sum(rates.history("lab", SECONDS).started) == 0
-    rates.count("lab", [STARTED])
+    rates.count("lab", STARTED)
     time.pass_seconds(86_400)
     assert sum(rates.history("lab", SECONDS).started) == 0
 
@@ -41,10 +37,10 @@ def test_go_back_as_far_as_they_say_and_no_farther() -> None:
 def test_are_forgotten_with_their_fleet_and_bounded() -> None:
     time = ManualTime()
     rates = Rates(time.wall)
-    rates.count("old", [STARTED])
-    rates.count("busy", [STARTED])
+    rates.count("old", STARTED)
+    rates.count("busy", STARTED)
     for number in range(MAX_FLEETS - 1):
-        rates.count(f"fleet-{number}", [STARTED])
+        rates.count(f"fleet-{number}", STARTED)
     time.pass_seconds(1)
     assert sum(rates.history("old", 2).started) == 0
     assert sum(rates.history("busy", 2).started) == 1
@@ -55,8 +51,8 @@ def test_are_forgotten_with_their_fleet_and_bounded() -> None:
 def test_a_clock_that_is_set_back_loses_nothing() -> None:
     time = ManualTime()
     rates = Rates(time.wall)
-    rates.count("lab", [STARTED])
+    rates.count("lab", STARTED)
     time.wall_time -= 60_000_000
-    rates.count("lab", [STARTED])
+    rates.count("lab", STARTED)
     time.wall_time += 61_000_000
     assert rates.history("lab", 1).started == [2]

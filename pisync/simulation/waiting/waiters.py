@@ -103,6 +103,10 @@ class Waiters:
         """Return the names of the fleets in which somebody waits."""
         return [*self._fleets]
 
+    def are_in(self, fleet: str) -> bool:
+        """Return whether somebody waits in a fleet."""
+        return fleet in self._fleets
+
     def enter(self, fleet: str, subject: Subject) -> Waiter:
         """Return a place from which nothing that happens from now on is missed.
 

@@ -81,7 +81,7 @@ class Listener:
         return connection
 
     def _hear(self, _connection: object, _pid: int, _channel: str, notice: object) -> None:
-        if notice in self._marks:
+        if self._marks and notice in self._marks:
             self._marks[notice].set()
         else:
             self._relay.heard(str(notice))

@@ -230,6 +230,7 @@ class _Marked:
         self.began = observer.began
         self.finished = observer.finished
         self.changed = observer.changed
+        self.heard = observer.heard
         self.replaced = observer.replaced
         self.reads_changed = observer.reads_changed
         self.missed = observer.missed

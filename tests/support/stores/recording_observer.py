@@ -8,6 +8,7 @@ from pisync.model.sync import (
     Change,
     FinishedSync,
     SyncResult,
+    UnreadChanges,
 )
 
 
@@ -53,6 +54,9 @@ class RecordingObserver:
 
     def changed(self, fleet: str, changes: Sequence[Change]) -> None:
         self.events.setdefault(fleet, []).extend(changes)
+
+    def heard(self, fleet: str, changes: UnreadChanges) -> None:
+        self.changed(fleet, changes.read())
 
     def replaced(self, fleet: str) -> None:
         self.events.setdefault(fleet, []).append(Replaced())

@@ -48,8 +48,10 @@ class Relay:
 
     def heard(self, notice: str) -> None:
         """Take note that a notice was sent, by this replica or another."""
-        # The database has put the id of an error log before it.
-        self._unheard.discard(notice.partition(",")[2])
+        # A notice is some kilobytes long, and so takes long to look for.
+        if self._unheard:
+            # The database has put the id of an error log before it.
+            self._unheard.discard(notice.partition(",")[2])
         if not self._is_sending:
             now = asyncio.get_running_loop().time()
             later = max(self._defers_until, now) + _GATHERING_A_NOTICE * self._deferring
