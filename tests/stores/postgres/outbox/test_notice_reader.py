@@ -12,6 +12,7 @@ from pisync.model.plans.script import Script, Step
 from pisync.model.requests.fault import CloseFault, FaultRule
 from pisync.model.requests.fault_draw import CallOfUser
 from pisync.model.sync import Change
+from pisync.model.timestamp import SECOND
 from pisync.stores.base import Store
 from pisync.stores.errors import StoreError
 from pisync.stores.postgres.connection import connect
@@ -150,7 +151,7 @@ async def _is(home: PostgresHarness, question: str, answer: int) -> bool:
 
 
 async def test_what_one_sets_the_other_knows_when_that_is_answered(
-    listener: Store, reader: Store
+    home: PostgresHarness, listener: Store, reader: Store
 ) -> None:
     polled = Script((Step(FULL, polls=10),))
     for one, other in ((listener, reader), (reader, listener)):
@@ -163,6 +164,7 @@ async def test_what_one_sets_the_other_knows_when_that_is_answered(
         await one.fleets.set_script(F, 7, polled)
         assert other.acting_reads.acts(F)
         await one.fleets.put(F, TWENTY, FAILING)
+        await home.hear(2)
 
 
 async def test_it_has_heard_of_what_it_did_itself(reader: Store, read: RecordingObserver) -> None:
@@ -206,28 +208,20 @@ async def test_a_lost_connection_loses_nothing(
     assert read.misses == 0
 
 
-async def test_sweeps_forget_who_is_away_and_what_all_have_read(
-    home: PostgresHarness, listener: Store, reader: Store
-) -> None:
-    await start(listener, 1)
-    await listener.fleets.reset(F)
-    copies = await ask(home.url, COPIES)
-    assert copies >= 2
-    assert await ask(home.url, "SELECT min(position) FROM sent_notices") > 0
-    await ask(home.url, "INSERT INTO notice_readers VALUES (-1, steady_now() - 61000000)")
-    await ask(home.url, "INSERT INTO notice_readers VALUES (-2, steady_now() - 59000000)")
-    aged = "UPDATE sent_notices SET sent_at = sent_at - {}000000"
-    await ask(home.url, aged.format(100))
-    assert await ask(home.url, "SELECT sweep(1)") is False
-    assert await ask(home.url, COPIES) == copies
-    assert await ask(home.url, "SELECT min(reader_id) FROM notice_readers") == -2
-    assert await ask(home.url, SIGNED_ON) == 2
-    await ask(home.url, aged.format(21))
+async def test_sweeps_forget_who_is_away_and_what_all_have_read(home: PostgresHarness) -> None:
+    present = await ask(home.url, "SELECT steady_now()")
+    for reader, seconds in ((1, 61), (2, 30)):
+        seen_at = present - seconds * SECOND
+        await ask(home.url, "INSERT INTO notice_readers VALUES ($1, $2)", reader, seen_at)
+    for position, seconds in ((1, 122), (2, 121), (3, 90)):
+        sent_at = present - seconds * SECOND
+        await ask(home.url, "INSERT INTO sent_notices VALUES ($1, '', $2)", position, sent_at)
     # There may be more than it deletes at once.
     assert await ask(home.url, "SELECT sweep(1)") is True
-    assert await ask(home.url, COPIES) == copies - 1
-    await ask(home.url, "SELECT sweep(1000)")
-    assert await ask(home.url, COPIES) == 0
+    assert await ask(home.url, "SELECT array_agg(reader_id) FROM notice_readers") == [2]
+    assert await ask(home.url, "SELECT min(position) FROM sent_notices") == 2
+    assert await ask(home.url, "SELECT sweep(2)") is False
+    assert await ask(home.url, "SELECT array_agg(position) FROM sent_notices") == [3]
 
 
 async def test_where_nobody_reads_nothing_is_kept(home: PostgresHarness, listener: Store) -> None:
