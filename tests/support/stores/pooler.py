@@ -99,7 +99,7 @@ class Pooler:
     async def _carry(self, client: Peer) -> None:
         """Carry messages both ways: a transaction at a time, or all on one session."""
         while (message := await client.receive()).kind != _END:
-            session = self._idle.pop() if self._idle else (await self._open())[0]
+            session = self._idle.pop(0) if self._idle else (await self._open())[0]
             asking = asyncio.create_task(_ask(session, client, message))
             answering = asyncio.create_task(_answer(session, client, for_one=self._is_shared))
             both = (asking, answering)

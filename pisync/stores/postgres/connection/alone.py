@@ -16,6 +16,7 @@ from pisync.stores.postgres.connection.connect import (
     OwnConnection,
     connect,
     reason,
+    set_up,
 )
 from pisync.stores.postgres.connection.pooler import process_of, refuse_transaction_pooling
 from pisync.stores.postgres.connection.progress import waiting
@@ -53,7 +54,7 @@ async def alone(address: Address) -> AsyncIterator[None]:
         CannotConnect: No host takes writes.
     """
     with waiting(address, "the database to answer"):
-        connection = await connect(address, patient=True)
+        connection = await connect(address, is_bare=True)
     try:
         async with asyncio.timeout(LOCK_SECONDS + 10):  # if the server itself stands still
             if address.shares_sessions:
@@ -71,6 +72,7 @@ async def alone(address: Address) -> AsyncIterator[None]:
 async def _lock_by_session(address: Address, connection: OwnConnection) -> None:
     with waiting(address, "the database to answer"):
         await refuse_transaction_pooling(address, connection)
+        await set_up(connection, patient=True)
         process = await process_of(connection)
     with waiting(address, "another replica to get the database ready") as wait:
         wait.process = process

@@ -90,13 +90,18 @@ class CannotConnect(ConnectionError):
 
 
 async def connect(
-    address: Address, *, patient: bool = False, command_timeout: float | None = None
+    address: Address,
+    *,
+    patient: bool = False,
+    is_bare: bool = False,
+    command_timeout: float | None = None,
 ) -> OwnConnection:
     """Open a connection to the first host that takes writes.
 
     A patient one is for getting the database ready: its statements may take any time, but wait for
     a lock for `LOCK_SECONDS` at the most. Where a pooler shares sessions, it is not patient before
-    `HAVE_PATIENCE`. `command_timeout` is in seconds.
+    `HAVE_PATIENCE`. A bare one has no settings yet: if a pooler shares its session, they would
+    become another client's. `command_timeout` is in seconds.
 
     Raises:
         CannotConnect: No host would do.
@@ -104,7 +109,7 @@ async def connect(
     reasons = []
     for host in address.hosts:
         try:
-            return await _connect_to(host, address, patient, command_timeout)
+            return await _connect_to(host, address, patient, is_bare, command_timeout)
         # Among them, what the driver says of options that it does not know.
         except (*FAILURES, ValueError) as exc:
             reasons.append((host, exc))
@@ -116,7 +121,7 @@ async def connect(
 
 
 async def _connect_to(
-    host: Host, address: Address, patient: bool, command_timeout: float | None
+    host: Host, address: Address, patient: bool, is_bare: bool, command_timeout: float | None
 ) -> OwnConnection:
     seconds = CONNECT_SECONDS / len(address.hosts)
     wanted = None if "target_session_attrs" in address.options else SessionAttribute.read_write
@@ -130,18 +135,23 @@ async def _connect_to(
         command_timeout=command_timeout,
         server_settings={"application_name": "pisync"},
         target_session_attrs=wanted,
-        statement_cache_size=0 if address.shares_sessions else _STATEMENTS_KEPT,
+        statement_cache_size=0 if is_bare or address.shares_sessions else _STATEMENTS_KEPT,
     )
     try:
         if address.shares_sessions:
             await _check(connection, seconds)
-        else:
-            settings = SESSION | (_PATIENT if patient else PLANNER | SENDING)
-            await connection.execute(_set_up(tuple(settings.items()), "false"), timeout=seconds)
+        elif not is_bare:
+            await set_up(connection, patient=patient, seconds=seconds)
     except BaseException:
         connection.terminate()
         raise
     return connection
+
+
+async def set_up(connection: OwnConnection, *, patient: bool, seconds: float | None = None) -> None:
+    """Give a session what it needs, within so many seconds if that is given."""
+    settings = SESSION | (_PATIENT if patient else PLANNER | SENDING)
+    await connection.execute(_set_up(tuple(settings.items()), "false"), timeout=seconds)
 
 
 @cache

@@ -35,7 +35,7 @@ async def _is_shared(address: Address, connection: OwnConnection) -> bool:
     process = await process_of(connection)
     if process == connection.get_server_pid():
         return False  # no pooler: those hand out numbers of their own
-    other = await connect(address, patient=True)
+    other = await connect(address, is_bare=True)
     try:
         for _ in range(_PROBES):
             # What one has just given back is what the other gets, or else another one's turn comes.
