@@ -144,9 +144,18 @@ class NoticeReader:
             for position, notice in rows:
                 if position is not None:
                     self._position = position
-                    self._relay.heard(notice)
-                    notifications.tell(self._holder, notice)
+                    self._tell(notice)
             has_more = len(rows) == _READ_AT_ONCE
+
+    def _tell(self, notice: str) -> None:
+        self._relay.heard(notice)
+        try:
+            notifications.tell(self._holder, notice)
+        except ValueError as exc:
+            # Of another version, perhaps. What comes after it must be told all the same.
+            context = {"message": "a notice can't be read", "exception": exc}
+            asyncio.get_running_loop().call_exception_handler(context)
+            self._holder.missed()
 
     async def _begin_anew(self, connection: OwnConnection) -> None:
         self._position = await connection.fetchval(_SIGN_ON, self._id)

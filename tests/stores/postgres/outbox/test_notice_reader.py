@@ -195,6 +195,17 @@ async def test_one_that_was_forgotten_tells_that_it_has_missed_something(
     assert not reader.requests.is_watched(F)
 
 
+async def test_a_notice_that_it_can_not_read_is_missed_and_no_more(
+    home: PostgresHarness, listener: Store, reader: Store, read: RecordingObserver
+) -> None:
+    for notice in ("no JSON", '[0,"changed",null,"default",1,[1]]'):
+        await ask(home.url, "SELECT tell_replicas($1)", notice)
+    await start(listener, 1)
+    await reader.fleets.reset(F)
+    assert read.misses == 2
+    assert [type(event) for event in read.events[F]] == [Change, Replaced]
+
+
 async def test_a_lost_connection_loses_nothing(
     home: PostgresHarness, listener: Store, reader: Store, read: RecordingObserver
 ) -> None:
