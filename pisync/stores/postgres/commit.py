@@ -141,7 +141,8 @@ def _arguments(changes: SnapshotChanges, max_error_logs: int) -> list[Any]:
         changes.profile.max_pending - begun if begun > 0 else None,
         max_error_logs,
         rows or None,
-        [move for move in moves.items() if move[1]] or None,
+        # One at least where a device changes: by who has written these counts, pages are known.
+        [move for move in moves.items() if move[1]] or [*moves.items()][:1] or None,
         [log[1:] for log in changes.error_logs] or None,
         [(*count, n) for count, n in sorted(changes.counts.items())] or None,
         [*scripts] or None,

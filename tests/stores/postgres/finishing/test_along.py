@@ -86,6 +86,26 @@ async def test_may_be_asked_for_again(store: Store) -> None:
     assert (ledger.accepted, ledger.joined, ledger.balanced) == (2, 0, True)
 
 
+async def test_makes_a_page_another_where_as_many_begin_as_end(store: Store) -> None:
+    async def version(statuses: frozenset[int] | None = None) -> object:
+        page = await store.queries.devices(F, after=0, limit=20, statuses=statuses)
+        return page.version
+
+    await due(store, 1, 2)
+    await start(store, 3, 4)
+    # One ends with the status that the other begins with.
+    before = await version(), await version(frozenset({400}))
+    await asyncio.sleep(0.02)
+    await start(store, 1, 2)
+    after = await version(), await version(frozenset({400}))
+    assert (await store.queries.stats(F)).by_status[202] == 2
+    assert all(one != other for one, other in zip(before, after, strict=True))
+    # Devices end, and begin again at once.
+    await asyncio.sleep(0.02)
+    await start(store, 1, 2)
+    assert await version() != after[0]
+
+
 async def test_finishes_by_itself_if_the_commit_fails(store: Store) -> None:
     await due(store, 1)
     with pytest.raises(StoreUnavailable):
