@@ -25,7 +25,7 @@ _LOCK = 0x50695379
 """Whoever gets the database ready holds this advisory lock: with a session, or a transaction."""
 _NEXT_TRY = 0.2
 """Seconds between two tries to have it for a transaction."""
-_HEARTBEAT = 5.0
+_HEARTBEAT = 1.0
 """Seconds between two checks that the lock is still held: no pooler and no server that ends what is
 idle is to end its connection."""
 _ANSWER_SECONDS = 30.0
