@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from pisync.stores.errors import CannotOpen
+from pisync.stores.postgres import connection
 from pisync.stores.postgres.connection.address import Address
 from pisync.stores.postgres.connection.alone import alone
 from pisync.stores.postgres.connection.migrate import migrate
@@ -97,6 +98,15 @@ async def test_those_with_a_session_and_those_without_wait_for_each_other(
         assert logged[0]["event"] == "start waits"
         assert re.match(r"process \d+ \((pisync|unnamed)", holder[0])
         assert len(holder) == 1
+
+
+async def test_it_is_not_waited_for_ever(
+    pooler: Pooler, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection.alone, "LOCK_SECONDS", 0)
+    async with alone(Address.parse(url)):
+        with pytest.raises(CannotOpen, match="another replica has been getting the database ready"):
+            await get_ready(address(pooler))
 
 
 async def get_ready(way: Address) -> None:
