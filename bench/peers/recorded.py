@@ -3,17 +3,16 @@
 import atexit
 import os
 import pickle
-from collections.abc import Callable
 from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-import asyncpg
-
 from bench.peers.repeated import Statement
 from pisync.cli.main import main
+from pisync.stores.postgres import database
 
+_connect = database.connect  # type: ignore[attr-defined] # as the pool has it
 _statements: list[Statement] = []
 _numbers = count()
 
@@ -23,8 +22,10 @@ def _note(number: int, query: Any) -> None:
         _statements.append(Statement(number, query.query, query.args))
 
 
-async def _listen(connection: Any) -> None:
+async def _listened_to(*args: Any, **options: Any) -> Any:
+    connection = await _connect(*args, **options)
     connection.add_query_logger(partial(_note, next(_numbers)))
+    return connection
 
 
 def _write() -> None:
@@ -32,7 +33,6 @@ def _write() -> None:
 
 
 if __name__ == "__main__":
-    create_pool: Callable[..., Any] = asyncpg.create_pool
-    asyncpg.create_pool = partial(create_pool, init=_listen)
+    database.connect = _listened_to  # type: ignore[attr-defined] # where the pool's come from
     atexit.register(_write)
     main()

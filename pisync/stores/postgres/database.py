@@ -13,10 +13,10 @@ from pisync.stores.postgres.connection.address import Address
 from pisync.stores.postgres.connection.connect import (
     FAILURES,
     Connection,
-    OwnConnection,
     connect,
     reason,
 )
+from pisync.stores.postgres.connection.pool import Pool
 from pisync.telemetry.outage import Outage
 
 PATIENCE = 2.4
@@ -81,15 +81,9 @@ class Database:
 
     async def open(self) -> None:
         """Make the pool; connections are opened as they are needed."""
-        self._pool: asyncpg.Pool[asyncpg.Record] = await asyncpg.create_pool(
-            connect=self._connect,
-            min_size=0,
-            max_size=CONNECTIONS,
-            reset=_leave_as_it_is,
-        )
+        self._pool = Pool(self._connect, CONNECTIONS)
 
-    async def _connect(self, *_: object, **__: object) -> OwnConnection:
-        # What the pool would pass to the driver itself is of no use here.
+    async def _connect(self) -> Connection:
         connection = await connect(self.pooler or self.address, command_timeout=PATIENCE)
         self.may_be_another_server()
         return connection
@@ -132,7 +126,7 @@ class Database:
 
     async def leave_server(self) -> None:
         """Replace all connections, once they are not in use: their server takes no writes."""
-        await self._pool.expire_connections()
+        self._pool.expire()
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
@@ -154,7 +148,7 @@ class Database:
                     await self.leave_server()
                     raise
                 finally:
-                    await self._pool.release(connection)
+                    self._pool.release(connection)
         except FAILURES as exc:
             self._failed(exc)
             raise StoreUnavailable from exc
@@ -287,7 +281,3 @@ class ChunkSize:
                 fitting = self._rows * _CHUNK_SECONDS / max(now() - began, 0.001)
                 self._rows = round(min(max(fitting, _FEWEST_ROWS), 2 * self._rows, self._most))
                 return result
-
-
-async def _leave_as_it_is(_: object) -> None:
-    """Spare the round trip that resets a session: none here has anything to reset."""

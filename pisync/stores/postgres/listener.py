@@ -7,7 +7,7 @@ import asyncpg
 
 from pisync.stores.errors import StoreUnavailable
 from pisync.stores.postgres import notifications
-from pisync.stores.postgres.connection.connect import FAILURES, OwnConnection, connect, reason
+from pisync.stores.postgres.connection.connect import FAILURES, Connection, connect, reason
 from pisync.stores.postgres.database import PATIENCE, Database
 from pisync.stores.postgres.outbox.relay import Relay
 from pisync.telemetry.outage import Outage
@@ -71,7 +71,7 @@ class Listener:
         finally:
             del self._marks[mark]
 
-    async def _connect(self) -> OwnConnection:
+    async def _connect(self) -> Connection:
         connection = await connect(self._database.address, command_timeout=PATIENCE)
         try:
             await connection.add_listener(notifications.CHANNEL, self._hear)
@@ -87,7 +87,7 @@ class Listener:
             self._relay.heard(str(notice))
             notifications.tell(self._holder, str(notice))
 
-    async def _listen(self, connection: OwnConnection) -> None:
+    async def _listen(self, connection: Connection) -> None:
         while True:
             try:
                 await self._keep_alive(connection)
@@ -105,13 +105,13 @@ class Listener:
             # Nobody here knows when what began meanwhile falls due.
             self._holder.observer.due_in(0)
 
-    async def _keep_alive(self, connection: OwnConnection) -> None:
+    async def _keep_alive(self, connection: Connection) -> None:
         """Let the database's time go on, as long as the connection lasts."""
         while True:
             await asyncio.sleep(_HEARTBEAT)
             await self._database.keep_time(connection)
 
-    async def _reconnect(self) -> OwnConnection:
+    async def _reconnect(self) -> Connection:
         while True:
             await asyncio.sleep(_RETRY)
             try:

@@ -13,7 +13,7 @@ from pisync.stores.postgres.connection.connect import (
     HAVE_PATIENCE,
     LOCK_SECONDS,
     CannotConnect,
-    OwnConnection,
+    Connection,
     connect,
     reason,
     set_up,
@@ -69,7 +69,7 @@ async def alone(address: Address) -> AsyncIterator[None]:
         connection.terminate()
 
 
-async def _lock_by_session(address: Address, connection: OwnConnection) -> None:
+async def _lock_by_session(address: Address, connection: Connection) -> None:
     with waiting(address, "the database to answer"):
         await refuse_transaction_pooling(address, connection)
         await set_up(connection, patient=True)
@@ -82,7 +82,7 @@ async def _lock_by_session(address: Address, connection: OwnConnection) -> None:
             raise CannotOpen(_BUSY) from exc
 
 
-async def _lock_by_transaction(address: Address, connection: OwnConnection) -> None:
+async def _lock_by_transaction(address: Address, connection: Connection) -> None:
     """Try again and again: who waited in a transaction would take a session from the others."""
     now = asyncio.get_running_loop().time
     give_up_at = now() + LOCK_SECONDS
@@ -111,7 +111,7 @@ async def _refuse_lack_of_room(address: Address) -> None:
 
 
 @asynccontextmanager
-async def _held(connection: OwnConnection) -> AsyncIterator[None]:
+async def _held(connection: Connection) -> AsyncIterator[None]:
     """End what goes on within if the connection is lost.
 
     Raises:
@@ -133,7 +133,7 @@ async def _held(connection: OwnConnection) -> AsyncIterator[None]:
         ) from exc
 
 
-async def _hold(connection: OwnConnection, limit: asyncio.Timeout, reasons: list[str]) -> None:
+async def _hold(connection: Connection, limit: asyncio.Timeout, reasons: list[str]) -> None:
     lost = asyncio.Event()
     connection.add_termination_listener(lambda _: lost.set())
     try:

@@ -7,7 +7,6 @@ from typing import TypeAlias
 
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
-from asyncpg.pool import PoolConnectionProxy
 
 from pisync.stores.errors import StoreUnavailable
 from pisync.stores.postgres.connection.address import Address, Host
@@ -70,9 +69,7 @@ _UNPLANNED = {name: "auto" if name == "plan_cache_mode" else "on" for name in PL
 _STATEMENTS_KEPT = 100
 """Prepared statements that a connection keeps, where it keeps its session."""
 
-OwnConnection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
-# Nothing here depends on whether a connection comes from a pool.
-Connection: TypeAlias = "OwnConnection | PoolConnectionProxy[asyncpg.Record]"
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 FAILURES = (
     asyncpg.PostgresError,
@@ -95,7 +92,7 @@ async def connect(
     patient: bool = False,
     is_bare: bool = False,
     command_timeout: float | None = None,
-) -> OwnConnection:
+) -> Connection:
     """Open a connection to the first host that takes writes.
 
     A patient one is for getting the database ready: its statements may take any time, but wait for
@@ -122,10 +119,10 @@ async def connect(
 
 async def _connect_to(
     host: Host, address: Address, patient: bool, is_bare: bool, command_timeout: float | None
-) -> OwnConnection:
+) -> Connection:
     seconds = CONNECT_SECONDS / len(address.hosts)
     wanted = None if "target_session_attrs" in address.options else SessionAttribute.read_write
-    connection: OwnConnection = await asyncpg.connect(
+    connection: Connection = await asyncpg.connect(
         address.dsn,
         host=host.name,
         port=host.port,
@@ -148,7 +145,7 @@ async def _connect_to(
     return connection
 
 
-async def set_up(connection: OwnConnection, *, patient: bool, seconds: float | None = None) -> None:
+async def set_up(connection: Connection, *, patient: bool, seconds: float | None = None) -> None:
     """Give a session what it needs, within so many seconds if that is given."""
     settings = SESSION | (_PATIENT if patient else PLANNER | SENDING)
     await connection.execute(_set_up(tuple(settings.items()), "false"), timeout=seconds)
@@ -168,7 +165,7 @@ HAVE_PATIENCE = _set_up(tuple((_PATIENT | _UNPLANNED).items()), "true")
 """Makes a pooler's session patient until the end of the transaction."""
 
 
-async def _check(connection: OwnConnection, seconds: float) -> None:
+async def _check(connection: Connection, seconds: float) -> None:
     """See whether a pooler's session has what every session needs, within so many seconds.
 
     What is set there would be another client's.

@@ -9,7 +9,7 @@ from pisync.stores.postgres.connection.address import Address
 from pisync.stores.postgres.connection.connect import (
     HAVE_PATIENCE,
     LOCK_SECONDS,
-    OwnConnection,
+    Connection,
     connect,
 )
 from pisync.stores.postgres.connection.pooler import process_of
@@ -38,7 +38,7 @@ async def migrate(address: Address) -> None:
             await asyncio.gather(migrating, return_exceptions=True)
 
 
-async def _migrate(address: Address, connection: OwnConnection, wait: Wait) -> None:
+async def _migrate(address: Address, connection: Connection, wait: Wait) -> None:
     # Nothing else here needs them, and they take long to import.
     from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
     from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
@@ -46,7 +46,7 @@ async def _migrate(address: Address, connection: OwnConnection, wait: Wait) -> N
 
     from pisync.stores.schema import migrations  # noqa: PLC0415
 
-    async def connected() -> OwnConnection:
+    async def connected() -> Connection:
         return connection
 
     engine = create_async_engine(

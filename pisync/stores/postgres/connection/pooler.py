@@ -4,7 +4,7 @@ import asyncpg
 
 from pisync.stores.errors import CannotOpen
 from pisync.stores.postgres.connection.address import Address
-from pisync.stores.postgres.connection.connect import OwnConnection, connect
+from pisync.stores.postgres.connection.connect import Connection, connect
 
 _PROBES = 5
 """How often two connections are compared: others, too, use the pooler meanwhile."""
@@ -15,7 +15,7 @@ _SHARED = (
 )
 
 
-async def refuse_transaction_pooling(address: Address, connection: OwnConnection) -> None:
+async def refuse_transaction_pooling(address: Address, connection: Connection) -> None:
     """Return if a connection keeps its session from one transaction to the next.
 
     Without that, locks of sessions stay with whoever comes next, and notifications don't arrive.
@@ -31,7 +31,7 @@ async def refuse_transaction_pooling(address: Address, connection: OwnConnection
         raise CannotOpen(_SHARED) from exc
 
 
-async def _is_shared(address: Address, connection: OwnConnection) -> bool:
+async def _is_shared(address: Address, connection: Connection) -> bool:
     process = await process_of(connection)
     if process == connection.get_server_pid():
         return False  # no pooler: those hand out numbers of their own
@@ -49,7 +49,7 @@ async def _is_shared(address: Address, connection: OwnConnection) -> bool:
     return False
 
 
-async def process_of(connection: OwnConnection) -> int:
+async def process_of(connection: Connection) -> int:
     """Return the number of the server's process that a connection has got."""
     number: int = await connection.fetchval("SELECT pg_backend_pid()")
     return number

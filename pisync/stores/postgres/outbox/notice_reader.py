@@ -11,7 +11,7 @@ import asyncpg
 
 from pisync.stores.errors import StoreUnavailable
 from pisync.stores.postgres import notifications
-from pisync.stores.postgres.connection.connect import FAILURES, OwnConnection, connect, reason
+from pisync.stores.postgres.connection.connect import FAILURES, Connection, connect, reason
 from pisync.stores.postgres.database import PATIENCE, Database
 from pisync.stores.postgres.outbox.relay import Relay
 from pisync.telemetry.outage import Outage
@@ -99,11 +99,11 @@ class NoticeReader:
                 self._has_callers.set()
                 await looked.wait()
 
-    async def _connect(self) -> OwnConnection:
+    async def _connect(self) -> Connection:
         address = self._database.pooler or self._database.address
         return await connect(address, command_timeout=PATIENCE)
 
-    async def _read(self, connection: OwnConnection) -> None:
+    async def _read(self, connection: Connection) -> None:
         while True:
             try:
                 await self._keep_reading(connection)
@@ -116,7 +116,7 @@ class NoticeReader:
                 connection.terminate()
             connection = await self._reconnect()
 
-    async def _keep_reading(self, connection: OwnConnection) -> None:
+    async def _keep_reading(self, connection: Connection) -> None:
         """Look again and again, and let the database's time go on, as long as that works."""
         now = asyncio.get_running_loop().time
         next_heartbeat = now()
@@ -134,7 +134,7 @@ class NoticeReader:
                 async with asyncio.timeout(_INTERVAL):
                     await self._has_callers.wait()
 
-    async def _look(self, connection: OwnConnection) -> None:
+    async def _look(self, connection: Connection) -> None:
         """Tell all that is new."""
         has_more = True
         while has_more:
@@ -157,14 +157,14 @@ class NoticeReader:
             asyncio.get_running_loop().call_exception_handler(context)
             self._holder.missed()
 
-    async def _begin_anew(self, connection: OwnConnection) -> None:
+    async def _begin_anew(self, connection: Connection) -> None:
         self._position = await connection.fetchval(_SIGN_ON, self._id)
         self._database.may_be_another_server()
         self._holder.missed()
         # Nobody here knows when what began meanwhile falls due.
         self._holder.observer.due_in(0)
 
-    async def _reconnect(self) -> OwnConnection:
+    async def _reconnect(self) -> Connection:
         while True:
             await asyncio.sleep(_RETRY)
             try:
