@@ -55,7 +55,7 @@ PLANNER = {
 docs/decisions/0012-plans-without-statistics.md says why.
 """
 SENDING = {"pisync.sends_notices": "on"}
-"""Tells `apply_work` that what it leaves in the outbox is sent after its commit."""
+"""Tells `commit_work` that what it leaves in the outbox is sent after its commit."""
 _PATIENT = {
     "statement_timeout": "0",
     "lock_timeout": f"{LOCK_SECONDS}s",

@@ -8,7 +8,7 @@
 -- EXCEPTION, costs every commit a second transaction id. If all holds, the id of the newest error log
 -- before is returned.
 --
--- What there is nothing of is NULL. Notices are left in the outbox; the caller has them sent.
+-- What there is nothing of is NULL.
 CREATE FUNCTION commit_work(
     of_fleet bigint,
     at_version bigint,
@@ -163,11 +163,14 @@ BEGIN
 
     IF notices IS NOT NULL THEN
         -- Sent to all replicas once this is true, in the order in which it becomes true. `NOTIFY` would
-        -- let all transactions of the cluster wait for each other's commits.
+        -- let all transactions of the cluster wait for each other's commits: whoever can, does it later.
         FOREACH notice IN ARRAY notices LOOP
             INSERT INTO outbox
             VALUES (nextval('outbox_positions'), of_fleet, '[' || newest || ',' || notice);
         END LOOP;
+        IF current_setting('pisync.sends_notices', true) IS DISTINCT FROM 'on' THEN
+            PERFORM send_notices_of(of_fleet);
+        END IF;
     END IF;
     RETURN newest;
 END
