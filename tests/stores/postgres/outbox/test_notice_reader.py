@@ -19,7 +19,6 @@ from pisync.stores.postgres.connection import connect
 from tests.support.stores.harness import PostgresHarness
 from tests.support.stores.reading import reading_store
 from tests.support.stores.recording_observer import RecordingObserver, Replaced
-from tests.support.stores.released import send_with_commits
 from tests.support.stores.server import ask
 from tests.support.stores.short import FAILING, FULL, TWENTY, F, manual, start
 from tests.support.waiting import SOON, eventually
@@ -93,7 +92,6 @@ async def test_it_hears_all_that_others_hear_once_and_in_their_order(
                     case 3 if step > 5:
                         await store.fleets.reset(fleet)
 
-    await send_with_commits(home.url)
     with patch.dict(connect.SENDING, clear=True):
         # 0.1.0 sends with its commits.
         old = home.store(TWENTY, FAILING, 1000)

@@ -17,7 +17,6 @@ from pisync.stores.postgres.outbox import relay
 from pisync.stores.postgres.outbox.relay import Relay
 from tests.support.stores.harness import PostgresHarness
 from tests.support.stores.recording_observer import RecordingObserver, Replaced
-from tests.support.stores.released import send_with_commits
 from tests.support.stores.server import ask
 from tests.support.stores.short import FAILING, TWENTY, F, manual, start
 from tests.support.waiting import eventually
@@ -74,7 +73,6 @@ async def test_replicas_of_both_versions_tell_the_same_in_the_same_order(
     home: PostgresHarness,
 ) -> None:
     observers = [RecordingObserver(), RecordingObserver()]
-    await send_with_commits(home.url)
     with patch.dict(connect.SENDING, clear=True):
         # 0.1.0 knows nothing of an outbox.
         old = await open_store(home, observers[0])
