@@ -15,8 +15,10 @@ from pisync.stores.postgres.database import Database
 _SENT_AT_ONCE = 1000
 _GATHERING = 0.02
 """Seconds between two transactions, at most: what is committed in between shares the second one."""
-_GATHERING_A_NOTICE = 0.004
-"""Seconds of it for each notice in the first: where little happens, somebody may wait for it."""
+_GATHERING_A_CHANGE = 0.004
+"""Seconds of it for each change in the first: where little happens, somebody may wait for it."""
+_LENGTH_OF_A_CHANGE = 200
+"""Characters of a notice that are taken for one; a commit tells all its changes in few notices."""
 _MAX_DEFERRING = 0.1
 """Seconds for which a replica lets others send, at most."""
 _NEXT_LOOK = 1.0
@@ -54,7 +56,8 @@ class Relay:
             self._unheard.discard(notice.partition(",")[2])
         if not self._is_sending:
             now = asyncio.get_running_loop().time()
-            later = max(self._defers_until, now) + _GATHERING_A_NOTICE * self._deferring
+            gathering = _GATHERING_A_CHANGE * _changes(notice) * self._deferring
+            later = max(self._defers_until, now) + gathering
             self._defers_until = min(later, now + _GATHERING * self._deferring)
 
     async def send_all(self) -> int:
@@ -84,10 +87,13 @@ class Relay:
                     await self._has_notices.wait()
             except TimeoutError:
                 is_told = False
+            first = set(self._unheard)
             await self._let_others_send()
-            self._has_notices.clear()
-            if self._unheard or not is_told:
+            if not is_told or first & self._unheard:
+                self._has_notices.clear()
                 await self._send_and_gather()
+            elif not self._unheard:
+                self._has_notices.clear()
 
     async def _let_others_send(self) -> None:
         now = asyncio.get_running_loop().time
@@ -97,14 +103,19 @@ class Relay:
 
     async def _send_and_gather(self) -> None:
         self._is_sending = True
+        changes = sum(map(_changes, self._unheard))
         # If not, they are in the outbox still: the next look is for them, too.
-        sent = 0
         with suppress(StoreUnavailable):
-            sent = await self.send_all()
-        await asyncio.sleep(min(_GATHERING, sent * _GATHERING_A_NOTICE))
+            changes = max(changes, await self.send_all())
+        await asyncio.sleep(min(_GATHERING, changes * _GATHERING_A_CHANGE))
         self._is_sending = False
 
     async def close(self) -> None:
         """Send what is left; if that fails, another replica will."""
         with suppress(StoreUnavailable):
             await self.send_all()
+
+
+def _changes(notice: str) -> int:
+    """Return about how many changes a notice tells."""
+    return max(len(notice) // _LENGTH_OF_A_CHANGE, 1)

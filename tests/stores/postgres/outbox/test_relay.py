@@ -126,13 +126,20 @@ class _Outbox:
         return self.notices
 
 
-@pytest.mark.parametrize(("notices", "waits"), [(1, False), (999, True)])
-async def test_only_where_much_happens_it_gathers(notices: int, waits: bool) -> None:
+@pytest.mark.parametrize(
+    ("notices", "own", "waits"),
+    [
+        (1, '"changed",[1]', False),
+        (999, '"changed",[1]', True),
+        (1, '"changed"' + ",[1]" * 300, True),
+    ],
+)
+async def test_only_where_much_happens_it_gathers(notices: int, own: str, waits: bool) -> None:
     database = _Outbox(notices)
     sender = Relay(cast("Database", database))
     running = asyncio.create_task(sender.run())
     for count in range(1, 11):
-        sender.send_soon()
+        sender.send_soon([own])
         await eventually(lambda: len(database.asked_at) >= count)  # noqa: B023 - at once
     running.cancel()
     shortest = min(later - earlier for earlier, later in pairwise(database.asked_at))
@@ -170,4 +177,20 @@ async def test_others_are_let_send_for_so_long_and_no_longer() -> None:
         await asyncio.sleep(0.005)
         assert now() < began + 5
     assert database.asked_at[0] - began >= 0.09
+    running.cancel()
+
+
+async def test_who_has_ever_more_to_tell_leaves_it_to_others_while_they_send_it() -> None:
+    database = _Outbox(1)
+    sender = Relay(cast("Database", database))
+    running = asyncio.create_task(sender.run())
+    sender.heard('[0,"changed"]')
+    now = asyncio.get_running_loop().time
+    began, number = now(), 0
+    while now() < began + 0.3:
+        sender.send_soon([f'"changed",{number + 1}]'])
+        sender.heard(f'[0,"changed",{number}]')
+        number += 1
+        await asyncio.sleep(0.002)
+    assert database.asked_at == []
     running.cancel()
