@@ -32,22 +32,37 @@ class _Cost(NamedTuple):
 
 
 def measure(*, quick: bool) -> Figures:
-    """Load one replica, and three."""
-    seconds = 4.0 if quick else 20.0
+    """Load one replica, and three: with as many connections in all, and with as many for each."""
+    seconds = 4.0 if quick else 15.0
     rounds = 1 if quick else 3
-    costs: dict[int, list[_Cost]] = {1: [], 3: []}
+    costs: dict[tuple[int, int], list[_Cost]] = {
+        (1, CONNECTIONS): [],
+        (3, CONNECTIONS): [],
+        (3, 3 * CONNECTIONS): [],
+        (1, CONNECTIONS // 3): [],
+    }
     with postgres() as database:
         for _ in range(rounds):
-            for number, measured in costs.items():
-                measured.append(_measure(database, number, seconds))
+            for (number, connections), measured in costs.items():
+                measured.append(_measure(database, number, connections, seconds))
     # What costs the least has been disturbed the least, too.
-    one, three = (min(measured, key=lambda each: each.seconds) for measured in costs.values())
+    one, three, three_with_more, one_with_less = (
+        min(measured, key=lambda each: each.seconds) for measured in costs.values()
+    )
     return Figures(
         "A sync on three replicas, one fleet",
         [
             Figure("processor time a sync, one replica", f"{one.seconds * 1000:.2f} ms"),
             Figure("processor time a sync, three replicas", f"{three.seconds * 1000:.2f} ms"),
             at_most("processor time a sync, 3 ÷ 1", three.seconds / one.seconds, 1.15, TIMES, 2),
+            Figure(
+                f"the same with {CONNECTIONS} connections for each replica, 3 ÷ 1",
+                f"{three_with_more.seconds / one.seconds:.2f} {TIMES}",
+            ),
+            Figure(
+                f"the same with {CONNECTIONS // 3} connections for each replica, 3 ÷ 1",
+                f"{three.seconds / one_with_less.seconds:.2f} {TIMES}",
+            ),
             Figure("syncs/s, one and three replicas", f"{one.rate:,.0f}, {three.rate:,.0f}"),
             Figure(f"commits a sync, {CONNECTIONS} connections, one replica", f"{one.commits:.2f}"),
             at_most(
@@ -67,12 +82,12 @@ def measure(*, quick: bool) -> Figures:
     )
 
 
-def _measure(database: Postgres, number: int, seconds: float) -> _Cost:
+def _measure(database: Postgres, number: int, connections: int, seconds: float) -> _Cost:
     with replicas(database, number) as (url, started):
-        sync_all(started, 1, CONNECTIONS, 2)
+        sync_all(started, 1, connections, 2)
         before = spent(url, started)
         with _Watch(url) as watch:
-            rate = sync_all(started, 1, CONNECTIONS, seconds)
+            rate = sync_all(started, 1, connections, seconds)
         after = spent(url, started)
     begun = after.syncs - before.syncs
     took = after.replicas - before.replicas + after.database - before.database
