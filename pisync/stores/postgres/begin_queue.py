@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from functools import partial
 from typing import NamedTuple
 
@@ -25,7 +24,7 @@ from pisync.stores.errors import (
 from pisync.stores.postgres.commit import Commits, SnapshotChanges, due_in, numbered
 from pisync.stores.postgres.connection.connect import Connection
 from pisync.stores.postgres.database import PATIENCE, Database
-from pisync.stores.postgres.finishing.along import DueAlong, Lent
+from pisync.stores.postgres.finishing.along import MOST, DueAlong, Lent
 from pisync.stores.postgres.notifications import ObserverHolder
 from pisync.stores.postgres.requests.answers import read_answers, remember_answers
 from pisync.stores.postgres.snapshot import FleetSnapshot, load_fleet
@@ -143,7 +142,7 @@ class BeginQueue:
     async def _begin(
         self, name: str, requests: Sequence[_Request], connection: Connection, *, finishing: bool
     ) -> Sequence[list[SyncResult] | Exception] | None:
-        with self._along.lent(name) if finishing else nullcontext(Lent()) as lent:
+        with self._along.lent(name, MOST if finishing else 0) as lent:
             fleet = await self._load(connection, name, requests, lent)
             self._along.begins_in(fleet)
             keys = [request.step.request.key for request in requests if request.step is not None]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from math import inf
 from time import monotonic
 
+from pisync.model.clock import Clock
 from pisync.model.timestamp import from_seconds
 from pisync.stores.changes import Due
 from pisync.stores.postgres.finishing.own_syncs import OwnSyncs
@@ -19,7 +20,7 @@ PATIENCE = 0.02
 expected within as many."""
 _LASTING = 0.1
 """Seconds for which a clock is taken to go on as it was read. What is not due yet is given back."""
-_MOST = 128
+MOST = 128
 """How many syncs finish along with others at most: these wait for them."""
 _REMEMBERED = 256
 """How many fleets are remembered before those are forgotten in which nothing begins."""
@@ -47,11 +48,13 @@ class Lent:
 
 @dataclass(slots=True)
 class _Beginnings:
-    """What is known of a fleet in which something begins."""
+    """What is known of a fleet in which something begins: not the devices that were read with it."""
 
-    fleet: FleetSnapshot
+    fleet_id: int
+    clock: Clock
+    real_time: int
     read_at: float
-    """When the fleet was read."""
+    """When the fleet was read, at that `real_time`."""
     expected_until: float = inf
     """Until when another commit is expected; while one is under way, there is no end to that."""
 
@@ -66,14 +69,13 @@ class DueAlong:
         self._known: dict[str, _Beginnings] = {}
 
     @contextmanager
-    def lent(self, name: str) -> Iterator[Lent]:
+    def lent(self, name: str, most: int = MOST) -> Iterator[Lent]:
         """Lend a commit what is due in a fleet by now; nothing where the last was long ago."""
         lent = Lent()
         known = self._known.get(name)
         if known is not None and (passed := self._now() - known.read_at) <= _LASTING:
-            fleet = known.fleet
-            until = fleet.clock.now(fleet.real_time + from_seconds(passed))
-            lent = Lent(fleet.fleet_id, self._own.take(fleet.fleet_id, until, _MOST))
+            until = known.clock.now(known.real_time + from_seconds(passed))
+            lent = Lent(known.fleet_id, self._own.take(known.fleet_id, until, most))
         try:
             yield lent
         finally:
@@ -89,7 +91,7 @@ class DueAlong:
             self._known = {
                 name: known for name, known in self._known.items() if now < known.expected_until
             }
-        self._known[fleet.name] = _Beginnings(fleet, now)
+        self._known[fleet.name] = _Beginnings(fleet.fleet_id, fleet.clock, fleet.real_time, now)
 
     def is_expected(self) -> bool:
         """Whether what is due somewhere may finish along with others soon."""
@@ -102,7 +104,7 @@ class DueAlong:
         Until it is due, and then until none begin any more, or it has waited long enough.
         """
         known = self._known.get(fleet.name)
-        if known is None or known.fleet.fleet_id != fleet.fleet_id:
+        if known is None or known.fleet_id != fleet.fleet_id:
             return wait
         expected = known.expected_until - self._now()
         return max(wait, min(wait + PATIENCE, expected))

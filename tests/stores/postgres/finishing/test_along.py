@@ -1,6 +1,7 @@
 """What is due finishes in the commits in which others begin."""
 
 import asyncio
+import weakref
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -126,6 +127,24 @@ async def test_that_fails_does_not_fail_what_begins(home: PostgresHarness, store
     assert await statuses(store, 1) == [400]
 
 
+async def test_that_failed_leaves_nobody_waiting_for_more(
+    home: PostgresHarness, store: Store
+) -> None:
+    connection = await asyncpg.connect(home.url)
+    await due(store, 1)
+    await connection.execute(POISON)
+    await start(store, 2)
+    # Or else it would look ten times a second from now on.
+    await asyncio.sleep(PATIENCE * 1.5)
+    with pytest.raises(StoreUnavailable):
+        await store.finisher.finish_due(100)
+    await connection.execute("DROP TRIGGER refuse ON devices")
+    await connection.close()
+    assert await store.finisher.finish_due(100) == 2
+    assert await store.finisher.finish_due(100) == 0
+    assert await store.finisher.next_due() is None
+
+
 async def test_waits_if_time_stands_still_meanwhile(home: PostgresHarness, store: Store) -> None:
     other = home.store(TWENTY, QUICK, 1000)
     await other.open(RecordingObserver())
@@ -193,6 +212,14 @@ def test_waits_until_nothing_begins_any_more(along: DueAlong, machine: Machine) 
     assert not along.is_expected()
     assert along.left_for(fleet(), -1) < 0
     assert along.left_for(fleet(), 5) == 5
+
+
+def test_keeps_no_devices(along: DueAlong) -> None:
+    known = fleet()
+    kept = weakref.ref(known.devices)
+    begin(along, known)
+    del known
+    assert kept() is None
 
 
 def test_waits_only_so_long(along: DueAlong) -> None:
