@@ -195,26 +195,12 @@ class BeginQueue:
         """
         begun = [device for device in changes.devices.values() if device.is_pending]
         changed = [*all_of(ended).changed, *begun]
-        if changes.remembered is None:
-            if not changes.counts:
-                return 0
-            return await self._commits.apply(connection, changes, changed=changed)
-        try:
-            async with connection.transaction():
-                # In this order: the first takes the fleet's turn.
-                newest_error = await self._commits.apply(connection, changes, changed=changed)
-                if newest_error is None or not (
-                    await remember_answers(connection, changes, self._max_keys)
-                ):
-                    raise _Outdated
-        except _Outdated:
-            return None
-        self._commits.send_soon()
-        return newest_error
-
-
-class _Outdated(Exception):
-    """What changes were computed from holds no more."""
+        more = None
+        if changes.remembered is not None:
+            more = partial(remember_answers, connection, changes, self._max_keys)
+        elif not changes.counts:
+            return 0
+        return await self._commits.apply(connection, changes, changed=changed, more=more)
 
 
 def _begun(

@@ -1,7 +1,7 @@
 """Making changes true: the call of the function `commit_work`, and what follows a commit."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import asyncpg
@@ -62,10 +62,12 @@ class Commits:
         *,
         changed: Iterable[Device | ErrorLog] | None = None,
         more_notices: Sequence[str] = (),
+        more: Callable[[], Awaitable[bool]] | None = None,
     ) -> int | None:
         """Make changes true, and tell all replicas; None if their snapshot no longer holds.
 
-        What has `changed` is told in that order; by default, the devices.
+        What has `changed` is told in that order; by default, the devices. What `more` writes
+        becomes true with it; if it returns false, nothing does.
 
         Returns the id of the newest error log before it.
         """
@@ -77,7 +79,8 @@ class Commits:
             *more_notices,
         ]
         arguments = *_arguments(changes, self._max_error_logs), notices or None
-        newest_error = await _apply(connection, changes, arguments)
+        newest_error = await _apply(connection, changes, arguments, more)
+        # Not before it is true: what is finished too soon is passed over, and left to others.
         if newest_error is not None:
             # Of a fleet that lives, all do what is due: it must be done in its order.
             if changes.profile.traffic is None:
@@ -91,20 +94,30 @@ class Commits:
         self._relay.send_soon()
 
 
+class _Outdated(Exception):
+    """What changes were computed from holds no more."""
+
+
 async def _apply(
-    connection: Connection, changes: SnapshotChanges, arguments: Sequence[Any]
+    connection: Connection,
+    changes: SnapshotChanges,
+    arguments: Sequence[Any],
+    more: Callable[[], Awaitable[bool]] | None,
 ) -> int | None:
     """Call `commit_work`; write with it what it does not know of."""
     newest_error: int | None
     try:
-        if not changes.polls:
+        if not changes.polls and more is None:
             newest_error = await connection.fetchval(_COMMIT, *arguments)
             return newest_error
         async with connection.transaction():
             newest_error = await connection.fetchval(_COMMIT, *arguments)
             if newest_error is not None:
+                # In this order: the first takes the fleet's turn.
                 await write_polls(connection, changes)
-    except PollsChanged:
+                if more is not None and not await more():
+                    raise _Outdated
+    except (PollsChanged, _Outdated):
         return None
     except asyncpg.PostgresError as exc:
         if exc.sqlstate != _HOLDS_NO_MORE:

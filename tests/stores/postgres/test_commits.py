@@ -38,7 +38,8 @@ class Writer:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._commits = Commits(OwnSyncs(1), Relay(database), 1000)
+        self.own = OwnSyncs(1)
+        self._commits = Commits(self.own, Relay(database), 1000)
 
     async def begin(self, connection: Connection, *device_ids: int) -> SnapshotChanges:
         """Compute from what is so now that these devices' attempts begin."""
@@ -47,9 +48,14 @@ class Writer:
         changes.begin(device_ids, fleet.now)
         return changes
 
-    async def apply(self, connection: Connection, changes: SnapshotChanges) -> bool:
+    async def apply(
+        self,
+        connection: Connection,
+        changes: SnapshotChanges,
+        more: Callable[[], Awaitable[bool]] | None = None,
+    ) -> bool:
         """Say whether that is true now."""
-        return await self._commits.apply(connection, changes) is not None
+        return await self._commits.apply(connection, changes, more=more) is not None
 
 
 @pytest.fixture
@@ -127,3 +133,22 @@ async def test_a_plan_made_for_few_devices_looks_up_no_others_later(
             before = await connection.fetchval(FETCHED)
             assert await writer.apply(connection, changes)
             assert await connection.fetchval(FETCHED) - before < 10
+
+
+@pytest.mark.parametrize("is_good", [False, True])
+async def test_what_comes_with_it_decides(
+    store: Store, home: PostgresHarness, database: Database, is_good: bool
+) -> None:
+    writer = Writer(database)
+
+    async def finisher_looks() -> bool:
+        # What it took now it would find not begun yet, pass over, and so leave to other replicas.
+        assert writer.own.first(changes.fleet.fleet_id) is None
+        return is_good
+
+    async with database.connection() as connection:
+        changes = await writer.begin(connection, 1)
+        before = await ask(home.url, EVERYTHING)
+        assert await writer.apply(connection, changes, finisher_looks) is is_good
+    assert (await ask(home.url, EVERYTHING) != before) is is_good
+    assert (writer.own.first(changes.fleet.fleet_id) is not None) is is_good

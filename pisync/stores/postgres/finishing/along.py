@@ -48,7 +48,7 @@ class Lent:
 
 @dataclass(slots=True)
 class _Beginnings:
-    """What is known of a fleet in which something begins: not the devices that were read with it."""
+    """What is known of a fleet in which something begins: not the devices, which may be many."""
 
     fleet_id: int
     clock: Clock
