@@ -121,6 +121,19 @@ async def test_what_holds_no_more_leaves_nothing(
         assert await writer.apply(connection, await writer.begin(connection, 9))
 
 
+async def test_in_a_fleet_that_lives_to_be_late_is_no_error(
+    store: Store, home: PostgresHarness, database: Database
+) -> None:
+    await ask(home.url, "INSERT INTO traffic SELECT fleet_id, 0, NULL FROM fleets")
+    writer = Writer(database)
+    async with database.connection() as connection, connection.transaction():
+        changes = await writer.begin(connection, 1, 2, 3)
+        await start(store, 2)
+        assert not await writer.apply(connection, changes)
+        # The transaction did not fail.
+        assert await writer.apply(connection, await writer.begin(connection, 1, 3))
+
+
 async def test_a_plan_made_for_few_devices_looks_up_no_others_later(
     home: PostgresHarness, database: Database
 ) -> None:
