@@ -197,7 +197,7 @@ class BeginQueue:
         changed = [*all_of(ended).changed, *begun]
         more = None
         if changes.remembered is not None:
-            more = partial(remember_answers, connection, changes, self._max_keys)
+            more = partial(remember_answers, changes=changes, max_keys=self._max_keys)
         elif not changes.counts:
             return 0
         return await self._commits.apply(connection, changes, changed=changed, more=more)

@@ -62,7 +62,7 @@ class Commits:
         *,
         changed: Iterable[Device | ErrorLog] | None = None,
         more_notices: Sequence[str] = (),
-        more: Callable[[], Awaitable[bool]] | None = None,
+        more: Callable[[Connection], Awaitable[bool]] | None = None,
     ) -> int | None:
         """Make changes true, and tell all replicas; None if their snapshot no longer holds.
 
@@ -102,7 +102,7 @@ async def _apply(
     connection: Connection,
     changes: SnapshotChanges,
     arguments: Sequence[Any],
-    more: Callable[[], Awaitable[bool]] | None,
+    more: Callable[[Connection], Awaitable[bool]] | None,
 ) -> int | None:
     """Call `commit_work`; write with it what it does not know of."""
     newest_error: int | None
@@ -115,7 +115,7 @@ async def _apply(
             if newest_error is not None:
                 # In this order: the first takes the fleet's turn.
                 await write_polls(connection, changes)
-                if more is not None and not await more():
+                if more is not None and not await more(connection):
                     raise _Outdated
     except (PollsChanged, _Outdated):
         return None

@@ -52,7 +52,7 @@ class Writer:
         self,
         connection: Connection,
         changes: SnapshotChanges,
-        more: Callable[[], Awaitable[bool]] | None = None,
+        more: Callable[[Connection], Awaitable[bool]] | None = None,
     ) -> bool:
         """Say whether that is true now."""
         return await self._commits.apply(connection, changes, more=more) is not None
@@ -154,7 +154,7 @@ async def test_what_comes_with_it_decides(
 ) -> None:
     writer = Writer(database)
 
-    async def finisher_looks() -> bool:
+    async def finisher_looks(_: Connection) -> bool:
         # What it took now it would find not begun yet, pass over, and so leave to other replicas.
         assert writer.own.first(changes.fleet.fleet_id) is None
         return is_good
