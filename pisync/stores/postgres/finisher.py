@@ -10,7 +10,7 @@ from pisync.model.outcome import Outcome
 from pisync.model.sync import ClockAdvance
 from pisync.model.timestamp import LATEST, SECOND
 from pisync.stores.base import BATCH
-from pisync.stores.changes import STEP, FleetChanges, all_of
+from pisync.stores.changes import STEP, Due, FleetChanges, all_of
 from pisync.stores.errors import (
     ClockNotManual,
     FleetReplaced,
@@ -33,12 +33,16 @@ from pisync.stores.postgres.requests.settings import NOTIFY
 from pisync.stores.postgres.snapshot import (
     FleetSnapshot,
     due_of,
+    dues,
     first_due,
     last_due,
     load_due,
     load_fleet,
 )
 from pisync.stores.postgres.traffic.moments import prepare
+
+_TAKEN_OVER = 10_000
+"""How many pending syncs a replica takes for its own when it lets time go on that stood still."""
 
 _Target = Callable[[Connection, FleetSnapshot], Awaitable[int]]
 
@@ -72,6 +76,7 @@ class PostgresFinisher:
         """Take, last, what waits until this process has heard of all that is true by now."""
         self._catch_up = catch_up
         self._database = database
+        self._own = own
         self._holder = holder
         self._commits = ObservedCommits(commits, holder)
         self._due = DueSyncs(database, own, along, self._commits)
@@ -255,7 +260,12 @@ class PostgresFinisher:
             await connection.execute(_SET_AUTO, fleet.fleet_id, setting.is_auto)
             if fleet.clock.is_auto != setting.is_auto:
                 await connection.execute(NOTIFY, name)
+            left: list[Due] = []
+            if wait is not None and fleet.clock.stands_still and fleet.profile.traffic is None:
+                # Whoever began what is pending may have forgotten it while time stood still.
+                left = await dues(connection, fleet, _TAKEN_OVER)
         self._commits.send_soon()
+        self._own.add(fleet.fleet_id, left)
         if wait is not None:
             self._holder.observer.due_in(wait / SECOND)
         return changes.clock.view(fleet.real_time), fleet.clock.is_auto

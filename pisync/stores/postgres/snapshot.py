@@ -68,6 +68,10 @@ _LAST_DUE = """
     SELECT due_at FROM devices
     WHERE fleet_id = $1 AND due_at IS NOT NULL AND sync_status_code = 202
     ORDER BY due_at DESC LIMIT 1"""
+_DUES = """
+    SELECT due_at, device_id FROM devices
+    WHERE fleet_id = $1 AND due_at IS NOT NULL AND sync_status_code + 0 = 202
+    ORDER BY due_at, device_id LIMIT $2"""
 _DEVICE_DUE = """
     SELECT due_at, sync_status_code = 202 AS is_pending FROM devices
     WHERE fleet_id = $1 AND device_id = $2"""
@@ -245,6 +249,11 @@ async def first_due(connection: Connection, fleet: FleetSnapshot) -> int | None:
     sql = _FIRST_DUE_IF_PENDING if fleet.profile.traffic is None else _FIRST_DUE
     due: int | None = await connection.fetchval(sql, fleet.fleet_id)
     return due
+
+
+async def dues(connection: Connection, fleet: FleetSnapshot, limit: int) -> list[Due]:
+    """Read when the first pending syncs of a fleet fall due, in order."""
+    return [Due(*row) for row in await connection.fetch(_DUES, fleet.fleet_id, limit)]
 
 
 async def last_due(connection: Connection, fleet: FleetSnapshot) -> int | None:

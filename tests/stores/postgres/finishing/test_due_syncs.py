@@ -10,6 +10,7 @@ from pisync.stores.postgres.connection.connect import Connection
 from pisync.stores.postgres.database import Database
 from pisync.stores.postgres.finishing import due_syncs
 from pisync.stores.postgres.snapshot import FleetSnapshot, fleets_at_work
+from pisync.stores.postgres.store import PostgresStore
 from tests.support.stores.harness import PostgresHarness
 from tests.support.stores.recording_observer import RecordingObserver
 from tests.support.stores.short import PROFILE, TWENTY, F, start
@@ -62,3 +63,26 @@ async def test_own_syncs_finish_by_the_database_and_not_before(
     assert (await store.finisher.settle(F)).finished == 1
     for each in (store, other):
         await each.close()
+
+
+async def test_what_was_begun_while_time_stood_still_is_in_time_once_it_goes_on(
+    home: PostgresHarness,
+) -> None:
+    observer = RecordingObserver()
+    # It would leave to others for a minute what it has not begun.
+    store = PostgresStore(home.url, TWENTY, QUICK, grace=60)
+    await store.open(observer)
+    await store.fleets.put("other", TWENTY, QUICK)
+    await store.finisher.set_clock(F, 0)
+    await start(store, 1, 2)
+    # Another fleet has something to do: what is in one that has not is forgotten.
+    await start(store, 1, fleet="other")
+    await asyncio.sleep(0.03)
+    assert await store.finisher.finish_due(100) == 1
+    await store.finisher.set_clock(F, 1)
+    await asyncio.sleep(0.03)
+    async with asyncio.timeout(5):
+        while await store.queries.pending():
+            await store.finisher.finish_due(100)
+    assert observer.order_finished(F) == [1, 2]
+    await store.close()
