@@ -334,7 +334,9 @@ class TestMistakes:
     def test_a_database_that_does_not_answer_is_named(self) -> None:
         place = "127.0.0.1:1/nothing"
         process = pisync(
-            "serve", PISYNC_JWT_SECRET=SECRET, PISYNC_STORE=f"postgresql://me:geheim@{place}"
+            *("serve", "--port", "0"),
+            PISYNC_JWT_SECRET=SECRET,
+            PISYNC_STORE=f"postgresql://me:geheim@{place}",
         )
         assert (process.returncode, process.stdout) == (2, "")
         (line,) = process.stderr.splitlines()
@@ -346,7 +348,7 @@ class TestMistakes:
         self, secret: dict[str, str], tmp_path: Path
     ) -> None:
         path = tmp_path / "missing" / "pisync.db"
-        process = pisync("serve", "--store", f"sqlite:///{path}", **secret)
+        process = pisync("serve", "--port", "0", "--store", f"sqlite:///{path}", **secret)
         assert (process.returncode, process.stdout) == (2, "")
         assert process.stderr == f"{path}: there is no directory {path.parent}\n"
 
